@@ -1,0 +1,82 @@
+# Needs Python 3.11 or newer and make; everything else is installed into .venv from locked, hash-checked requirements.
+# Paths are relative, so that the clone may lie anywhere.
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check format lock clean
+.SUFFIXES:
+MAKEFLAGS += --no-builtin-rules
+
+PIP := .venv/bin/python -m pip --disable-pip-version-check --quiet
+LOCK := .venv/bin/uv pip compile pyproject.toml - --universal --python-version 3.11 --generate-hashes --no-header --quiet
+# What the build backend of the service itself needs: it is installed without build isolation, from the same lock.
+BUILD := echo "setuptools>=75"
+
+help:
+	@echo "make run       start the service (and PostgreSQL, unless FUNDS_DATABASE_URL is set)"
+	@echo "make test      run the tests; make test ARGS='-k transfer' runs some"
+	@echo "make check     formatting, lint, types, import directions, migrations"
+	@echo "make format    format the code and fix what lint can fix"
+	@echo "make lock      resolve the requirements again; make lock ARGS=--upgrade takes newer versions"
+	@echo "make clean     remove .venv and caches; the data in .data stays"
+
+# exec: Ctrl-C and SIGTERM reach the service itself, which stops cleanly.
+run: .venv/.runtime
+	@exec .venv/bin/funds serve
+
+test: .venv/.development
+	@exec .venv/bin/python -m pytest $(ARGS)
+
+check: .venv/.development
+	.venv/bin/ruff format --check
+	.venv/bin/ruff check
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+	@mkdir -p build
+	.venv/bin/alembic upgrade head --sql > build/migrations.sql
+	.venv/bin/squawk build/migrations.sql
+
+format: .venv/.development
+	.venv/bin/ruff check --fix
+	.venv/bin/ruff format
+
+# The development lock comes first and the runtime lock takes its versions, so that tests run on what production runs.
+lock: .venv/.development
+	$(BUILD) | $(LOCK) --extra dev --output-file deploy/requirements-dev.txt $(ARGS)
+	$(BUILD) | $(LOCK) --extra embedded --constraint deploy/requirements-dev.txt \
+		--output-file deploy/requirements.txt $(ARGS)
+
+clean:
+	rm -rf .venv build .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis *.egg-info
+	find service tests migrations -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/.created:
+	@python=""; \
+	for candidate in python3 python3.14 python3.13 python3.12 python3.11; do \
+		if $$candidate -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+			python=$$candidate; break; \
+		fi; \
+	done; \
+	if [ -z "$$python" ]; then \
+		echo "Python 3.11 or newer is needed; install it, then run make again." >&2; exit 1; \
+	fi; \
+	rm -rf .venv; \
+	umask 022; \
+	echo "Creating .venv ($$($$python --version))"; \
+	if ! $$python -m venv .venv; then \
+		rm -rf .venv; \
+		echo "$$python cannot create a virtual environment; install its venv module, then run make again." >&2; exit 1; \
+	fi
+	@touch $@
+
+# umask: the embedded PostgreSQL may run as another user, which must be able to read its program files.
+.venv/.runtime: .venv/.created deploy/requirements.txt pyproject.toml
+	@echo "Installing the runtime requirements"
+	@umask 022; $(PIP) install --require-hashes --requirement deploy/requirements.txt
+	@umask 022; $(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.venv/.development: .venv/.created deploy/requirements-dev.txt pyproject.toml
+	@echo "Installing the development requirements"
+	@umask 022; $(PIP) install --require-hashes --requirement deploy/requirements-dev.txt
+	@umask 022; $(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
