@@ -1,0 +1,49 @@
+-- The roles and the schema of the service. Run it once in the service's own database, before the first `funds migrate`,
+-- as a superuser or as a CREATEROLE role that owns the database. It may be run again at any time.
+--
+-- funds_owner    owns the schema and runs the migrations
+-- funds_service  what the service uses: reads and adds rows; a migration that makes a mutable table grants UPDATE itself
+-- funds_auditor  reads
+--
+-- No role has a password here: set one (ALTER ROLE … PASSWORD) or use another method of pg_hba.conf.
+
+DO $$
+DECLARE
+    role_name text;
+BEGIN
+    FOREACH role_name IN ARRAY ARRAY['funds_owner', 'funds_service', 'funds_auditor'] LOOP
+        BEGIN
+            EXECUTE format('CREATE ROLE %I LOGIN', role_name);
+        EXCEPTION WHEN duplicate_object OR unique_violation THEN
+            NULL;  -- it exists, or another session made it at the same moment
+        END;
+    END LOOP;
+
+    -- A role that is no superuser must be a member of funds_owner to make its schema and its default privileges.
+    IF NOT pg_has_role(current_user, 'funds_owner', 'USAGE') THEN
+        EXECUTE format('GRANT funds_owner TO %I', current_user);
+    END IF;
+
+    EXECUTE format('REVOKE ALL ON DATABASE %I FROM PUBLIC', current_database());
+    EXECUTE format(
+        'GRANT CONNECT ON DATABASE %I TO funds_owner, funds_service, funds_auditor', current_database()
+    );
+    -- funds_owner keeps the server's search_path: Alembic compares the models by their full names.
+    EXECUTE format(
+        'ALTER ROLE funds_service IN DATABASE %I SET search_path = funds', current_database()
+    );
+    EXECUTE format(
+        'ALTER ROLE funds_auditor IN DATABASE %I SET search_path = funds', current_database()
+    );
+END
+$$;
+
+CREATE SCHEMA IF NOT EXISTS funds AUTHORIZATION funds_owner;
+
+REVOKE ALL ON SCHEMA funds FROM PUBLIC;
+GRANT USAGE ON SCHEMA funds TO funds_service, funds_auditor;
+
+-- Append-only unless a migration says otherwise: no UPDATE, DELETE or TRUNCATE for anybody but the owner.
+ALTER DEFAULT PRIVILEGES FOR ROLE funds_owner IN SCHEMA funds GRANT SELECT, INSERT ON TABLES TO funds_service;
+ALTER DEFAULT PRIVILEGES FOR ROLE funds_owner IN SCHEMA funds GRANT SELECT ON TABLES TO funds_auditor;
+ALTER DEFAULT PRIVILEGES FOR ROLE funds_owner IN SCHEMA funds GRANT USAGE ON SEQUENCES TO funds_service;

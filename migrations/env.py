@@ -1,0 +1,84 @@
+"""Runs the migrations: on a connection handed over in ``config.attributes``, on one of its own, or as SQL text."""
+
+import asyncio
+
+from alembic import context
+from sqlalchemy import Connection, text
+
+from service.settings import Settings
+from service.storage.migrations import VERSION_TABLE
+from service.storage.models import SCHEMA, Base
+from service.storage.preflight import operator_engine
+
+# A migration that waits for a table's lock makes everybody behind it wait too: it gives up soon and can be run again.
+LIMIT_LOCK_WAITS = "SET lock_timeout = '10s'"
+
+# The service's role may add rows to any new table of the owner's; the version is none of its business.
+PROTECT_VERSION_TABLE = """
+DO $$ BEGIN
+    IF to_regclass('funds.alembic_version') IS NOT NULL
+        AND EXISTS (SELECT FROM pg_roles WHERE rolname = 'funds_service')
+    THEN
+        REVOKE INSERT ON funds.alembic_version FROM funds_service;
+    END IF;
+END $$
+"""
+
+
+def run_offline() -> None:
+    """Write the SQL of the migrations to standard output; no database is asked."""
+    configure(dialect_name="postgresql", literal_binds=True)
+    with context.begin_transaction():
+        context.execute(LIMIT_LOCK_WAITS)
+        context.execute(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
+        context.run_migrations()
+        context.execute(PROTECT_VERSION_TABLE)
+
+
+def run_online(connection: Connection) -> None:
+    """Run the migrations on ``connection``: all of them in one transaction."""
+    # Asked first, for CREATE SCHEMA IF NOT EXISTS wants the right to create one even where it exists.
+    if connection.scalar(text("SELECT to_regnamespace(:schema)"), {"schema": SCHEMA}) is None:
+        connection.execute(text(f"CREATE SCHEMA {SCHEMA}"))
+    connection.execute(text(LIMIT_LOCK_WAITS))
+    connection.commit()
+    configure(connection=connection)
+    with context.begin_transaction():
+        context.run_migrations()
+        connection.execute(text(PROTECT_VERSION_TABLE))
+
+
+def configure(**options: object) -> None:
+    """Configure Alembic the same way for every mode."""
+    context.configure(
+        target_metadata=Base.metadata,
+        version_table=VERSION_TABLE,
+        version_table_schema=SCHEMA,
+        include_schemas=True,
+        include_name=lambda name, kind, _: kind != "schema" or name == SCHEMA,
+        compare_type=True,
+        compare_server_default=True,
+        **options,  # type: ignore[arg-type]
+    )
+
+
+async def connect_and_run() -> None:
+    """Run the migrations on a connection of our own: the ``alembic`` command, without ``funds``."""
+    settings = Settings.from_environment()
+    url = settings.migration_database_url or settings.database_url
+    if url is None:
+        raise SystemExit("Set FUNDS_MIGRATION_DATABASE_URL or FUNDS_DATABASE_URL, or use `funds migrate`.")
+    engine = operator_engine(url)
+    try:
+        async with engine.connect() as connection:
+            await connection.run_sync(run_online)
+    finally:
+        await engine.dispose()
+
+
+if context.is_offline_mode():
+    run_offline()
+elif (given := context.config.attributes.get("connection")) is not None:
+    run_online(given)
+else:
+    asyncio.run(connect_and_run())

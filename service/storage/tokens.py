@@ -1,0 +1,91 @@
+"""Bearer tokens: made here, shown once, kept only as hashes."""
+
+import hashlib
+import secrets
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import func, insert, or_, select, update
+from sqlalchemy.dialects.postgresql import insert as insert_or_skip
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from service.domain.identifiers import ENTROPY_BITS, identifier
+from service.storage.models import Token
+
+SCOPES = ("transfers:write", "accounts:write", "read", "admin")
+TOKEN_PREFIX = "fts_"  # noqa: S105 - marks our tokens for secret scanners
+TOKEN_CACHE_SECONDS = 1.0
+"""How long an instance may go on accepting a token after it was revoked: a verified one is remembered that long."""
+
+
+def hash_token(token: str) -> bytes:
+    """Return the SHA-256 of ``token``. No salt or stretching: a token is 256 random bits, not a password."""
+    return hashlib.sha256(token.encode()).digest()
+
+
+async def create_token(
+    session: AsyncSession,
+    *,
+    client: str,
+    scopes: Sequence[str],
+    ledgers: Sequence[str] | None = None,
+    expires_at: datetime | None = None,
+) -> str:
+    """Add a token for ``client`` and return it; it cannot be read again. ``ledgers`` are names, None is every ledger."""
+    token = TOKEN_PREFIX + secrets.token_urlsafe(32)
+    await session.execute(
+        insert(Token).values(
+            id=await _new_id(session),
+            client=client,
+            token_hash=hash_token(token),
+            scopes=list(scopes),
+            ledgers=None if ledgers is None else list(ledgers),
+            expires_at=expires_at,
+        )
+    )
+    return token
+
+
+async def ensure_token(session: AsyncSession, token: str, *, client: str, scopes: Sequence[str]) -> None:
+    """Add ``token``, chosen elsewhere, unless it is known already: a revoked one stays revoked."""
+    await session.execute(
+        insert_or_skip(Token)
+        .values(id=await _new_id(session), client=client, token_hash=hash_token(token), scopes=list(scopes))
+        .on_conflict_do_nothing(index_elements=[Token.token_hash])
+    )
+
+
+async def list_tokens(session: AsyncSession) -> Sequence[Token]:
+    """Return every token, revoked and expired ones too, oldest first."""
+    return (await session.scalars(select(Token).order_by(Token.id))).all()
+
+
+async def revoke_token(session: AsyncSession, token_id: UUID) -> bool:
+    """Revoke a token for ever; False when there is none of that id. Revoking it again keeps the first time.
+
+    Instances accept the token for up to TOKEN_CACHE_SECONDS after the commit.
+    """
+    revoked = await session.scalar(
+        update(Token)
+        .where(Token.id == token_id)
+        .values(revoked_at=func.coalesce(Token.revoked_at, func.clock_timestamp()))
+        .returning(Token.id)
+    )
+    return revoked is not None
+
+
+async def find_active(session: AsyncSession, token_hash: bytes) -> Token | None:
+    """Return the token with this hash, if it is neither revoked nor expired."""
+    return await session.scalar(
+        select(Token).where(
+            Token.token_hash == token_hash,
+            Token.revoked_at.is_(None),
+            or_(Token.expires_at.is_(None), Token.expires_at > func.clock_timestamp()),
+        )
+    )
+
+
+async def _new_id(session: AsyncSession) -> UUID:
+    now = await session.scalar(select(func.clock_timestamp()))
+    return identifier(now, 0, secrets.randbits(ENTROPY_BITS))

@@ -1,0 +1,69 @@
+"""Logs: the standard library's logging, one JSON object a line, or a readable line on a terminal.
+
+What may stand in a log line is the caller's choice, field by field (``extra={...}``): never a body, a header or a token.
+"""
+
+import json
+import logging
+import sys
+from datetime import UTC, datetime
+from typing import TextIO
+
+_STANDARD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message"}
+_COLORS = {logging.DEBUG: "2", logging.WARNING: "33", logging.ERROR: "31", logging.CRITICAL: "31;1"}
+
+
+def configure_logging(level: str, stream: TextIO | None = None) -> None:
+    """Send every log line of at least ``level`` to ``stream`` (standard error); call it again to change either.
+
+    A terminal gets lines for people; anything else gets JSON.
+    """
+    stream = sys.stderr if stream is None else stream
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(TerminalFormatter() if stream.isatty() else JsonFormatter())
+    root = logging.getLogger()
+    for previous in root.handlers[:]:
+        root.removeHandler(previous)
+    root.addHandler(handler)
+    root.setLevel(level.upper())
+    logging.captureWarnings(capture=True)
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line: time, level, logger, message, the record's extra fields, and the exception if any."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line; values that JSON does not know appear as their text."""
+        fields = {
+            "time": _time(record),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        fields = extra_fields(record) | fields
+        if record.exc_info:
+            fields["exception"] = self.formatException(record.exc_info)
+        return json.dumps(fields, default=str, ensure_ascii=False)
+
+
+class TerminalFormatter(logging.Formatter):
+    """A line for people: time, level, message and the extra fields; the exception below it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line, coloured from warnings on."""
+        extra = "".join(f" {name}={value}" for name, value in extra_fields(record).items())
+        line = f"{_time(record)} {record.levelname.lower():<7} {record.name}: {record.getMessage()}{extra}"
+        if record.exc_info:
+            line = f"{line}\n{self.formatException(record.exc_info)}"
+        color = _COLORS.get(record.levelno)
+        return f"\033[{color}m{line}\033[0m" if color else line
+
+
+def extra_fields(record: logging.LogRecord) -> dict[str, object]:
+    """Return what the caller added with ``extra``."""
+    return {name: value for name, value in vars(record).items() if name not in _STANDARD_FIELDS}
+
+
+def _time(record: logging.LogRecord) -> str:
+    """Return the record's time as RFC 3339 in UTC, with milliseconds."""
+    return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
