@@ -1,0 +1,1 @@
+"""The funds transfer service: double-entry transfers between accounts on PostgreSQL."""

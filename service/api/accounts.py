@@ -1,0 +1,190 @@
+"""Accounts: open, read, list, revise."""
+
+import re
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from litestar import Controller, Request, Response, get, patch, post
+from litestar.params import Parameter
+from msgspec import structs
+
+from service.api.context import LedgerRef, Services
+from service.api.idempotency import fingerprint
+from service.api.ledgers import replay_header
+from service.api.pagination import LIMIT_DEFAULT, Cursor, Limit, Page, decode_cursor, page_response
+from service.api.problems import ProblemError, responses
+from service.api.schemas import (
+    AccountPatch,
+    AccountRequest,
+    AccountStatus,
+    AccountView,
+    Currency,
+    Reference,
+    account_view,
+    transfer_view,
+)
+from service.api.security import Principal
+from service.api.wire import StrictJSON
+from service.domain.accounts import AccountRevision
+from service.domain.rejections import Rejection
+from service.engine import administration
+from service.engine.administration import NewAccount, Refused, tag_of
+from service.storage.accounts import AccountRepository
+from service.storage.decisions import Key
+from service.storage.models import Account
+from service.storage.retry import Reader
+
+_ENTITY_TAG = re.compile(r'(?:W/)?"[\x21\x23-\x7e]*"')
+
+
+class AccountController(Controller):
+    """Accounts of a ledger."""
+
+    path = "/v1/ledgers/{ledger_name:str}/accounts"
+    tags = ("Accounts",)
+
+    @post(
+        dto=StrictJSON[AccountRequest],
+        opt={"scope": "accounts:write"},
+        operation_id="createAccount",
+        responses=responses(
+            "reference_taken",
+            "currency_unknown",
+            "insufficient_funds",
+            "balance_limit_exceeded",
+            "idempotency_key_reused",
+        ),
+    )
+    async def create_account(
+        self,
+        request: Request[Principal, Any, Any],
+        services: Services,
+        ledger: LedgerRef,
+        idempotency_key: str,
+        data: AccountRequest,
+    ) -> Response[AccountView]:
+        """Open an account with a balance of zero."""
+        key = Key(
+            ledger_id=ledger.id,
+            client_id=request.user.client,
+            idempotency_key=idempotency_key,
+            fingerprint=fingerprint("create_account", data),
+            operation="create_account",
+        )
+        created = await administration.create_account(
+            services.database, services.settings, key, NewAccount(**structs.asdict(data))
+        )
+        if isinstance(created, Refused):
+            raise ProblemError.from_rejection(created.rejection, replayed=created.replayed)
+        headers = {
+            "Location": f"/v1/ledgers/{ledger.name}/accounts/{created.row.id}",
+            "ETag": _etag(created.row),
+        } | replay_header(created.replayed)
+        return Response(account_view(ledger.name, created.row), headers=headers)
+
+    @get(opt={"scope": "read"}, operation_id="listAccounts", responses=responses("cursor_invalid"))
+    async def list_accounts(
+        self,
+        request: Request[Principal, Any, Any],
+        reader: Reader,
+        ledger: LedgerRef,
+        limit: Limit = LIMIT_DEFAULT,
+        cursor: Cursor = None,
+        currency: Currency | None = None,
+        status: AccountStatus | None = None,
+        reference: Reference | None = None,
+    ) -> Response[Page[AccountView]]:
+        """List accounts, newest first; filters combine."""
+        before = decode_cursor(cursor, UUID)
+        accounts = await reader(
+            lambda session: AccountRepository(session).page(
+                ledger.id, limit=limit + 1, before=before, currency=currency, status=status, reference=reference
+            )
+        )
+        return page_response(
+            request,
+            accounts,
+            limit=limit,
+            view=lambda row: account_view(ledger.name, row),
+            position=lambda row: row.id,
+        )
+
+    @get(
+        "/{account_id:uuid}", opt={"scope": "read"}, operation_id="getAccount", responses=responses("account_not_found")
+    )
+    async def get_account(
+        self,
+        reader: Reader,
+        ledger: LedgerRef,
+        account_id: UUID,
+        expand: Annotated[
+            Literal["transfers"] | None, Parameter(description="`transfers`: with its most recent transfers.")
+        ] = None,
+    ) -> Response[AccountView]:
+        """Read one account. The ETag covers what PATCH can change, not the counters."""
+        if expand is None:
+            account = await reader(lambda session: AccountRepository(session).by_id(ledger.id, account_id))
+        else:
+            account = await reader(
+                lambda session: AccountRepository(session).with_recent_transfers(ledger.id, account_id)
+            )
+        if account is None:
+            raise ProblemError("account_not_found", members={"account_id": str(account_id)})
+        if expand is None:
+            view = account_view(ledger.name, account)
+        else:
+            transfers = [transfer_view(ledger.name, row, with_accounts=True) for row in account.recent_transfers]
+            view = account_view(ledger.name, account, transfers=transfers)
+        return Response(view, headers={"ETag": _etag(account)})
+
+    @patch(
+        "/{account_id:uuid}",
+        dto=StrictJSON[AccountPatch],
+        opt={"scope": "accounts:write"},
+        operation_id="reviseAccount",
+        responses=responses(
+            "account_not_found",
+            "version_mismatch",
+            "precondition_required",
+            "account_closed",
+            "account_not_empty",
+            "insufficient_funds",
+            "balance_limit_exceeded",
+        ),
+    )
+    async def revise_account(
+        self,
+        services: Services,
+        ledger: LedgerRef,
+        account_id: UUID,
+        data: AccountPatch,
+        if_match: Annotated[
+            str | None,
+            Parameter(header="If-Match", description="The ETag of the state to change, or `*` for any state."),
+        ] = None,
+    ) -> Response[AccountView]:
+        """Change name, metadata, bounds or status. Transfers in flight see the account before it or after it."""
+        if if_match is None:
+            raise ProblemError("precondition_required")
+        revised = await administration.revise_account(
+            services.database,
+            services.settings,
+            ledger.id,
+            account_id,
+            AccountRevision(**{name: getattr(data, name) for name in data.__struct_fields__}),
+            expected_tags=_expected_tags(if_match),
+        )
+        if isinstance(revised, Rejection):
+            raise ProblemError.from_rejection(revised)
+        return Response(account_view(ledger.name, revised), headers={"ETag": _etag(revised)})
+
+
+def _etag(account: Account) -> str:
+    return f'"{tag_of(account)}"'
+
+
+def _expected_tags(if_match: str) -> frozenset[str] | None:
+    """Return the strong tags that If-Match lists (RFC 9110, section 13.1.1: weak ones never match); None for `*`."""
+    if if_match.strip() == "*":
+        return None
+    return frozenset(tag.strip('"') for tag in _ENTITY_TAG.findall(if_match) if not tag.startswith("W/"))

@@ -1,0 +1,77 @@
+"""What handlers are given: the service's parts, and the ledger that a path names."""
+
+import re
+from typing import Any
+
+from litestar import Request
+from litestar.datastructures import State
+from msgspec import Struct
+
+from service.api.problems import ProblemError
+from service.api.schemas import LEDGER_NAME_PATTERN
+from service.api.security import Authenticator, Principal
+from service.audit.overview import OverviewReader
+from service.engine.engine import TransferEngine
+from service.settings import Settings
+from service.storage.database import Database
+from service.storage.ledgers import LedgerRepository
+from service.storage.retry import Reader
+
+_LEDGER_NAME = re.compile(LEDGER_NAME_PATTERN)
+
+
+class LedgerRef(Struct, frozen=True):
+    """A ledger as a path names it: the internal id and the name."""
+
+    id: int
+    name: str
+
+
+class LedgerDirectory:
+    """Ledgers by name. They are never renamed or deleted, so what was found once stays true."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self._known: dict[str, LedgerRef] = {}
+
+    async def find(self, name: str) -> LedgerRef | None:
+        """Return the ledger called ``name``."""
+        known = self._known.get(name)
+        if known is None:
+            ledger = await self._reader(lambda session: LedgerRepository(session).by_name(name))
+            if ledger is not None:
+                known = self._known[name] = LedgerRef(ledger.id, ledger.name)
+        return known
+
+
+class Services(Struct, frozen=True, kw_only=True):
+    """The parts of a running service that handlers use."""
+
+    settings: Settings
+    database: Database
+    read_database: Database
+    reader: Reader
+    engine: TransferEngine
+    ledgers: LedgerDirectory
+    authenticator: Authenticator
+    overviews: OverviewReader
+
+
+async def provide_services(state: State) -> Services:
+    """Return the parts that ``app`` made at start."""
+    services: Services = state.services
+    return services
+
+
+async def provide_reader(services: Services) -> Reader:
+    """Return what runs a read: every call is a session and a READ ONLY transaction of its own, retried."""
+    return services.reader
+
+
+async def provide_ledger(request: Request[Principal, Any, Any], services: Services, ledger_name: str) -> LedgerRef:
+    """Return the ledger in the path. Raises ProblemError (ledger_not_found), also when the token is not for it."""
+    known_form = _LEDGER_NAME.fullmatch(ledger_name) is not None
+    ledger = await services.ledgers.find(ledger_name) if known_form and request.user.sees(ledger_name) else None
+    if ledger is None:
+        raise ProblemError("ledger_not_found", f"There is no ledger {ledger_name!r} for this token.")
+    return ledger

@@ -1,0 +1,114 @@
+"""The OpenAPI document and its page, which works without internet."""
+
+from importlib.metadata import version
+from importlib.resources import files
+from pathlib import Path
+
+from typing import Any
+
+from litestar import Request, Router, get
+from litestar.enums import OpenAPIMediaType
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import OpenAPIRenderPlugin, SwaggerRenderPlugin
+from litestar.openapi.spec import Components, OpenAPI, OpenAPIHeader, OpenAPIType, Schema, SecurityScheme
+from litestar.static_files import create_static_files_router
+
+from service.api.problems import ProblemError
+
+_ASSETS_PATH = "/docs/assets"
+
+
+def openapi_config() -> OpenAPIConfig:
+    """Return what the document says of the service as a whole, and where it is served."""
+    return OpenAPIConfig(
+        title="Funds transfer service",
+        version=version("funds-transfer-service"),
+        description=(
+            "Moves money between accounts so that no failure, race or retry loses, invents or doubles a cent. Amounts"
+            " are integers in minor units (ISO 4217). Every error is a problem (RFC 9457)."
+        ),
+        use_handler_docstrings=True,
+        components=Components(
+            security_schemes={
+                "token": SecurityScheme(type="http", scheme="bearer", description="A token of `funds tokens create`.")
+            }
+        ),
+        security=[{"token": []}],
+        openapi_router=Router(
+            "/docs",
+            route_handlers=[],
+            before_request=refuse_unknown_page,
+            opt={"scope": None},
+            include_in_schema=False,
+        ),
+        render_plugins=[
+            SwaggerRenderPlugin(
+                path="/",
+                js_url=f"{_ASSETS_PATH}/swagger-ui-bundle.js",
+                css_url=f"{_ASSETS_PATH}/swagger-ui.css",
+                standalone_preset_js_url=f"{_ASSETS_PATH}/swagger-ui-standalone-preset.js",
+                favicon=f"<link rel='icon' type='image/png' href='{_ASSETS_PATH}/favicon-32x32.png'>",
+            ),
+        ],
+    )
+
+
+async def refuse_unknown_page(request: Request[Any, Any, Any]) -> None:
+    """Keep Litestar from answering an unknown page under /docs in HTML. Raises ProblemError (not_found)."""
+    if request.path_params:
+        raise ProblemError("not_found")
+
+
+@get("/openapi.json", opt={"scope": None}, include_in_schema=False, media_type=OpenAPIMediaType.OPENAPI_JSON)
+async def get_openapi(request: Request[Any, Any, Any]) -> bytes:
+    """Return the OpenAPI document."""
+    return OpenAPIRenderPlugin.render_json(request, request.app.openapi_schema.to_schema())
+
+
+def assets_router() -> Router:
+    """Serve the page's scripts and styles from the package that carries them."""
+    return create_static_files_router(
+        path=_ASSETS_PATH,
+        directories=[Path(str(files("swagger_ui"))) / "static"],
+        opt={"scope": None},
+        include_in_schema=False,
+    )
+
+
+def complete(document: OpenAPI) -> None:
+    """Add to ``document`` what Litestar cannot know: headers of answers, headers that are required, open operations."""
+    for path, item in (document.paths or {}).items():
+        for method in ("get", "post", "patch"):
+            operation = getattr(item, method)
+            if operation is None:
+                continue
+            if not path.startswith("/v1/"):
+                operation.security = []
+            for parameter in operation.parameters or []:
+                if parameter.param_in == "header":
+                    parameter.required = True
+            for status, response in (operation.responses or {}).items():
+                response.headers = {**(response.headers or {}), **_response_headers(path, method, int(status))}
+
+
+def _response_headers(path: str, method: str, status: int) -> dict[str, OpenAPIHeader]:
+    headers = {}
+    if status == 503:  # noqa: PLR2004
+        headers["Retry-After"] = "Seconds to wait before trying again."
+    if status == 401:  # noqa: PLR2004
+        headers["WWW-Authenticate"] = "Bearer."
+    if method == "post" and path.startswith("/v1/"):
+        if status == 201:  # noqa: PLR2004
+            headers["Location"] = "The path of what was created."
+        if status in {201, 404, 409, 422}:
+            headers["Idempotency-Replayed"] = "`true` when this answer was given before, absent otherwise."
+    if "/accounts" in path and (
+        (method in {"get", "patch"} and status == 200 and path.endswith("}")) or (method == "post" and status == 201)  # noqa: PLR2004
+    ):
+        headers["ETag"] = "Names the state that PATCH can change; send it as If-Match."
+    if method == "get" and status == 200 and path.endswith(("/ledgers", "/accounts", "/transfers")):  # noqa: PLR2004
+        headers["Link"] = 'The next page, `rel="next"`; absent on the last one.'
+    return {
+        name: OpenAPIHeader(schema=Schema(type=OpenAPIType.STRING), description=description)
+        for name, description in headers.items()
+    }

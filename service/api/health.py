@@ -1,0 +1,80 @@
+"""Probes: is the process alive, is it ready for traffic."""
+
+import time
+from collections.abc import Awaitable
+from typing import Any, Literal
+
+from litestar import Controller, Response, get
+from msgspec import Struct
+from sqlalchemy import text
+
+from service.api.context import Services
+from service.api.problems import ProblemError, responses
+from service.storage.migrations import verify_revision
+
+
+class Alive(Struct, frozen=True):
+    """The process answers."""
+
+    status: Literal["alive"] = "alive"
+
+
+class Check(Struct, frozen=True):
+    """One part of the service: whether it is ready, and how long the look took."""
+
+    ready: bool
+    latency_ms: float
+
+
+class Ready(Struct, frozen=True):
+    """Every part is ready."""
+
+    status: Literal["ready"]
+    checks: dict[str, Check]
+
+
+class HealthController(Controller):
+    """Probes come without a token; what they are told names no host, user or version."""
+
+    path = "/health"
+    tags = ("Operations",)
+    opt = {"scope": None}  # noqa: RUF012 - read by Litestar from the class
+
+    @get("/live", operation_id="getLiveness", responses=responses(common=("internal_error",)))
+    async def get_liveness(self) -> Alive:
+        """Answer while the process can answer at all."""
+        return Alive()
+
+    @get("/ready", operation_id="getReadiness", responses=responses("not_ready", common=("internal_error",)))
+    async def get_readiness(self, services: Services) -> Response[Ready]:
+        """Answer 200 when the database is reachable and migrated and the engine runs; 503 with `checks` otherwise."""
+        checks = {
+            "database": await _check(_reach_database(services)),
+            "migrations": await _check(verify_revision(services.database.engine)),
+            "engine": await _check(_ask_engine(services)),
+        }
+        if not all(check.ready for check in checks.values()):
+            failing = ", ".join(name for name, check in checks.items() if not check.ready)
+            raise ProblemError("not_ready", f"Not ready: {failing}.", members={"checks": checks})
+        return Response(Ready("ready", checks))
+
+
+async def _check(probe: Awaitable[Any]) -> Check:
+    started = time.perf_counter()
+    try:
+        await probe
+    except Exception:  # noqa: BLE001 - whatever it is, the part is not ready
+        ready = False
+    else:
+        ready = True
+    return Check(ready, round((time.perf_counter() - started) * 1000, 3))
+
+
+async def _reach_database(services: Services) -> None:
+    async with services.database.engine.connect() as connection:
+        await connection.execute(text("SELECT 1"))
+
+
+async def _ask_engine(services: Services) -> None:
+    if not services.engine.running:
+        raise RuntimeError("the engine is not running")

@@ -1,0 +1,81 @@
+"""Ledgers: create, read, list."""
+
+from typing import Any
+
+from litestar import Controller, Request, Response, get, post
+
+from service.api.context import LedgerRef, Services
+from service.api.idempotency import fingerprint
+from service.api.pagination import LIMIT_DEFAULT, Cursor, Limit, Page, decode_cursor, page_response
+from service.api.problems import ProblemError, responses
+from service.api.schemas import LedgerName, LedgerRequest, LedgerView, ledger_view
+from service.api.security import Principal
+from service.api.wire import StrictJSON
+from service.engine import administration
+from service.engine.administration import NO_LEDGER, Refused
+from service.storage.decisions import Key
+from service.storage.ledgers import LedgerRepository
+from service.storage.retry import Reader
+
+
+class LedgerController(Controller):
+    """Ledgers by name."""
+
+    path = "/v1/ledgers"
+    tags = ("Ledgers",)
+
+    @post(
+        dto=StrictJSON[LedgerRequest],
+        opt={"scope": "admin"},
+        operation_id="createLedger",
+        responses=responses("reference_taken", "idempotency_key_reused"),
+    )
+    async def create_ledger(
+        self, request: Request[Principal, Any, Any], services: Services, idempotency_key: str, data: LedgerRequest
+    ) -> Response[LedgerView]:
+        """Create a ledger. A token that is limited to some ledgers cannot."""
+        if not request.user.sees(data.name):
+            raise ProblemError("forbidden", "This token is limited to other ledgers.")
+        key = Key(
+            ledger_id=NO_LEDGER,
+            client_id=request.user.client,
+            idempotency_key=idempotency_key,
+            fingerprint=fingerprint("create_ledger", data),
+            operation="create_ledger",
+        )
+        created = await administration.create_ledger(
+            services.database, services.settings, key, name=data.name, description=data.description
+        )
+        if isinstance(created, Refused):
+            raise ProblemError.from_rejection(created.rejection, replayed=created.replayed)
+        headers = {"Location": f"/v1/ledgers/{data.name}"} | replay_header(created.replayed)
+        return Response(ledger_view(created.row), headers=headers)
+
+    @get(opt={"scope": "read"}, operation_id="listLedgers", responses=responses("cursor_invalid"))
+    async def list_ledgers(
+        self,
+        request: Request[Principal, Any, Any],
+        reader: Reader,
+        limit: Limit = LIMIT_DEFAULT,
+        cursor: Cursor = None,
+    ) -> Response[Page[LedgerView]]:
+        """List the ledgers that the token is for, by name."""
+        after = decode_cursor(cursor, LedgerName)
+        names = None if request.user.ledgers is None else sorted(request.user.ledgers)
+        ledgers = await reader(
+            lambda session: LedgerRepository(session).page(limit=limit + 1, after=after, names=names)
+        )
+        return page_response(request, ledgers, limit=limit, view=ledger_view, position=lambda row: row.name)
+
+    @get("/{ledger_name:str}", opt={"scope": "read"}, operation_id="getLedger", responses=responses())
+    async def get_ledger(self, reader: Reader, ledger: LedgerRef) -> LedgerView:
+        """Read one ledger."""
+        found = await reader(lambda session: LedgerRepository(session).by_name(ledger.name))
+        if found is None:
+            raise ProblemError("ledger_not_found")
+        return ledger_view(found)
+
+
+def replay_header(replayed: bool) -> dict[str, str]:
+    """Return the header that tells a replayed answer from a first one."""
+    return {"Idempotency-Replayed": "true"} if replayed else {}

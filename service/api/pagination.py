@@ -1,0 +1,71 @@
+"""Lists in pages: a bounded limit, an opaque cursor, a Link to the next page (RFC 8288)."""
+
+import base64
+import binascii
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, Generic, TypeVar
+from urllib.parse import urlencode
+from uuid import UUID
+
+import msgspec
+from litestar import Request, Response
+from litestar.params import Parameter
+from msgspec import Struct
+
+from service.api.problems import ProblemError
+
+LIMIT_DEFAULT = 100
+LIMIT_MAX = 1000
+
+Limit = Annotated[int, Parameter(ge=1, le=LIMIT_MAX, description="The most items in one page.")]
+Cursor = Annotated[
+    str | None, Parameter(max_length=500, description="`next_cursor` of the page before, with the same filters.")
+]
+
+T = TypeVar("T")
+R = TypeVar("R")
+P = TypeVar("P", str, int, UUID)
+
+
+class Page(Struct, Generic[T], frozen=True):
+    """One page of a list; `next_cursor` is null on the last one."""
+
+    items: list[T]
+    next_cursor: str | None
+
+
+def encode_cursor(position: str | int | UUID) -> str:
+    """Return an opaque cursor that continues after ``position``."""
+    return base64.urlsafe_b64encode(msgspec.json.encode(position)).decode().rstrip("=")
+
+
+def decode_cursor(cursor: str | None, kind: type[P]) -> P | None:
+    """Return the position in ``cursor``. Raises ProblemError (cursor_invalid) for what is none of ours."""
+    if cursor is None:
+        return None
+    try:
+        padded = cursor + "=" * (-len(cursor) % 4)
+        return msgspec.json.decode(base64.b64decode(padded, altchars=b"-_", validate=True), type=kind)
+    except (binascii.Error, msgspec.DecodeError, ValueError):
+        raise ProblemError("cursor_invalid") from None
+
+
+def page_response(
+    request: Request[Any, Any, Any],
+    rows: Sequence[R],
+    *,
+    limit: int,
+    view: Callable[[R], T],
+    position: Callable[[R], str | int | UUID],
+) -> Response[Page[T]]:
+    """Answer one page of ``rows``, of which one more than ``limit`` was asked for: if it came, there is a next page.
+
+    ``position`` tells what the next page continues after.
+    """
+    items = rows[:limit]
+    cursor = encode_cursor(position(items[-1])) if len(rows) > limit else None
+    headers = {}
+    if cursor is not None:
+        query = [(name, value) for name, value in request.query_params.multi_items() if name != "cursor"]
+        headers["Link"] = f'<{request.scope["path"]}?{urlencode([*query, ("cursor", cursor)])}>; rel="next"'
+    return Response(Page([view(row) for row in items], cursor), headers=headers)

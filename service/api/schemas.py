@@ -1,0 +1,213 @@
+"""What travels over the wire: requests and answers, with their bounds."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+from uuid import UUID
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from service.domain import limits
+from service.domain.transfers import Transfer
+from service.engine.administration import as_domain
+from service.storage import models
+
+# PostgreSQL cannot store NUL in text; JSON can carry it.
+_NO_NUL = r"^[^\x00]*$"
+LEDGER_NAME_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,62}$"
+
+Amount = Annotated[
+    int, Meta(ge=1, le=limits.INT64_MAX, description="In minor units of the currency: 1050 USD is $10.50.")
+]
+Balance = Annotated[int, Meta(ge=-limits.INT64_MAX, le=limits.INT64_MAX, description="In minor units.")]
+Currency = Annotated[
+    str, Meta(min_length=3, max_length=3, pattern="^[A-Z]{3}$", description="ISO 4217 code.", examples=["USD"])
+]
+Name = Annotated[str, Meta(min_length=1, max_length=limits.NAME_LENGTH_MAX, pattern=_NO_NUL)]
+Reference = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=limits.REFERENCE_LENGTH_MAX,
+        pattern=_NO_NUL,
+        description="The caller's own name for it.",
+    ),
+]
+Description = Annotated[str, Meta(max_length=limits.DESCRIPTION_LENGTH_MAX, pattern=_NO_NUL)]
+Metadata = Annotated[
+    dict[
+        Annotated[str, Meta(min_length=1, max_length=limits.METADATA_KEY_LENGTH_MAX, pattern=_NO_NUL)],
+        Annotated[str, Meta(max_length=limits.METADATA_VALUE_LENGTH_MAX, pattern=_NO_NUL)],
+    ],
+    Meta(max_length=limits.METADATA_ENTRIES_MAX, description="Text by name, for the caller's own use."),
+]
+LedgerName = Annotated[
+    str,
+    Meta(
+        pattern=LEDGER_NAME_PATTERN,
+        description="1–63 lower-case letters, digits, `-` and `_`.",
+        examples=["main"],
+    ),
+]
+NormalSide = Literal["credit", "debit"]
+AccountStatus = Literal["open", "frozen", "closed"]
+Version = Annotated[int, Meta(ge=0, le=limits.INT64_MAX)]
+Time = Annotated[datetime, Meta(tz=True, description="RFC 3339.")]
+
+
+class LedgerRequest(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """A ledger to create."""
+
+    name: LedgerName
+    description: Description | None = None
+
+
+class LedgerView(Struct, kw_only=True, frozen=True):
+    """A ledger: a closed book."""
+
+    name: str
+    description: str | None
+    created_at: datetime
+
+
+class AccountRequest(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """An account to open. A bound that is null or absent is no bound; a minimum of 0 forbids overdraft."""
+
+    currency: Currency
+    reference: Reference | None = None
+    name: Name | None = None
+    normal_side: NormalSide = "credit"
+    minimum_balance: Balance | None = None
+    maximum_balance: Balance | None = None
+    metadata: Metadata = {}
+
+
+class AccountPatch(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """What to change of an account: an absent member stays as it is, null removes a value."""
+
+    name: Name | None | UnsetType = UNSET
+    minimum_balance: Balance | None | UnsetType = UNSET
+    maximum_balance: Balance | None | UnsetType = UNSET
+    status: AccountStatus | UnsetType = UNSET
+    metadata: Metadata | UnsetType = UNSET
+
+
+class AccountView(Struct, kw_only=True, frozen=True):
+    """An account with its counters and balances, in minor units of its currency."""
+
+    id: UUID
+    ledger: str
+    reference: str | None
+    name: str | None
+    currency: str
+    normal_side: NormalSide
+    minimum_balance: int | None
+    maximum_balance: int | None
+    status: AccountStatus
+    debits_posted: int
+    credits_posted: int
+    debits_held: int
+    credits_held: int
+    balance: int
+    available_balance: int
+    version: Annotated[int, Meta(description="Counts every change of the counters.")]
+    metadata: dict[str, str]
+    created_at: datetime
+    updated_at: datetime
+    transfers: Annotated[
+        "list[TransferView] | UnsetType",
+        Meta(description="With `expand=transfers`: the most recent transfers, newest first."),
+    ] = UNSET
+
+
+class TransferRequest(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """A transfer to post: `amount` leaves the debit side of one account for the credit side of the other."""
+
+    debit_account_id: UUID
+    credit_account_id: UUID
+    amount: Amount
+    currency: Currency
+    reference: Reference | None = None
+    description: Description | None = None
+    effective_at: Time | None = None
+    metadata: Metadata = {}
+
+
+class TransferView(Struct, kw_only=True, frozen=True):
+    """A transfer: a fact that never changes. The balances after it are on each account's normal side."""
+
+    id: UUID
+    ledger: str
+    debit_account_id: UUID
+    credit_account_id: UUID
+    amount: int
+    currency: str
+    debit_account_version: int
+    credit_account_version: int
+    debit_balance_after: int
+    credit_balance_after: int
+    hold_id: UUID | None
+    reverses_id: UUID | None
+    group_id: UUID | None
+    reference: str | None
+    description: str | None
+    metadata: dict[str, str]
+    effective_at: datetime
+    created_at: datetime
+    debit_account: Annotated[
+        "AccountView | UnsetType", Meta(description="With `expand=accounts`: the account as it is now.")
+    ] = UNSET
+    credit_account: Annotated[
+        "AccountView | UnsetType", Meta(description="With `expand=accounts`: the account as it is now.")
+    ] = UNSET
+
+
+def ledger_view(ledger: models.Ledger) -> LedgerView:
+    """Return how the API shows ``ledger``."""
+    return LedgerView(name=ledger.name, description=ledger.description, created_at=ledger.created_at)
+
+
+def account_view(
+    ledger: str, account: models.Account, *, transfers: list[TransferView] | UnsetType = UNSET
+) -> AccountView:
+    """Return how the API shows ``account`` of the ledger named ``ledger``."""
+    domain = as_domain(account)
+    shared = {name: getattr(account, name) for name in _ACCOUNT_FIELDS}
+    return AccountView(
+        **shared,
+        ledger=ledger,
+        balance=domain.balance,
+        available_balance=domain.available_balance,
+        metadata=account.metadata_,
+        transfers=transfers,
+    )
+
+
+def posted_transfer_view(ledger: str, transfer: Transfer) -> TransferView:
+    """Return how the API shows a transfer that the engine answered with."""
+    return TransferView(
+        ledger=ledger, metadata=transfer.metadata, **{name: getattr(transfer, name) for name in _TRANSFER_FIELDS}
+    )
+
+
+def transfer_view(ledger: str, transfer: models.Transfer, *, with_accounts: bool = False) -> TransferView:
+    """Return how the API shows a stored transfer; ``with_accounts`` if the query loaded them."""
+    accounts = {}
+    if with_accounts:
+        accounts = {
+            "debit_account": account_view(ledger, transfer.debit_account),
+            "credit_account": account_view(ledger, transfer.credit_account),
+        }
+    return TransferView(
+        ledger=ledger,
+        metadata=transfer.metadata_,
+        **{name: getattr(transfer, name) for name in _TRANSFER_FIELDS},
+        **accounts,
+    )
+
+
+_TRANSFER_FIELDS = [name for name in Transfer.__struct_fields__ if name not in {"ledger_id", "metadata"}]
+_ACCOUNT_FIELDS = [
+    name
+    for name in AccountView.__struct_fields__
+    if name not in {"ledger", "balance", "available_balance", "metadata", "transfers"}
+]

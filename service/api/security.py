@@ -1,0 +1,94 @@
+"""Who is calling and what they may do: bearer tokens, scopes, ledgers."""
+
+import hashlib
+import hmac
+import time
+from collections.abc import Callable
+from typing import Any
+
+from litestar.connection import ASGIConnection
+from litestar.handlers import BaseRouteHandler
+from msgspec import Struct
+
+from service.api.problems import ProblemError
+from service.storage.retry import Reader
+from service.storage.tokens import SCOPES, TOKEN_CACHE_SECONDS, find_active
+
+ADMIN = "admin"
+ADMIN_CLIENT = "admin"
+_CACHE_ENTRIES_MAX = 10_000
+_TOKEN_LENGTH_MAX = 512
+
+
+class Principal(Struct, frozen=True):
+    """The caller: ``client`` owns its idempotency keys; ``ledgers`` are names, None for every ledger."""
+
+    client: str
+    scopes: frozenset[str]
+    ledgers: frozenset[str] | None
+
+    def may(self, scope: str) -> bool:
+        """Whether the token has ``scope``; admin has them all."""
+        return scope in self.scopes or ADMIN in self.scopes
+
+    def sees(self, ledger: str) -> bool:
+        """Whether the token is for the ledger of this name."""
+        return self.ledgers is None or ledger in self.ledgers
+
+
+class Authenticator:
+    """Knows callers by the SHA-256 of their token. A token once verified is trusted for TOKEN_CACHE_SECONDS, counted
+    from before the look-up, so that a revoked one is refused everywhere after that time.
+    """
+
+    def __init__(self, reader: Reader, admin_token: str | None, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._reader = reader
+        self._admin_hash = None if admin_token is None else hashlib.sha256(admin_token.encode()).digest()
+        self._admin = Principal(ADMIN_CLIENT, frozenset(SCOPES), None)
+        self._clock = clock
+        self._verified: dict[bytes, tuple[float, Principal]] = {}
+
+    async def authenticate(self, authorization: str | None) -> Principal:
+        """Return who sent this Authorization header. Raises ProblemError (unauthenticated)."""
+        scheme, _, token = (authorization or "").partition(" ")
+        if scheme.lower() != "bearer" or not 0 < len(token) <= _TOKEN_LENGTH_MAX:
+            raise ProblemError("unauthenticated")
+        digest = hashlib.sha256(token.encode()).digest()
+        now = self._clock()
+        known = self._verified.get(digest)
+        if known is not None and now - known[0] < TOKEN_CACHE_SECONDS:
+            return known[1]
+        principal = await self._look_up(digest)
+        if len(self._verified) >= _CACHE_ENTRIES_MAX:
+            self._verified.clear()
+        self._verified[digest] = (now, principal)
+        return principal
+
+    async def _look_up(self, digest: bytes) -> Principal:
+        if self._admin_hash is not None and hmac.compare_digest(digest, self._admin_hash):
+            return self._admin
+        token = await self._reader(lambda session: find_active(session, digest))
+        if token is None:
+            self._verified.pop(digest, None)
+            raise ProblemError("unauthenticated")
+        ledgers = None if token.ledgers is None else frozenset(token.ledgers)
+        return Principal(token.client, frozenset(token.scopes), ledgers)
+
+
+async def authorize(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+    """Guard of every route: its ``scope`` option names the scope it needs; None opens it to everyone.
+
+    OPTIONS, which Litestar answers by itself, needs a token of any scope. Sets ``connection.user`` to the Principal.
+    Raises ProblemError (unauthenticated, forbidden).
+    """
+    options = connection.scope["method"] == "OPTIONS"
+    required = None if options else handler.opt["scope"]
+    if required is None and not options:
+        return
+    authenticator: Authenticator = connection.app.state.authenticator
+    principal = await authenticator.authenticate(connection.headers.get("authorization"))
+    connection.scope["user"] = principal
+    if required is not None and not principal.may(required):
+        raise ProblemError(
+            "forbidden", f"This operation needs the scope {required}.", members={"required_scope": required}
+        )

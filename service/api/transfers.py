@@ -1,0 +1,224 @@
+"""Transfers: post, read, list."""
+
+from datetime import UTC
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from litestar import Controller, Request, Response, get, post
+from litestar.params import Parameter
+
+from service.api.context import LedgerRef, Services
+from service.api.idempotency import fingerprint
+from service.api.ledgers import replay_header
+from service.api.pagination import LIMIT_DEFAULT, Cursor, Limit, Page, decode_cursor, page_response
+from service.api.problems import ProblemError, malformed, responses
+from service.api.schemas import (
+    Reference,
+    Time,
+    TransferRequest,
+    TransferView,
+    Version,
+    posted_transfer_view,
+    transfer_view,
+)
+from service.api.security import Principal
+from service.api.wire import StrictJSON
+from service.domain.book import POST_TRANSFER
+from service.domain.rejections import Rejection
+from service.domain.transfers import PostTransfer
+from service.storage.models import Transfer
+from service.storage.retry import Reader
+from service.storage.transfers import TransferRepository
+
+POST_PROBLEMS = (
+    "same_account",
+    "currency_unknown",
+    "account_not_found",
+    "account_closed",
+    "account_frozen",
+    "currency_mismatch",
+    "balance_overflow",
+    "insufficient_funds",
+    "balance_limit_exceeded",
+    "idempotency_key_reused",
+)
+
+
+class TransferController(Controller):
+    """Transfers of a ledger."""
+
+    path = "/v1/ledgers/{ledger_name:str}/transfers"
+    tags = ("Transfers",)
+
+    @post(
+        dto=StrictJSON[TransferRequest],
+        opt={"scope": "transfers:write"},
+        operation_id="postTransfer",
+        responses=responses(*POST_PROBLEMS),
+    )
+    async def post_transfer(
+        self,
+        request: Request[Principal, Any, Any],
+        services: Services,
+        ledger: LedgerRef,
+        idempotency_key: str,
+        data: TransferRequest,
+    ) -> Response[TransferView]:
+        """Move money, exactly once. Rules are checked in the order in which the problems are listed here; a refusal
+        is remembered under the key like a transfer.
+        """
+        command = post_command(data, ledger_id=ledger.id, client_id=request.user.client, key=idempotency_key)
+        [[answer]] = await services.engine.submit(ledger.id, [[command]])
+        if isinstance(answer.outcome, Rejection):
+            raise ProblemError.from_rejection(answer.outcome, replayed=answer.replayed)
+        headers = {"Location": f"/v1/ledgers/{ledger.name}/transfers/{answer.outcome.id}"}
+        return Response(
+            posted_transfer_view(ledger.name, answer.outcome), headers=headers | replay_header(answer.replayed)
+        )
+
+    @get(opt={"scope": "read"}, operation_id="listTransfers", responses=responses("cursor_invalid"))
+    async def list_transfers(
+        self,
+        request: Request[Principal, Any, Any],
+        reader: Reader,
+        ledger: LedgerRef,
+        limit: Limit = LIMIT_DEFAULT,
+        cursor: Cursor = None,
+        account_id: UUID | None = None,
+        debit_account_reference: Annotated[
+            Reference | None, Parameter(description="Only debits of the account with this reference.")
+        ] = None,
+        credit_account_reference: Annotated[
+            Reference | None, Parameter(description="Only credits of the account with this reference.")
+        ] = None,
+        reference: Reference | None = None,
+        created_from: Annotated[Time | None, Parameter(description="The earliest created_at.")] = None,
+        created_to: Annotated[Time | None, Parameter(description="created_at lies before this.")] = None,
+    ) -> Response[Page[TransferView]]:
+        """List transfers, newest first. One of the three account filters at most; an account's reference excludes the
+        other filters.
+        """
+        by_reference = debit_account_reference or credit_account_reference
+        account_filters = [account_id, debit_account_reference, credit_account_reference]
+        if len([one for one in account_filters if one is not None]) > 1:
+            raise malformed("/query/account_id", "only one account filter can be given")
+        if by_reference is not None:
+            if reference is not None or created_from is not None or created_to is not None:
+                raise malformed("/query/reference", "cannot be combined with a filter by an account's reference")
+            return await self._by_account_reference(
+                request, reader, ledger, limit, cursor, "debit" if debit_account_reference else "credit", by_reference
+            )
+        if account_id is not None:
+            before_version = decode_cursor(cursor, Version)
+            transfers = await reader(
+                lambda session: TransferRepository(session).page_of_account(
+                    ledger.id,
+                    account_id,
+                    limit=limit + 1,
+                    before_version=before_version,
+                    reference=reference,
+                    created_from=created_from,
+                    created_to=created_to,
+                )
+            )
+            return page_response(
+                request,
+                transfers,
+                limit=limit,
+                view=lambda row: transfer_view(ledger.name, row),
+                position=lambda row: _version_of(row, account_id),
+            )
+        before = decode_cursor(cursor, UUID)
+        transfers = await reader(
+            lambda session: TransferRepository(session).page(
+                ledger.id,
+                limit=limit + 1,
+                before=before,
+                reference=reference,
+                created_from=created_from,
+                created_to=created_to,
+            )
+        )
+        return page_response(
+            request,
+            transfers,
+            limit=limit,
+            view=lambda row: transfer_view(ledger.name, row),
+            position=lambda row: row.id,
+        )
+
+    async def _by_account_reference(
+        self,
+        request: Request[Principal, Any, Any],
+        reader: Reader,
+        ledger: LedgerRef,
+        limit: int,
+        cursor: str | None,
+        side: Literal["debit", "credit"],
+        account_reference: str,
+    ) -> Response[Page[TransferView]]:
+        before_version = decode_cursor(cursor, Version)
+        transfers = await reader(
+            lambda session: TransferRepository(session).page_of_account_reference(
+                ledger.id, side, account_reference, limit=limit + 1, before_version=before_version
+            )
+        )
+        return page_response(
+            request,
+            transfers,
+            limit=limit,
+            view=lambda row: transfer_view(ledger.name, row),
+            position=lambda row: row.debit_account_version if side == "debit" else row.credit_account_version,
+        )
+
+    @get(
+        "/{transfer_id:uuid}",
+        opt={"scope": "read"},
+        operation_id="getTransfer",
+        responses=responses("transfer_not_found"),
+    )
+    async def get_transfer(
+        self,
+        reader: Reader,
+        ledger: LedgerRef,
+        transfer_id: UUID,
+        expand: Annotated[
+            Literal["accounts"] | None, Parameter(description="`accounts`: with both accounts as they are now.")
+        ] = None,
+    ) -> TransferView:
+        """Read one transfer."""
+        with_accounts = expand is not None
+        transfer = await reader(
+            lambda session: TransferRepository(session).by_id(ledger.id, transfer_id, with_accounts=with_accounts)
+        )
+        if transfer is None:
+            raise ProblemError("transfer_not_found", members={"transfer_id": str(transfer_id)})
+        return transfer_view(ledger.name, transfer, with_accounts=with_accounts)
+
+
+def post_command(data: TransferRequest, *, ledger_id: int, client_id: str, key: str) -> PostTransfer:
+    """Return the command that ``data`` asks for. Raises ProblemError for a value date outside the calendar in UTC."""
+    try:
+        effective_at = data.effective_at and data.effective_at.astimezone(UTC)
+    except OverflowError:
+        raise malformed("/effective_at", "outside the calendar") from None
+    return PostTransfer(
+        ledger_id=ledger_id,
+        client_id=client_id,
+        idempotency_key=key,
+        fingerprint=fingerprint(POST_TRANSFER, data),
+        debit_account_id=data.debit_account_id,
+        credit_account_id=data.credit_account_id,
+        amount=data.amount,
+        currency=data.currency,
+        reference=data.reference,
+        description=data.description,
+        metadata=data.metadata,
+        effective_at=effective_at,
+    )
+
+
+def _version_of(transfer: Transfer, account_id: UUID) -> int:
+    if transfer.debit_account_id == account_id:
+        return transfer.debit_account_version
+    return transfer.credit_account_version

@@ -1,0 +1,99 @@
+"""The composition root: makes the service's parts, starts them in order, stops them in reverse."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from litestar import Litestar
+from litestar.di import Provide
+
+from service.api import context, documentation, health, problems, queries, security
+from service.api.accounts import AccountController
+from service.api.idempotency import provide_idempotency_key
+from service.api.ledgers import LedgerController
+from service.api.overview import get_overview
+from service.api.transfers import TransferController
+from service.audit.overview import OverviewReader
+from service.engine.engine import TransferEngine
+from service.settings import Settings
+from service.storage.database import Database
+from service.storage.migrations import verify_revision
+from service.storage.retry import Reader
+from service.telemetry.logs import configure_logging
+
+
+def create_app(settings: Settings | None = None) -> Litestar:
+    """Return the service's ASGI application; without ``settings`` they are read from the environment.
+
+    Raises SettingsError. At its start the application connects and refuses to serve on a schema that is behind.
+    """
+    settings = settings or Settings.from_environment()
+    if settings.database_url is None:
+        raise ValueError("the application needs FUNDS_DATABASE_URL; `funds serve` sets it for the embedded PostgreSQL")
+    configure_logging(settings.log_level)
+
+    @asynccontextmanager
+    async def run(app: Litestar) -> AsyncIterator[None]:
+        services = make_services(settings)
+        databases = {services.database, services.read_database}
+        try:
+            await verify_revision(services.database.engine)
+            await services.engine.start()
+            app.state.services = services
+            app.state.authenticator = services.authenticator
+            try:
+                yield
+            finally:
+                await services.engine.stop()
+        finally:
+            for database in databases:
+                await database.close()
+
+    app = Litestar(
+        route_handlers=[
+            LedgerController,
+            AccountController,
+            TransferController,
+            get_overview,
+            health.HealthController,
+            problems.explain_problem,
+            documentation.get_openapi,
+            documentation.assets_router(),
+        ],
+        lifespan=[run],
+        guards=[security.authorize, queries.refuse_unknown_parameters],
+        dependencies={
+            "services": Provide(context.provide_services),
+            "reader": Provide(context.provide_reader),
+            "ledger": Provide(context.provide_ledger),
+            "idempotency_key": Provide(provide_idempotency_key),
+        },
+        exception_handlers=problems.EXCEPTION_HANDLERS,
+        openapi_config=documentation.openapi_config(),
+        request_max_body_size=settings.request_bytes_max,
+        logging_config=None,
+        debug=False,
+    )
+    documentation.complete(app.openapi_schema)
+    return app
+
+
+def make_services(settings: Settings) -> context.Services:
+    """Make the parts of the service; nothing is started."""
+    assert settings.database_url is not None, "checked by create_app"
+    database = Database.connect(settings.database_url, settings)
+    read_database = database
+    if settings.read_database_url is not None:
+        read_database = Database.connect(settings.read_database_url, settings)
+    reader = Reader(
+        read_database, attempts_max=settings.read_attempts_max, deadline_seconds=settings.read_deadline_seconds
+    )
+    return context.Services(
+        settings=settings,
+        database=database,
+        read_database=read_database,
+        reader=reader,
+        engine=TransferEngine(database, settings),
+        ledgers=context.LedgerDirectory(reader),
+        authenticator=security.Authenticator(reader, settings.admin_token),
+        overviews=OverviewReader(read_database, settings),
+    )

@@ -1,0 +1,1 @@
+"""Reading and proving: what auditors and operators ask of a ledger as a whole."""

@@ -1,0 +1,1 @@
+"""The rules of moving money. Pure Python: no I/O, no framework, no clock, no randomness."""

@@ -1,0 +1,54 @@
+"""Transfers and the command that asks for one."""
+
+from datetime import datetime
+from uuid import UUID
+
+from msgspec import Struct
+
+
+class PostTransfer(Struct, frozen=True, kw_only=True):
+    """A caller's wish to move ``amount`` minor units of ``currency`` between two accounts of one ledger.
+
+    ``client_id`` and ``idempotency_key`` name the decision for ever; ``fingerprint`` is a digest of the request, by
+    which another request under the same key is told apart. ``effective_at`` is the value date, None for now.
+    """
+
+    ledger_id: int
+    client_id: str
+    idempotency_key: str
+    fingerprint: bytes
+    debit_account_id: UUID
+    credit_account_id: UUID
+    amount: int
+    currency: str
+    reference: str | None = None
+    description: str | None = None
+    metadata: dict[str, str] = {}
+    effective_at: datetime | None = None
+
+
+class Transfer(Struct, frozen=True, kw_only=True):
+    """An immutable fact: money that moved. Amounts and balances are in minor units of ``currency``.
+
+    The versions are the accounts' own after this transfer, the balances the posted balances after it, each on its
+    account's normal side.
+    """
+
+    ledger_id: int
+    id: UUID
+    debit_account_id: UUID
+    credit_account_id: UUID
+    amount: int
+    currency: str
+    debit_account_version: int
+    credit_account_version: int
+    debit_balance_after: int
+    credit_balance_after: int
+    hold_id: UUID | None = None
+    reverses_id: UUID | None = None
+    group_id: UUID | None = None
+    reference: str | None = None
+    description: str | None = None
+    metadata: dict[str, str] = {}
+    effective_at: datetime
+    created_at: datetime

@@ -1,0 +1,1 @@
+"""Group commit: many commands, one database transaction; and the rarer commands that have one of their own."""

@@ -1,0 +1,254 @@
+"""Commands that change what transfers run on: new ledgers, new accounts, revisions of accounts.
+
+Each has a database transaction of its own: they are rare, and none of them moves money.
+"""
+
+import secrets
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from typing import Generic, TypeVar
+from uuid import UUID
+
+from msgspec import Struct
+from sqlalchemy import func, select
+from sqlalchemy.exc import IntegrityError
+
+from service.domain import accounts, rejections
+from service.domain.accounts import AccountRevision, AccountStatus
+from service.domain.currencies import MINOR_UNIT_EXPONENTS
+from service.domain.identifiers import ENTROPY_BITS, identifier
+from service.domain.rejections import Rejection
+from service.settings import Settings
+from service.storage import constraints, decisions
+from service.storage.accounts import AccountRepository
+from service.storage.database import Database
+from service.storage.decisions import Key
+from service.storage.errors import StorageError, classify, violated_constraint
+from service.storage.models import Account, Base, Decision, Ledger
+from service.storage.retry import run_with_retries
+
+NO_LEDGER = 0
+"""Decisions about ledgers themselves stand under this id, which no ledger has."""
+
+_TWIN_TRIES = 3
+_MICROSECOND = timedelta(microseconds=1)
+
+M = TypeVar("M", bound=Base)
+
+
+class Created(Struct, Generic[M], frozen=True):
+    """A new row as it was when it was made; ``replayed`` when an earlier request had made it."""
+
+    row: M
+    replayed: bool
+
+
+class Refused(Struct, frozen=True):
+    """A rejection on its way to the caller."""
+
+    rejection: Rejection
+    replayed: bool
+
+
+class NewAccount(Struct, frozen=True, kw_only=True):
+    """What a caller says of an account to be opened; bounds in minor units, None for no bound."""
+
+    currency: str
+    normal_side: str
+    reference: str | None
+    name: str | None
+    minimum_balance: int | None
+    maximum_balance: int | None
+    metadata: dict[str, str]
+
+
+async def create_ledger(
+    database: Database, settings: Settings, key: Key, *, name: str, description: str | None
+) -> Created[Ledger] | Refused:
+    """Create the ledger called ``name``; rejected with reference_taken when another has the name."""
+    return await _create_once(
+        database,
+        settings,
+        key,
+        Ledger,
+        build=lambda now: Ledger(name=name, description=description, created_at=now),
+        refusals={constraints.UQ_LEDGERS_NAME: rejections.ledger_name_taken(name)},
+    )
+
+
+async def create_account(
+    database: Database, settings: Settings, key: Key, new: NewAccount
+) -> Created[Account] | Refused:
+    """Open an account. Rejected, in this order, with currency_unknown, balance_limit_exceeded (bounds that exclude
+    the first balance of zero or each other), insufficient_funds (a minimum above zero), reference_taken.
+    """
+    account_id_entropy = secrets.randbits(ENTROPY_BITS)
+
+    def build(now: datetime) -> Account | Rejection:
+        account_id = identifier(now, 0, account_id_entropy)
+        account = Account(
+            ledger_id=key.ledger_id,
+            id=account_id,
+            reference=new.reference,
+            name=new.name,
+            currency=new.currency,
+            normal_side=new.normal_side,
+            minimum_balance=new.minimum_balance,
+            maximum_balance=new.maximum_balance,
+            status=AccountStatus.OPEN,
+            debits_posted=0,
+            credits_posted=0,
+            debits_held=0,
+            credits_held=0,
+            version=0,
+            metadata_=new.metadata,
+            created_at=now,
+            updated_at=now,
+        )
+        if new.currency not in MINOR_UNIT_EXPONENTS:
+            return rejections.currency_unknown(new.currency)
+        unbounded = as_domain(account)
+        unbounded.minimum_balance = unbounded.maximum_balance = None
+        revision = AccountRevision(minimum_balance=new.minimum_balance, maximum_balance=new.maximum_balance)
+        return accounts.check_revision(unbounded, revision) or account
+
+    return await _create_once(
+        database,
+        settings,
+        key,
+        Account,
+        build=build,
+        refusals={constraints.UQ_ACCOUNTS_REFERENCE: rejections.reference_taken(new.reference or "")},
+    )
+
+
+async def revise_account(
+    database: Database,
+    settings: Settings,
+    ledger_id: int,
+    account_id: UUID,
+    revision: AccountRevision,
+    *,
+    expected_tags: frozenset[str] | None,
+) -> Account | Rejection:
+    """Change what ``revision`` sets, if the account's revision tag is among ``expected_tags`` (None: any).
+
+    The row is locked as transfers lock it, so a revision and the transfers in flight see each other whole. Rejected
+    with account_not_found, version_mismatch, or as ``check_revision`` says. A lost answer to COMMIT is not tried
+    again (the tag would no longer match): StorageError then says that the outcome is unknown.
+    """
+
+    async def attempt() -> Account | Rejection:
+        async with database.sessions() as session:
+            commit_sent = False
+            try:
+                async with session.begin():
+                    account = await AccountRepository(session).for_revision(ledger_id, account_id)
+                    if account is None:
+                        return rejections.account_not_found(account_id)
+                    if expected_tags is not None and tag_of(account) not in expected_tags:
+                        return rejections.version_mismatch(account_id)
+                    refusal = accounts.check_revision(as_domain(account), revision)
+                    if refusal is not None:
+                        return refusal
+                    for name, value in revision.changes().items():
+                        setattr(account, "metadata_" if name == "metadata" else name, value)
+                    now = await session.scalar(select(func.clock_timestamp()))
+                    account.updated_at = max(now, account.updated_at + _MICROSECOND) if now else account.updated_at
+                    await session.flush()
+                    commit_sent = True
+            except Exception as error:
+                failure = classify(error)
+                if commit_sent and failure is not None:
+                    raise StorageError(failure, outcome_unknown=True) from error
+                raise
+            await session.refresh(account)
+            return account
+
+    return await run_with_retries(
+        attempt, attempts_max=settings.commit_attempts_max, deadline_seconds=settings.commit_deadline_seconds
+    )
+
+
+def tag_of(account: Account) -> str:
+    """Return the account's revision tag."""
+    return accounts.revision_tag(
+        name=account.name,
+        metadata=account.metadata_,
+        minimum_balance=account.minimum_balance,
+        maximum_balance=account.maximum_balance,
+        status=account.status,
+    )
+
+
+def as_domain(account: Account) -> accounts.Account:
+    """Return what the rules need to know of the row."""
+    return accounts.Account(**{name: getattr(account, name) for name in accounts.Account.__struct_fields__})
+
+
+async def _create_once(
+    database: Database,
+    settings: Settings,
+    key: Key,
+    model: type[M],
+    *,
+    build: Callable[[datetime], M | Rejection],
+    refusals: Mapping[str, Rejection],
+) -> Created[M] | Refused:
+    """Insert the row that ``build`` makes (given the database's time) together with its decision, exactly once.
+
+    ``refusals`` says which violated constraint means which rejection; rejections are remembered like rows. The
+    decision goes in first: a twin of this request waits on its key there, fails on it, and replays.
+    """
+    commit_sent = False
+
+    async def attempt() -> Created[M] | Refused:
+        nonlocal commit_sent
+        async with database.sessions() as session:
+            async with session.begin():
+                earlier = await session.get(Decision, (key.ledger_id, key.client_id, key.idempotency_key))
+                if earlier is not None:
+                    return _replay(earlier, key, model)
+                now = (await session.scalars(select(func.clock_timestamp()))).one()
+                built = build(now)
+                if not isinstance(built, Rejection):
+                    try:
+                        async with session.begin_nested():
+                            session.add(decisions.applied(key, built, now))
+                            await session.flush()
+                            session.add(built)
+                    except IntegrityError as error:
+                        refusal = refusals.get(violated_constraint(error) or "")
+                        if refusal is None:
+                            raise
+                        built = refusal
+                if isinstance(built, Rejection):
+                    session.add(decisions.rejected(key, built, now))
+                    await session.flush()
+                commit_sent = True
+            if isinstance(built, Rejection):
+                return Refused(built, replayed=False)
+            await session.refresh(built)
+            return Created(built, replayed=False)
+
+    for tries_left in reversed(range(_TWIN_TRIES)):
+        try:
+            return await run_with_retries(
+                attempt,
+                attempts_max=settings.commit_attempts_max,
+                deadline_seconds=settings.commit_deadline_seconds,
+                outcome_unknown=lambda: commit_sent,
+            )
+        except IntegrityError as error:
+            if violated_constraint(error) != constraints.PK_DECISIONS or not tries_left:
+                raise
+    raise AssertionError("unreachable")
+
+
+def _replay(earlier: Decision, key: Key, model: type[M]) -> Created[M] | Refused:
+    if earlier.fingerprint != key.fingerprint:
+        return Refused(rejections.idempotency_key_reused(key.idempotency_key), replayed=False)
+    answer = decisions.answer(earlier, model)
+    if isinstance(answer, Rejection):
+        return Refused(answer, replayed=True)
+    return Created(answer, replayed=True)

@@ -1,0 +1,102 @@
+"""The engine: takes submissions, gathers what waits, settles it, answers everyone."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+
+from service.domain.book import Answer
+from service.engine.queue import OverloadedError, Submission, SubmissionQueue, Unit
+from service.engine.settle import SettlementError, settle
+from service.settings import Settings
+from service.storage.database import Database
+from service.storage.errors import Failure, StorageError
+
+logger = logging.getLogger(__name__)
+
+
+class TransferEngine:
+    """Group commit. ``settings.batches_in_flight_max`` committers each take everything that waits for a ledger (no
+    timer, no added delay), so while the database commits one batch the next one gathers.
+
+    The transactions belong to the engine: a caller that goes away cancels nothing.
+    """
+
+    def __init__(self, database: Database, settings: Settings) -> None:
+        self._database = database
+        self._settings = settings
+        self._queue = SubmissionQueue(settings.queue_commands_max)
+        self._committers: list[asyncio.Task[None]] = []
+
+    @property
+    def running(self) -> bool:
+        """Whether every committer is at work."""
+        return bool(self._committers) and not any(task.done() for task in self._committers)
+
+    async def start(self) -> None:
+        """Start the committers."""
+        self._committers = [
+            asyncio.create_task(self._commit_batches(), name=f"committer-{number}")
+            for number in range(self._settings.batches_in_flight_max)
+        ]
+
+    async def stop(self) -> None:
+        """Accept nothing more, finish what is queued, within ``drain_timeout_seconds``."""
+        self._queue.close()
+        if self._committers:
+            _, pending = await asyncio.wait(self._committers, timeout=self._settings.drain_timeout_seconds)
+            for task in pending:
+                task.cancel()
+            await asyncio.gather(*pending, return_exceptions=True)
+        for submission in self._queue.drain():
+            _fail(submission, OverloadedError("the service is shutting down"))
+
+    async def submit(self, ledger_id: int, units: Sequence[Unit]) -> list[list[Answer]]:
+        """Apply ``units`` in one transaction with others of the ledger; return the answers of each unit.
+
+        Raises OverloadedError (certainly not applied), StorageError or SettlementError (which say whether the outcome is
+        known).
+        """
+        submission = Submission(ledger_id, units)
+        self._queue.put(submission)
+        return await asyncio.shield(submission.answers)
+
+    async def _commit_batches(self) -> None:
+        while taken := await self._queue.take(self._settings.batch_commands_max):
+            batch = self._without_expired(taken)
+            if not batch:
+                continue
+            try:
+                answers = await settle(
+                    self._database,
+                    self._settings,
+                    batch[0].ledger_id,
+                    [unit for submission in batch for unit in submission.units],
+                )
+            except asyncio.CancelledError:  # the drain took too long; a COMMIT may be under way
+                for submission in batch:
+                    _fail(submission, StorageError(Failure.UNAVAILABLE, outcome_unknown=True))
+                raise
+            except (StorageError, SettlementError) as error:
+                logger.error("batch failed", exc_info=error, extra={"submissions": len(batch)})
+                for submission in batch:
+                    _fail(submission, error)
+            else:
+                remaining = iter(answers)
+                for submission in batch:
+                    submission.answers.set_result([next(remaining) for _ in submission.units])
+
+    def _without_expired(self, taken: list[Submission]) -> list[Submission]:
+        """Refuse what has waited too long: its caller may have given up, and nothing of it was sent."""
+        oldest = asyncio.get_running_loop().time() - self._settings.queue_wait_seconds_max
+        batch = []
+        for submission in taken:
+            if submission.accepted_at < oldest:
+                _fail(submission, OverloadedError("waited too long in the queue"))
+            else:
+                batch.append(submission)
+        return batch
+
+
+def _fail(submission: Submission, error: Exception) -> None:
+    submission.answers.set_exception(error)
+    submission.answers.exception()  # marks it as seen: the caller may have gone away

@@ -1,0 +1,97 @@
+"""What waits for the engine: a bounded queue with a lane a ledger."""
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+
+from service.domain.book import Answer
+from service.domain.transfers import PostTransfer
+
+Unit = Sequence[PostTransfer]
+"""Commands that apply together or not at all."""
+
+
+class OverloadedError(Exception):
+    """The engine cannot take this now; certainly nothing of it was or will be applied."""
+
+
+class Submission:
+    """Units of one ledger that go into one transaction, and where their answers are awaited.
+
+    ``answers`` holds a list of answers for each unit. ``accepted_at`` is the loop's monotonic time, in seconds.
+    """
+
+    __slots__ = ("accepted_at", "answers", "command_count", "ledger_id", "units")
+
+    def __init__(self, ledger_id: int, units: Sequence[Unit]) -> None:
+        loop = asyncio.get_running_loop()
+        self.ledger_id = ledger_id
+        self.units = units
+        self.command_count = sum(map(len, units))
+        self.answers: asyncio.Future[list[list[Answer]]] = loop.create_future()
+        self.accepted_at = loop.time()
+
+
+class SubmissionQueue:
+    """Submissions in order of arrival for each ledger; ledgers take turns. Holds at most ``commands_max`` commands."""
+
+    def __init__(self, commands_max: int) -> None:
+        self._commands_max = commands_max
+        self._command_count = 0
+        self._lanes: dict[int, deque[Submission]] = {}
+        self._waiters: deque[asyncio.Future[None]] = deque()
+        self._closed = False
+
+    def put(self, submission: Submission) -> None:
+        """Add ``submission``. Raises OverloadedError when the queue is full or closed."""
+        if self._closed:
+            raise OverloadedError("the service is shutting down")
+        if self._command_count + submission.command_count > self._commands_max:
+            raise OverloadedError("the queue is full")
+        self._command_count += submission.command_count
+        self._lanes.setdefault(submission.ledger_id, deque()).append(submission)
+        self._wake_one()
+
+    async def take(self, commands_max: int) -> list[Submission]:
+        """Wait for submissions and return what waits for the ledger whose turn it is, oldest first.
+
+        Returns at most ``commands_max`` commands, but at least one submission; nothing once closed and empty.
+        """
+        while not self._lanes:
+            if self._closed:
+                return []
+            waiter = asyncio.get_running_loop().create_future()
+            self._waiters.append(waiter)
+            await waiter
+        ledger_id, lane = next(iter(self._lanes.items()))
+        del self._lanes[ledger_id]
+        taken = [lane.popleft()]
+        count = taken[0].command_count
+        while lane and count + lane[0].command_count <= commands_max:
+            taken.append(lane.popleft())
+            count += taken[-1].command_count
+        if lane:
+            self._lanes[ledger_id] = lane  # behind the other ledgers
+            self._wake_one()
+        self._command_count -= count
+        return taken
+
+    def close(self) -> None:
+        """Accept nothing more; takers drain what is there and then get nothing."""
+        self._closed = True
+        while self._waiters:
+            self._wake_one()
+
+    def drain(self) -> list[Submission]:
+        """Remove and return what still waits."""
+        waiting = [submission for lane in self._lanes.values() for submission in lane]
+        self._lanes.clear()
+        self._command_count = 0
+        return waiting
+
+    def _wake_one(self) -> None:
+        while self._waiters:
+            waiter = self._waiters.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                return

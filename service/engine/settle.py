@@ -1,0 +1,105 @@
+"""Settling a batch: one transaction that locks, decides and stores, tried again as a whole."""
+
+import logging
+import secrets
+from collections.abc import Iterator, Sequence
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from service.domain import rejections
+from service.domain.book import Answer, Book
+from service.domain.identifiers import ENTROPY_BITS, POSITIONS, identifier
+from service.engine.queue import Unit
+from service.settings import Settings
+from service.storage import batches
+from service.storage.database import Database
+from service.storage.errors import StorageError, classify, violated_constraint
+from service.storage.retry import run_with_retries
+
+logger = logging.getLogger(__name__)
+
+_FALLBACK_TRIES = 2
+"""Once more after a violation: a decision that another process has just committed is then found and replayed."""
+
+
+class SettlementError(Exception):
+    """A batch failed through a fault of ours; ``outcome_unknown`` when its COMMIT had been sent."""
+
+    def __init__(self, *, outcome_unknown: bool) -> None:
+        super().__init__("a batch failed")
+        self.outcome_unknown = outcome_unknown
+
+
+async def settle(database: Database, settings: Settings, ledger_id: int, units: Sequence[Unit]) -> list[list[Answer]]:
+    """Apply ``units`` of one ledger in one transaction and return the answers of each.
+
+    A transient failure runs everything again on a fresh session, also when a COMMIT's answer was lost: decisions are
+    written with their effects, so the next try finds them and replays. Raises StorageError when the tries are used
+    up, with ``outcome_unknown`` if a COMMIT had been sent, and SettlementError for any other failure.
+    """
+    commit_sent = False
+
+    async def attempt() -> list[list[Answer]]:
+        nonlocal commit_sent
+        async with database.sessions() as session, session.begin():
+            book = await batches.load(session, ledger_id, [command for unit in units for command in unit])
+            transfer_ids = _identifiers(book)
+            answers = [book.execute(unit, transfer_ids) for unit in units]
+            if book.new_decisions:
+                try:
+                    async with session.begin_nested():
+                        await batches.store(session, ledger_id, book)
+                except Exception as error:
+                    if classify(error) is not None:
+                        raise
+                    logger.warning("batch refused, settling one by one", extra={"reason": _reason(error)})
+                    answers = [await _settle_alone(session, ledger_id, unit) for unit in units]
+            commit_sent = True
+        return answers
+
+    try:
+        return await run_with_retries(
+            attempt,
+            attempts_max=settings.commit_attempts_max,
+            deadline_seconds=settings.commit_deadline_seconds,
+            outcome_unknown=lambda: commit_sent,
+        )
+    except StorageError:
+        raise
+    except Exception as error:
+        raise SettlementError(outcome_unknown=commit_sent) from error
+
+
+async def _settle_alone(session: AsyncSession, ledger_id: int, unit: Unit) -> list[Answer]:
+    """Settle one unit in a savepoint of its own, inside the batch's transaction, whose locks still stand.
+
+    A unit that the database refuses again has met a fault of ours: it is refused and nothing of it is stored.
+    """
+    reason = ""
+    for _ in range(_FALLBACK_TRIES):
+        book = await batches.load(session, ledger_id, unit)
+        answers = book.execute(unit, _identifiers(book))
+        if not book.new_decisions:
+            return answers
+        try:
+            async with session.begin_nested():
+                await batches.store(session, ledger_id, book)
+        except Exception as error:
+            if classify(error) is not None:
+                raise
+            reason = _reason(error)
+        else:
+            return answers
+    logger.error("the database refuses what the rules allowed", extra={"reason": reason})
+    return [Answer(rejections.internal_error()) for _ in unit]
+
+
+def _reason(error: Exception) -> str:
+    return violated_constraint(error) or type(error).__name__
+
+
+def _identifiers(book: Book) -> Iterator[UUID]:
+    """Name the transfers of one batch, rising in the order of application."""
+    for position in range(POSITIONS):
+        yield identifier(book.now, position, secrets.randbits(ENTROPY_BITS))

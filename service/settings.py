@@ -1,0 +1,91 @@
+"""Every setting of the service, read from ``FUNDS_*`` environment variables; units stand in the names."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+import msgspec
+from msgspec import Meta
+
+PREFIX = "FUNDS_"
+
+Port = Annotated[int, Meta(ge=0, le=65535)]
+Count = Annotated[int, Meta(ge=1, le=1_000_000)]
+Seconds = Annotated[float, Meta(gt=0, le=86_400)]
+Milliseconds = Annotated[int, Meta(ge=1, le=3_600_000)]
+Bytes = Annotated[int, Meta(ge=1024, le=1 << 30)]
+
+
+class SettingsError(ValueError):
+    """A ``FUNDS_*`` variable is unknown or holds a value that cannot be used."""
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The settings of one service process. Field ``pool_size`` is variable ``FUNDS_POOL_SIZE``, and so on.
+
+    ``database_url`` is what the service itself uses (role without UPDATE or DELETE on append-only tables);
+    ``migration_database_url`` is what ``funds migrate`` uses (the owner) and falls back to ``database_url``;
+    ``read_database_url`` may name a replica for reads and falls back to ``database_url``. With no
+    ``database_url`` the embedded PostgreSQL serves, its data under ``data_dir``.
+    """
+
+    database_url: str | None = None
+    migration_database_url: str | None = None
+    read_database_url: str | None = None
+    data_dir: Path = Path(".data")
+
+    host: str = "127.0.0.1"
+    port: Port = 8000
+    workers: Annotated[int, Meta(ge=1, le=64)] = 1
+    admin_token: Annotated[str, Meta(min_length=32, max_length=512)] | None = None
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    request_bytes_max: Bytes = 64 * 1024
+    batch_request_bytes_max: Bytes = 16 * 1024 * 1024
+    drain_timeout_seconds: Seconds = 20.0
+
+    pool_size: Count = 8
+    pool_max_overflow: Annotated[int, Meta(ge=0, le=1000)] = 4
+    pool_timeout_seconds: Seconds = 5.0
+    pool_recycle_seconds: Annotated[int, Meta(ge=1)] = 1800
+    connect_timeout_seconds: Seconds = 5.0
+    statement_timeout_ms: Milliseconds = 10_000
+    lock_timeout_ms: Milliseconds = 2_000
+    application_name: Annotated[str, Meta(min_length=1, max_length=63)] = "funds"
+
+    queue_commands_max: Count = 20_000
+    queue_wait_seconds_max: Seconds = 5.0
+    batch_commands_max: Count = 1_000
+    batches_in_flight_max: Annotated[int, Meta(ge=1, le=64)] = 2
+    commit_attempts_max: Annotated[int, Meta(ge=1, le=100)] = 8
+    commit_deadline_seconds: Seconds = 15.0
+    read_attempts_max: Annotated[int, Meta(ge=1, le=100)] = 4
+    read_deadline_seconds: Seconds = 5.0
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] | None = None) -> Self:
+        """Read the settings from ``environment`` (the process's own by default); an empty value is no value.
+
+        Raises SettingsError that names the variable and the rule it breaks.
+        """
+        source = os.environ if environment is None else environment
+        values = {
+            name.removeprefix(PREFIX).lower(): value
+            for name, value in source.items()
+            if name.startswith(PREFIX) and value != ""
+        }
+        unknown = sorted(values.keys() - set(cls.__struct_fields__))
+        if unknown:
+            raise SettingsError(f"{PREFIX}{unknown[0].upper()} is no setting of this service")
+        for name, value in values.items():
+            try:
+                msgspec.convert({name: value}, cls, strict=False, dec_hook=_from_text)
+            except msgspec.ValidationError as error:
+                reason = str(error).split(" - at ")[0]
+                raise SettingsError(f"{PREFIX}{name.upper()}: {reason}") from None
+        return msgspec.convert(values, cls, strict=False, dec_hook=_from_text)
+
+
+def _from_text(kind: type, value: str) -> object:
+    """Build the types that msgspec does not know (paths) from their text."""
+    return kind(value)

@@ -1,0 +1,1 @@
+"""Everything that speaks to PostgreSQL: tables, statements, sessions, retries, error translation."""

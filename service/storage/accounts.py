@@ -1,0 +1,56 @@
+"""Named queries on accounts."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import selectinload
+
+from service.storage.models import Account, Transfer
+
+
+class AccountRepository:
+    """Reads accounts on the session of one unit of work."""
+
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
+
+    async def by_id(self, ledger_id: int, account_id: UUID) -> Account | None:
+        """Return one account."""
+        return await self._session.get(Account, (ledger_id, account_id))
+
+    async def with_recent_transfers(self, ledger_id: int, account_id: UUID) -> Account | None:
+        """Return one account with its recent transfers, and each of these with both of its accounts."""
+        transfers = selectinload(Account.recent_transfers)
+        return await self._session.get(
+            Account,
+            (ledger_id, account_id),
+            options=[transfers.joinedload(Transfer.debit_account), transfers.joinedload(Transfer.credit_account)],
+        )
+
+    async def page(
+        self,
+        ledger_id: int,
+        *,
+        limit: int,
+        before: UUID | None,
+        currency: str | None = None,
+        status: str | None = None,
+        reference: str | None = None,
+    ) -> Sequence[Account]:
+        """Return up to ``limit`` accounts that match every filter given, newest first, older than ``before``."""
+        query = select(Account).where(Account.ledger_id == ledger_id).order_by(Account.id.desc()).limit(limit)
+        if before is not None:
+            query = query.where(Account.id < before)
+        if currency is not None:
+            query = query.where(Account.currency == currency)
+        if status is not None:
+            query = query.where(Account.status == status)
+        if reference is not None:
+            query = query.where(Account.reference == reference)
+        return (await self._session.scalars(query)).all()
+
+    async def for_revision(self, ledger_id: int, account_id: UUID) -> Account | None:
+        """Return one account, locked as transfers lock it, until the transaction ends."""
+        return await self._session.get(Account, (ledger_id, account_id), with_for_update={"key_share": True})

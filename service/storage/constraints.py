@@ -1,0 +1,32 @@
+"""The names of the database's constraints: what error translation and tests refer to, never message text."""
+
+PK_LEDGERS = "pk_ledgers"
+UQ_LEDGERS_NAME = "uq_ledgers_name"
+CK_LEDGERS_ID_POSITIVE = "ck_ledgers_id_positive"
+
+PK_ACCOUNTS = "pk_accounts"
+UQ_ACCOUNTS_REFERENCE = "uq_accounts_reference"
+UQ_ACCOUNTS_CURRENCY = "uq_accounts_currency"
+FK_ACCOUNTS_LEDGER = "fk_accounts_ledger"
+CK_ACCOUNTS_NORMAL_SIDE = "ck_accounts_normal_side"
+CK_ACCOUNTS_STATUS = "ck_accounts_status"
+CK_ACCOUNTS_COUNTERS = "ck_accounts_counters"
+CK_ACCOUNTS_MINIMUM_BALANCE = "ck_accounts_minimum_balance"
+CK_ACCOUNTS_MAXIMUM_BALANCE = "ck_accounts_maximum_balance"
+CK_ACCOUNTS_CLOSED_EMPTY = "ck_accounts_closed_empty"
+
+PK_TRANSFERS = "pk_transfers"
+UQ_TRANSFERS_DEBIT_VERSION = "uq_transfers_debit_version"
+UQ_TRANSFERS_CREDIT_VERSION = "uq_transfers_credit_version"
+FK_TRANSFERS_DEBIT_ACCOUNT = "fk_transfers_debit_account"
+FK_TRANSFERS_CREDIT_ACCOUNT = "fk_transfers_credit_account"
+CK_TRANSFERS_AMOUNT = "ck_transfers_amount"
+CK_TRANSFERS_ACCOUNTS = "ck_transfers_accounts"
+CK_TRANSFERS_VERSIONS = "ck_transfers_versions"
+
+PK_DECISIONS = "pk_decisions"
+CK_DECISIONS_OUTCOME = "ck_decisions_outcome"
+CK_DECISIONS_ANSWER = "ck_decisions_answer"
+
+PK_TOKENS = "pk_tokens"
+UQ_TOKENS_HASH = "uq_tokens_hash"

@@ -1,0 +1,121 @@
+"""Named queries on transfers."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID
+
+from sqlalchemy import Select, select, union_all
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import InstrumentedAttribute, aliased, contains_eager, joinedload
+
+from service.domain.identifiers import first_identifier
+from service.storage.models import Account, Transfer
+
+Side = Literal["debit", "credit"]
+
+_SIDES: dict[Side, tuple[InstrumentedAttribute[UUID], InstrumentedAttribute[int]]] = {
+    "debit": (Transfer.debit_account_id, Transfer.debit_account_version),
+    "credit": (Transfer.credit_account_id, Transfer.credit_account_version),
+}
+
+
+class TransferRepository:
+    """Reads transfers on the session of one unit of work."""
+
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
+
+    async def by_id(self, ledger_id: int, transfer_id: UUID, *, with_accounts: bool = False) -> Transfer | None:
+        """Return one transfer; with both of its accounts if asked."""
+        options = [joinedload(Transfer.debit_account), joinedload(Transfer.credit_account)] if with_accounts else []
+        return await self._session.get(Transfer, (ledger_id, transfer_id), options=options)
+
+    async def page(
+        self,
+        ledger_id: int,
+        *,
+        limit: int,
+        before: UUID | None,
+        reference: str | None = None,
+        created_from: datetime | None = None,
+        created_to: datetime | None = None,
+    ) -> Sequence[Transfer]:
+        """Return up to ``limit`` transfers, newest first, older than ``before``; times as in ``_within``."""
+        query = select(Transfer).where(Transfer.ledger_id == ledger_id).order_by(Transfer.id.desc()).limit(limit)
+        if before is not None:
+            query = query.where(Transfer.id < before)
+        if reference is not None:
+            query = query.where(Transfer.reference == reference)
+        return (await self._session.scalars(_within(query, created_from, created_to))).all()
+
+    async def page_of_account(
+        self,
+        ledger_id: int,
+        account_id: UUID,
+        *,
+        limit: int,
+        before_version: int | None,
+        reference: str | None = None,
+        created_from: datetime | None = None,
+        created_to: datetime | None = None,
+    ) -> Sequence[Transfer]:
+        """Return up to ``limit`` transfers of one account, in falling order of the account's own version.
+
+        Each side is read from its own index in that order, so the cost does not grow with the history.
+        """
+        halves = []
+        for account_column, version in _SIDES.values():
+            half = (
+                select(Transfer.ledger_id, Transfer.id, version.label("version"))
+                .where(Transfer.ledger_id == ledger_id, account_column == account_id)
+                .order_by(version.desc())
+                .limit(limit)
+            )
+            if before_version is not None:
+                half = half.where(version < before_version)
+            if reference is not None:
+                half = half.where(Transfer.reference == reference)
+            halves.append(_within(half, created_from, created_to).subquery())
+        both = union_all(*(select(half) for half in halves)).subquery()
+        latest = select(both).order_by(both.c.version.desc()).limit(limit).subquery()
+        query = (
+            select(Transfer)
+            .join(latest, (Transfer.ledger_id == latest.c.ledger_id) & (Transfer.id == latest.c.id))
+            .order_by(latest.c.version.desc())
+        )
+        return (await self._session.scalars(query)).all()
+
+    async def page_of_account_reference(
+        self, ledger_id: int, side: Side, account_reference: str, *, limit: int, before_version: int | None
+    ) -> Sequence[Transfer]:
+        """Return up to ``limit`` transfers whose account on ``side`` has this reference, with that account loaded,
+        in falling order of the account's own version.
+        """
+        relation = Transfer.debit_account if side == "debit" else Transfer.credit_account
+        version = _SIDES[side][1]
+        account = aliased(Account)
+        query = (
+            select(Transfer)
+            .join(relation.of_type(account))
+            .options(contains_eager(relation.of_type(account)))
+            .where(
+                Transfer.ledger_id == ledger_id,
+                account.ledger_id == ledger_id,
+                account.reference == account_reference,
+            )
+            .order_by(version.desc())
+            .limit(limit)
+        )
+        if before_version is not None:
+            query = query.where(version < before_version)
+        return (await self._session.scalars(query)).unique().all()
+
+
+def _within(query: Select[Any], created_from: datetime | None, created_to: datetime | None) -> Select[Any]:
+    """Keep what was created in [created_from, created_to): identifiers rise with time, so their index serves."""
+    if created_from is not None:
+        query = query.where(Transfer.id >= first_identifier(created_from))
+    if created_to is not None:
+        query = query.where(Transfer.id < first_identifier(created_to))
+    return query
