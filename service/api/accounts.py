@@ -79,7 +79,7 @@ class AccountController(Controller):
         headers = {
             "Location": f"/v1/ledgers/{ledger.name}/accounts/{created.row.id}",
             "ETag": _etag(created.row),
-        } | replay_header(created.replayed)
+        } | replay_header(replayed=created.replayed)
         return Response(account_view(ledger.name, created.row), headers=headers)
 
     @get(opt={"scope": "read"}, operation_id="listAccounts", responses=responses("cursor_invalid"))

@@ -3,7 +3,6 @@
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
-
 from typing import Any
 
 from litestar import Request, Router, get

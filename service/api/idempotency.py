@@ -21,7 +21,7 @@ _encode = msgspec.msgpack.Encoder(order="deterministic").encode
 
 async def provide_idempotency_key(
     request: Request[Any, Any, Any],
-    idempotency_key_header: Annotated[
+    _idempotency_key_header: Annotated[
         str | None,
         Parameter(
             header=HEADER,

@@ -48,7 +48,7 @@ class LedgerController(Controller):
         )
         if isinstance(created, Refused):
             raise ProblemError.from_rejection(created.rejection, replayed=created.replayed)
-        headers = {"Location": f"/v1/ledgers/{data.name}"} | replay_header(created.replayed)
+        headers = {"Location": f"/v1/ledgers/{data.name}"} | replay_header(replayed=created.replayed)
         return Response(ledger_view(created.row), headers=headers)
 
     @get(opt={"scope": "read"}, operation_id="listLedgers", responses=responses("cursor_invalid"))
@@ -76,6 +76,6 @@ class LedgerController(Controller):
         return ledger_view(found)
 
 
-def replay_header(replayed: bool) -> dict[str, str]:
+def replay_header(*, replayed: bool) -> dict[str, str]:
     """Return the header that tells a replayed answer from a first one."""
     return {"Idempotency-Replayed": "true"} if replayed else {}

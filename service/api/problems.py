@@ -141,19 +141,27 @@ CATALOGUE: dict[str, ProblemType] = {
         500, "The service failed", "A fault of the service. It has been logged; the same key may be sent again."
     ),
     "overloaded": ProblemType(
-        503, "The service is overloaded", "The queue is full. Nothing was applied; try again after Retry-After.", True
+        503,
+        "The service is overloaded",
+        "The queue is full. Nothing was applied; try again after Retry-After.",
+        retryable=True,
     ),
     "database_unavailable": ProblemType(
         503,
         "The database is unavailable",
         "The database did not answer. If `outcome` is unknown the transfer may have been applied: send the same"
         " request with the same key, and it is answered exactly once.",
-        True,
+        retryable=True,
     ),
     "contention": ProblemType(
-        503, "Too much contention", "The accounts stayed locked by others for too long. Nothing was applied.", True
+        503,
+        "Too much contention",
+        "The accounts stayed locked by others for too long. Nothing was applied.",
+        retryable=True,
     ),
-    "not_ready": ProblemType(503, "Not ready", "A part of the service is not ready; `checks` says which.", True),
+    "not_ready": ProblemType(
+        503, "Not ready", "A part of the service is not ready; `checks` says which.", retryable=True
+    ),
 }
 
 

@@ -191,17 +191,12 @@ def posted_transfer_view(ledger: str, transfer: Transfer) -> TransferView:
 
 def transfer_view(ledger: str, transfer: models.Transfer, *, with_accounts: bool = False) -> TransferView:
     """Return how the API shows a stored transfer; ``with_accounts`` if the query loaded them."""
-    accounts = {}
-    if with_accounts:
-        accounts = {
-            "debit_account": account_view(ledger, transfer.debit_account),
-            "credit_account": account_view(ledger, transfer.credit_account),
-        }
     return TransferView(
         ledger=ledger,
         metadata=transfer.metadata_,
+        debit_account=account_view(ledger, transfer.debit_account) if with_accounts else UNSET,
+        credit_account=account_view(ledger, transfer.credit_account) if with_accounts else UNSET,
         **{name: getattr(transfer, name) for name in _TRANSFER_FIELDS},
-        **accounts,
     )
 
 

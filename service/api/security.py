@@ -81,7 +81,7 @@ async def authorize(connection: ASGIConnection[Any, Any, Any, Any], handler: Bas
     OPTIONS, which Litestar answers by itself, needs a token of any scope. Sets ``connection.user`` to the Principal.
     Raises ProblemError (unauthenticated, forbidden).
     """
-    options = connection.scope["method"] == "OPTIONS"
+    options = connection.scope.get("method") == "OPTIONS"
     required = None if options else handler.opt["scope"]
     if required is None and not options:
         return

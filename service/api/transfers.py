@@ -73,7 +73,7 @@ class TransferController(Controller):
             raise ProblemError.from_rejection(answer.outcome, replayed=answer.replayed)
         headers = {"Location": f"/v1/ledgers/{ledger.name}/transfers/{answer.outcome.id}"}
         return Response(
-            posted_transfer_view(ledger.name, answer.outcome), headers=headers | replay_header(answer.replayed)
+            posted_transfer_view(ledger.name, answer.outcome), headers=headers | replay_header(replayed=answer.replayed)
         )
 
     @get(opt={"scope": "read"}, operation_id="listTransfers", responses=responses("cursor_invalid"))

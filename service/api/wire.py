@@ -24,7 +24,10 @@ class StrictJSON(AbstractDTO[T]):
 
     @classmethod
     def create_for_field_definition(
-        cls, field_definition: FieldDefinition, handler_id: str, backend_cls: Any = None
+        cls,
+        field_definition: FieldDefinition,
+        handler_id: str,
+        backend_cls: Any = None,
     ) -> None:
         """Make the handler's decoder, once."""
         cls._decoders[handler_id] = msgspec.json.Decoder(field_definition.annotation)

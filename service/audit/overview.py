@@ -97,7 +97,7 @@ class OverviewReader:
 
 async def _account_counts(session: AsyncSession, ledger_id: int) -> dict[str, int]:
     query = select(Account.status, func.count()).where(Account.ledger_id == ledger_id).group_by(Account.status)
-    return {status: count for status, count in await session.execute(query)}
+    return dict((await session.execute(query)).tuples().all())
 
 
 async def _transfer_count(session: AsyncSession, ledger_id: int) -> int:
@@ -113,8 +113,10 @@ async def _totals(session: AsyncSession, ledger_id: int) -> list[CurrencyTotals]
         .order_by(Account.currency)
     )
     return [
-        CurrencyTotals(currency=currency, account_count=count, debits_posted=str(debits), credits_posted=str(credits))
-        for currency, count, debits, credits in await session.execute(query)
+        CurrencyTotals(
+            currency=currency, account_count=count, debits_posted=str(debit_sum), credits_posted=str(credit_sum)
+        )
+        for currency, count, debit_sum, credit_sum in await session.execute(query)
     ]
 
 

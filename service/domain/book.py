@@ -12,7 +12,6 @@ from service.domain.decide import decide
 from service.domain.rejections import Rejection
 from service.domain.transfers import PostTransfer, Transfer
 
-
 POST_TRANSFER = "post_transfer"
 """The operation of decisions on transfers."""
 

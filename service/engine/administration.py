@@ -12,6 +12,7 @@ from uuid import UUID
 from msgspec import Struct
 from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.domain import accounts, rejections
 from service.domain.accounts import AccountRevision, AccountStatus
@@ -209,22 +210,7 @@ async def _create_once(
                 earlier = await session.get(Decision, (key.ledger_id, key.client_id, key.idempotency_key))
                 if earlier is not None:
                     return _replay(earlier, key, model)
-                now = (await session.scalars(select(func.clock_timestamp()))).one()
-                built = build(now)
-                if not isinstance(built, Rejection):
-                    try:
-                        async with session.begin_nested():
-                            session.add(decisions.applied(key, built, now))
-                            await session.flush()
-                            session.add(built)
-                    except IntegrityError as error:
-                        refusal = refusals.get(violated_constraint(error) or "")
-                        if refusal is None:
-                            raise
-                        built = refusal
-                if isinstance(built, Rejection):
-                    session.add(decisions.rejected(key, built, now))
-                    await session.flush()
+                built = await _insert_with_decision(session, key, build, refusals)
                 commit_sent = True
             if isinstance(built, Rejection):
                 return Refused(built, replayed=False)
@@ -243,6 +229,28 @@ async def _create_once(
             if violated_constraint(error) != constraints.PK_DECISIONS or not tries_left:
                 raise
     raise AssertionError("unreachable")
+
+
+async def _insert_with_decision(
+    session: AsyncSession, key: Key, build: Callable[[datetime], M | Rejection], refusals: Mapping[str, Rejection]
+) -> M | Rejection:
+    now = (await session.scalars(select(func.clock_timestamp()))).one()
+    built = build(now)
+    if not isinstance(built, Rejection):
+        try:
+            async with session.begin_nested():
+                session.add(decisions.applied(key, built, now))
+                await session.flush()
+                session.add(built)
+        except IntegrityError as error:
+            refusal = refusals.get(violated_constraint(error) or "")
+            if refusal is None:
+                raise
+            built = refusal
+    if isinstance(built, Rejection):
+        session.add(decisions.rejected(key, built, now))
+        await session.flush()
+    return built
 
 
 def _replay(earlier: Decision, key: Key, model: type[M]) -> Created[M] | Refused:

@@ -53,8 +53,8 @@ class TransferEngine:
     async def submit(self, ledger_id: int, units: Sequence[Unit]) -> list[list[Answer]]:
         """Apply ``units`` in one transaction with others of the ledger; return the answers of each unit.
 
-        Raises OverloadedError (certainly not applied), StorageError or SettlementError (which say whether the outcome is
-        known).
+        Raises OverloadedError (certainly not applied), StorageError or SettlementError (which say whether the outcome
+        is known).
         """
         submission = Submission(ledger_id, units)
         self._queue.put(submission)
@@ -77,7 +77,7 @@ class TransferEngine:
                     _fail(submission, StorageError(Failure.UNAVAILABLE, outcome_unknown=True))
                 raise
             except (StorageError, SettlementError) as error:
-                logger.error("batch failed", exc_info=error, extra={"submissions": len(batch)})
+                logger.exception("batch failed", extra={"submissions": len(batch)})
                 for submission in batch:
                     _fail(submission, error)
             else:

@@ -32,7 +32,7 @@ _LOCK_ACCOUNTS = (
     select(*(_ACCOUNTS[name] for name in Account.__struct_fields__))
     .where(
         _ACCOUNTS.ledger_id == bindparam("ledger_id", type_=Integer),
-        _ACCOUNTS.id == bindparam("account_ids", type_=ARRAY(PGUUID(as_uuid=True))).any_(),  # type: ignore[attr-defined]
+        _ACCOUNTS.id == bindparam("account_ids", type_=ARRAY(PGUUID(as_uuid=True))).any_(),
     )
     .order_by(_ACCOUNTS.id)
     .with_for_update(key_share=True)

@@ -1,7 +1,7 @@
 """Connections: one engine with its pool and sessions for one database URL."""
 
 import asyncio
-from typing import Any, Self
+from typing import Self
 
 import asyncpg
 import msgspec

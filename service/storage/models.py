@@ -134,7 +134,7 @@ class Account(Base):
     recent_transfers: Mapped[list["Transfer"]] = relationship(
         lazy="raise",
         viewonly=True,
-        order_by=lambda: Transfer.id.desc(),
+        order_by="Transfer.id.desc()",
         primaryjoin=lambda: and_(
             Account.ledger_id == foreign(Transfer.ledger_id),
             or_(

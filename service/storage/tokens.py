@@ -24,6 +24,11 @@ def hash_token(token: str) -> bytes:
     return hashlib.sha256(token.encode()).digest()
 
 
+def make_token() -> str:
+    """Return a new random token."""
+    return TOKEN_PREFIX + secrets.token_urlsafe(32)
+
+
 async def create_token(
     session: AsyncSession,
     *,
@@ -32,8 +37,8 @@ async def create_token(
     ledgers: Sequence[str] | None = None,
     expires_at: datetime | None = None,
 ) -> str:
-    """Add a token for ``client`` and return it; it cannot be read again. ``ledgers`` are names, None is every ledger."""
-    token = TOKEN_PREFIX + secrets.token_urlsafe(32)
+    """Add a token for ``client`` and return it: it cannot be read again. ``ledgers`` are names; None is every one."""
+    token = make_token()
     await session.execute(
         insert(Token).values(
             id=await _new_id(session),
@@ -87,5 +92,5 @@ async def find_active(session: AsyncSession, token_hash: bytes) -> Token | None:
 
 
 async def _new_id(session: AsyncSession) -> UUID:
-    now = await session.scalar(select(func.clock_timestamp()))
+    now = (await session.scalars(select(func.clock_timestamp()))).one()
     return identifier(now, 0, secrets.randbits(ENTROPY_BITS))

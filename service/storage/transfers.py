@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 from uuid import UUID
 
 from sqlalchemy import Select, select, union_all
@@ -13,6 +13,7 @@ from service.domain.identifiers import first_identifier
 from service.storage.models import Account, Transfer
 
 Side = Literal["debit", "credit"]
+S = TypeVar("S", bound=Select[*tuple[Any, ...]])
 
 _SIDES: dict[Side, tuple[InstrumentedAttribute[UUID], InstrumentedAttribute[int]]] = {
     "debit": (Transfer.debit_account_id, Transfer.debit_account_version),
@@ -112,7 +113,7 @@ class TransferRepository:
         return (await self._session.scalars(query)).unique().all()
 
 
-def _within(query: Select[Any], created_from: datetime | None, created_to: datetime | None) -> Select[Any]:
+def _within(query: S, created_from: datetime | None, created_to: datetime | None) -> S:
     """Keep what was created in [created_from, created_to): identifiers rise with time, so their index serves."""
     if created_from is not None:
         query = query.where(Transfer.id >= first_identifier(created_from))

@@ -1,6 +1,6 @@
 """Logs: the standard library's logging, one JSON object a line, or a readable line on a terminal.
 
-What may stand in a log line is the caller's choice, field by field (``extra={...}``): never a body, a header or a token.
+What may stand in a log line is the caller's choice, field by field (``extra``): never a body, a header or a token.
 """
 
 import json
@@ -35,12 +35,12 @@ class JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return the line; values that JSON does not know appear as their text."""
         fields = {
+            **extra_fields(record),
             "time": _time(record),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
         }
-        fields = extra_fields(record) | fields
         if record.exc_info:
             fields["exception"] = self.formatException(record.exc_info)
         return json.dumps(fields, default=str, ensure_ascii=False)
