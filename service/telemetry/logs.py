@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import TextIO
 
 _STANDARD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message"}
+_CHATTY_LOGGERS = ("alembic",)  # what it tells at level info, the commands say in a sentence
 _COLORS = {logging.DEBUG: "2", logging.WARNING: "33", logging.ERROR: "31", logging.CRITICAL: "31;1"}
 
 
@@ -26,6 +27,8 @@ def configure_logging(level: str, stream: TextIO | None = None) -> None:
         root.removeHandler(previous)
     root.addHandler(handler)
     root.setLevel(level.upper())
+    for name in _CHATTY_LOGGERS:
+        logging.getLogger(name).setLevel(max(root.level, logging.WARNING))
     logging.captureWarnings(capture=True)
 
 

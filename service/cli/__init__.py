@@ -1,0 +1,39 @@
+"""The ``funds`` command."""
+
+import click
+
+from service.cli.migrating import migrate
+from service.cli.serving import serve
+from service.cli.tokens import tokens
+from service.settings import SettingsError
+from service.storage.embedded import EmbeddedPostgresError
+from service.storage.errors import StorageError
+from service.storage.migrations import SchemaBehindError
+from service.storage.preflight import DatabaseUnusableError
+
+_OPERATOR_ERRORS = (SettingsError, EmbeddedPostgresError, DatabaseUnusableError, SchemaBehindError, StorageError)
+
+
+class _Commands(click.Group):
+    """A group whose commands end with one sentence, not a traceback, when the operator can set things right."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except _OPERATOR_ERRORS as error:
+            raise click.ClickException(str(error)) from error
+
+
+@click.group(cls=_Commands)
+@click.version_option(package_name="funds-transfer-service", prog_name="funds")
+def main() -> None:
+    """Move money between accounts: run the service and look after it.
+
+    Settings are FUNDS_* environment variables; README.md lists them. Without FUNDS_DATABASE_URL an embedded
+    PostgreSQL is used, its data under FUNDS_DATA_DIR (.data).
+    """
+
+
+main.add_command(serve)
+main.add_command(migrate)
+main.add_command(tokens)

@@ -1,0 +1,29 @@
+"""What runs in a worker process of ``funds serve`` before its first request."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from service.app import create_app
+
+_PARENT_POLL_SECONDS = 0.2
+
+
+def load_application() -> Callable[..., Any]:
+    """Return the application of this worker; its settings come through the environment.
+
+    The worker leaves the terminal's process group, so that Ctrl-C reaches the main process only, which then drains it;
+    and it drains by itself when the main process is gone (killed), so that port and data are free for the next.
+    """
+    os.setpgid(0, 0)
+    threading.Thread(target=_stop_with_parent, args=(os.getppid(),), daemon=True, name="parent-watch").start()
+    return create_app()
+
+
+def _stop_with_parent(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(_PARENT_POLL_SECONDS)
+    os.kill(os.getpid(), signal.SIGTERM)
