@@ -13,6 +13,15 @@ from service.storage.preflight import operator_engine
 # A migration that waits for a table's lock makes everybody behind it wait too: it gives up soon and can be run again.
 LIMIT_LOCK_WAITS = "SET lock_timeout = '10s'"
 
+# Asked first: CREATE SCHEMA IF NOT EXISTS wants the right to create one even where it exists.
+MAKE_SCHEMA = """
+DO $$ BEGIN
+    IF to_regnamespace('funds') IS NULL THEN
+        CREATE SCHEMA funds;
+    END IF;
+END $$
+"""
+
 # The service's role may add rows to any new table of the owner's; the version is none of its business.
 PROTECT_VERSION_TABLE = """
 DO $$ BEGIN
@@ -30,17 +39,15 @@ def run_offline() -> None:
     configure(dialect_name="postgresql", literal_binds=True)
     with context.begin_transaction():
         context.execute(LIMIT_LOCK_WAITS)
-        context.execute(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
+        context.execute(MAKE_SCHEMA)
         context.run_migrations()
         context.execute(PROTECT_VERSION_TABLE)
 
 
 def run_online(connection: Connection) -> None:
     """Run the migrations on ``connection``: all of them in one transaction."""
-    # Asked first, for CREATE SCHEMA IF NOT EXISTS wants the right to create one even where it exists.
-    if connection.scalar(text("SELECT to_regnamespace(:schema)"), {"schema": SCHEMA}) is None:
-        connection.execute(text(f"CREATE SCHEMA {SCHEMA}"))
     connection.execute(text(LIMIT_LOCK_WAITS))
+    connection.execute(text(MAKE_SCHEMA))
     connection.commit()
     configure(connection=connection)
     with context.begin_transaction():

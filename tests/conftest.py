@@ -1,0 +1,118 @@
+"""Fixtures on a real PostgreSQL: the embedded one, or the one of FUNDS_TEST_DATABASE_URL (a superuser's URL).
+
+Every test gets a database of its own, cloned from a migrated template, so that its commits are real. The service
+connects as ``funds_service``, as it does in production.
+"""
+
+import os
+import secrets
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from service.app import create_app
+from service.settings import Settings
+from service.storage.database import Database
+from service.storage.embedded import EmbeddedPostgres
+from tests.servers import RunningService, TestDatabase, TestPostgres, free_port, random_token
+
+# A crash of the machine may lose what a test wrote; a crash of the server may not.
+POSTGRES_OPTIONS = {"fsync": "off", "max_connections": "300"}
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestPostgres]:
+    given = os.environ.get("FUNDS_TEST_DATABASE_URL")
+    if given:
+        yield TestPostgres(given, secrets.token_hex(16))
+        return
+    with EmbeddedPostgres(tmp_path_factory.mktemp("postgres"), options=POSTGRES_OPTIONS) as server:
+        yield TestPostgres.embedded(server)
+
+
+@pytest.fixture(scope="session")
+async def postgres(postgres_server: TestPostgres) -> TestPostgres:
+    """The server, with its template made."""
+    await postgres_server.make_template()
+    return postgres_server
+
+
+@pytest.fixture
+async def test_database(postgres: TestPostgres) -> AsyncIterator[TestDatabase]:
+    """A migrated database of the test's own."""
+    name, database = await postgres.make_database()
+    yield database
+    await postgres.drop_database(name)
+
+
+@pytest.fixture
+def database_url(test_database: TestDatabase) -> str:
+    """The test's database for the role of the service."""
+    return test_database.service_url
+
+
+@pytest.fixture
+def owner_url(test_database: TestDatabase) -> str:
+    """The test's database for the role that migrates."""
+    return test_database.owner_url
+
+
+@pytest.fixture
+def superuser_url(test_database: TestDatabase) -> str:
+    """The test's database for a role that may do anything."""
+    return test_database.superuser_url
+
+
+@pytest.fixture
+def settings(database_url: str) -> Settings:
+    return Settings(database_url=database_url, admin_token=random_token())
+
+
+@pytest.fixture
+async def database(settings: Settings, database_url: str) -> AsyncIterator[Database]:
+    """Engine and sessions of the service's role."""
+    database = Database.connect(database_url, settings)
+    yield database
+    await database.close()
+
+
+@pytest.fixture
+async def session(database: Database) -> AsyncIterator[AsyncSession]:
+    async with database.sessions() as session:
+        yield session
+
+
+@pytest.fixture
+async def client(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
+    """The application over ASGI, started and stopped, called with the admin token."""
+    app = create_app(settings)
+    # Exceptions become answers, as they do behind a real server.
+    transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)  # type: ignore[arg-type]
+    headers = {"Authorization": f"Bearer {settings.admin_token}"}
+    async with app.lifespan(), httpx.AsyncClient(transport=transport, base_url="http://funds", headers=headers) as http:
+        yield http
+
+
+@pytest.fixture
+def serve(database_url: str, tmp_path: Path) -> Iterator[Callable[..., RunningService]]:
+    """Start ``funds serve`` processes on the test's database; ``serve(FUNDS_WORKERS="2")`` waits until it is ready."""
+    running: list[RunningService] = []
+
+    def start(**environment: str) -> RunningService:
+        settings = {
+            "FUNDS_DATABASE_URL": database_url,
+            "FUNDS_ADMIN_TOKEN": random_token(),
+            "FUNDS_PORT": str(free_port()),
+            "FUNDS_LOG_LEVEL": "warning",
+        }
+        service = RunningService(settings | environment, tmp_path / f"serve-{len(running)}.log", "--no-migrate")
+        running.append(service)
+        service.wait_until_ready()
+        return service
+
+    yield start
+    for service in running:
+        service.stop()

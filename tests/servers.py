@@ -1,0 +1,179 @@
+"""The servers that tests run on: PostgreSQL, and ``funds serve`` as a process of its own."""
+
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+import httpx
+
+from service.settings import PREFIX
+from service.storage.embedded import EmbeddedPostgres
+from service.storage.migrations import upgrade
+
+ROOT = Path(__file__).parents[1]
+FUNDS = [sys.executable, "-c", "from service.cli import main; main()"]
+ROLES_SQL = ROOT / "deploy" / "roles.sql"
+TEMPLATE = "funds_template"
+STOP_SECONDS_MAX = 30
+
+
+@dataclass(frozen=True)
+class TestDatabase:
+    """A migrated database of one test, by role."""
+
+    __test__ = False
+
+    service_url: str
+    owner_url: str
+    auditor_url: str
+    superuser_url: str
+
+
+class TestPostgres:
+    """A PostgreSQL with a migrated template, from which tests get databases of their own."""
+
+    __test__ = False
+
+    def __init__(self, superuser_url: str, password: str | None) -> None:
+        self._superuser_url = superuser_url
+        self._password = password
+        self._made = 0
+
+    @classmethod
+    def embedded(cls, server: EmbeddedPostgres) -> "TestPostgres":
+        return cls(server.superuser_url, None)
+
+    def url(self, database: str, role: str | None = None) -> str:
+        """The URL of ``database`` for ``role``; without one for the superuser."""
+        parts = urlsplit(self._superuser_url)
+        place = parts.netloc.rpartition("@")[2]
+        user = parts.netloc.rpartition("@")[0] if role is None else role
+        if role is not None and self._password is not None:
+            user = f"{role}:{self._password}"
+        # urlunsplit drops the empty place of a socket URL
+        return urlunsplit((parts.scheme, f"{user}@{place}", f"/{database}", parts.query, ""))
+
+    def database(self, name: str) -> TestDatabase:
+        return TestDatabase(
+            service_url=self.url(name, "funds_service"),
+            owner_url=self.url(name, "funds_owner"),
+            auditor_url=self.url(name, "funds_auditor"),
+            superuser_url=self.url(name),
+        )
+
+    async def make_template(self) -> None:
+        await self._execute(f"DROP DATABASE IF EXISTS {TEMPLATE} WITH (FORCE)", f"CREATE DATABASE {TEMPLATE}")
+        connection = await asyncpg.connect(self.url(TEMPLATE))
+        try:
+            await connection.execute(ROLES_SQL.read_text())
+            if self._password is not None:
+                for role in ("funds_owner", "funds_service", "funds_auditor"):
+                    await connection.execute(f"ALTER ROLE {role} PASSWORD '{self._password}'")
+        finally:
+            await connection.close()
+        await upgrade(self.url(TEMPLATE, "funds_owner"))
+
+    async def make_database(self) -> tuple[str, TestDatabase]:
+        self._made += 1
+        name = f"funds_test_{os.getpid()}_{self._made}"
+        # WAL_LOG copies a small template faster: the other strategy asks for two checkpoints.
+        await self._execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} STRATEGY WAL_LOG")
+        return name, self.database(name)
+
+    async def drop_database(self, name: str) -> None:
+        await self._execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+
+    async def _execute(self, *statements: str) -> None:
+        connection = await asyncpg.connect(self._superuser_url)
+        try:
+            for statement in statements:
+                await connection.execute(statement)
+        finally:
+            await connection.close()
+
+
+class RunningService:
+    """A ``funds serve`` process. Its output goes to ``log``."""
+
+    def __init__(self, environment: Mapping[str, str], log: Path, *arguments: str) -> None:
+        self.port = int(environment.get(f"{PREFIX}PORT", "8000"))
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.admin_token = environment.get(f"{PREFIX}ADMIN_TOKEN", "")
+        self.log = log
+        with log.open("a") as output:
+            self.process = subprocess.Popen(
+                [*FUNDS, "serve", *arguments],
+                cwd=ROOT,
+                env=clean_environment(environment),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.admin_token}"}
+
+    def wait_until_ready(self, seconds_max: float = 60) -> None:
+        deadline = time.monotonic() + seconds_max
+        while True:
+            try:
+                if httpx.get(f"{self.url}/health/ready", timeout=2).status_code == 200:
+                    return
+            except httpx.TransportError:
+                pass
+            assert self.process.poll() is None, f"funds serve ended:\n{self.log.read_text()}"
+            assert time.monotonic() < deadline, f"funds serve is not ready:\n{self.log.read_text()}"
+            time.sleep(0.05)
+
+    def stop(self, with_signal: signal.Signals = signal.SIGTERM) -> int:
+        """Ask the process to stop, wait until it has, and return its exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(with_signal)
+        return self.process.wait(STOP_SECONDS_MAX)
+
+    def kill(self) -> None:
+        """End the main process with SIGKILL, as a crash would."""
+        self.process.kill()
+        self.process.wait(STOP_SECONDS_MAX)
+
+
+def clean_environment(settings: Mapping[str, str]) -> dict[str, str]:
+    """This process's environment with ``settings`` as its only FUNDS_* variables."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)} | dict(settings)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def run_funds(
+    *arguments: str, settings: Mapping[str, str], seconds_max: float = 60
+) -> subprocess.CompletedProcess[str]:
+    """Run a ``funds`` command to its end."""
+    return subprocess.run(
+        [*FUNDS, *arguments],
+        cwd=ROOT,
+        env=clean_environment(settings),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=seconds_max,
+        check=False,
+    )
+
+
+def random_token() -> str:
+    return secrets.token_urlsafe(32)

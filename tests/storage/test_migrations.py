@@ -1,0 +1,154 @@
+import asyncio
+import sys
+
+import asyncpg
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import CheckConstraint, Connection
+
+from service.settings import Settings
+from service.storage.database import Database
+from service.storage.migrations import (
+    SCHEMA_REVISION,
+    VERSION_TABLE,
+    SchemaBehindError,
+    current_revision,
+    downgrade,
+    upgrade,
+    verify_revision,
+)
+from service.storage.models import SCHEMA, Base
+from service.storage.preflight import DatabaseUnusableError, operator_engine
+from tests.servers import ROOT, TestDatabase, clean_environment
+
+SERVICE_MAY_UPDATE = {"accounts", "tokens"}
+
+
+@pytest.fixture
+async def empty_database(test_database: TestDatabase) -> TestDatabase:
+    """A database with the roles and the schema, but without tables."""
+    await downgrade(test_database.owner_url, "base")
+    return test_database
+
+
+async def test_schema_revision_is_the_newest_migration() -> None:
+    scripts = ScriptDirectory.from_config(Config(toml_file=ROOT / "pyproject.toml"))
+    assert scripts.get_current_head() == SCHEMA_REVISION
+
+
+async def test_upgrade_and_downgrade(empty_database: TestDatabase) -> None:
+    assert await upgrade(empty_database.owner_url) == ("0000", SCHEMA_REVISION)
+    assert await upgrade(empty_database.owner_url) == (SCHEMA_REVISION, SCHEMA_REVISION)
+    assert await downgrade(empty_database.owner_url, "base") == (SCHEMA_REVISION, "0000")
+    connection = await asyncpg.connect(empty_database.owner_url)
+    left = await connection.fetch("SELECT tablename FROM pg_tables WHERE schemaname = $1", SCHEMA)
+    await connection.close()
+    assert [row["tablename"] for row in left] == [VERSION_TABLE]
+
+
+async def test_instances_that_start_together_migrate_once(empty_database: TestDatabase) -> None:
+    results = await asyncio.gather(*(upgrade(empty_database.owner_url) for _ in range(6)))
+    assert sorted(before for before, _ in results) == ["0000"] + [SCHEMA_REVISION] * 5
+    assert {after for _, after in results} == {SCHEMA_REVISION}
+
+
+async def test_models_match_the_newest_schema(test_database: TestDatabase) -> None:
+    def differences(connection: Connection) -> list[object]:
+        options = {
+            "version_table": VERSION_TABLE,
+            "version_table_schema": SCHEMA,
+            "include_schemas": True,
+            "include_name": lambda name, kind, _: kind != "schema" or name == SCHEMA,
+            "compare_type": True,
+            "compare_server_default": True,
+        }
+        return list(compare_metadata(MigrationContext.configure(connection, opts=options), Base.metadata))
+
+    engine = operator_engine(test_database.owner_url)
+    async with engine.connect() as connection:
+        assert await connection.run_sync(differences) == []
+    await engine.dispose()
+
+
+async def test_checks_of_the_models_match_the_newest_schema(test_database: TestDatabase) -> None:
+    """Alembic does not compare CHECK constraints: their names are compared here, so that none is forgotten."""
+    connection = await asyncpg.connect(test_database.owner_url)
+    rows = await connection.fetch(
+        "SELECT conname FROM pg_constraint WHERE contype = 'c' AND connamespace = $1::regnamespace", SCHEMA
+    )
+    await connection.close()
+    declared = {
+        str(constraint.name)
+        for table in Base.metadata.tables.values()
+        for constraint in table.constraints
+        if isinstance(constraint, CheckConstraint)
+    }
+    assert {row["conname"] for row in rows} == declared
+
+
+async def test_schema_behind_is_refused(empty_database: TestDatabase, settings: Settings) -> None:
+    database = Database.connect(empty_database.service_url, settings)
+    with pytest.raises(SchemaBehindError) as caught:
+        await verify_revision(database.engine)
+    await database.close()
+    needed = f"this version needs {SCHEMA_REVISION}: run `funds migrate`."
+    assert str(caught.value) == f"The database schema is at 0000, {needed}"
+
+
+async def test_schema_ahead_is_accepted_and_left_alone(test_database: TestDatabase, database: Database) -> None:
+    connection = await asyncpg.connect(test_database.owner_url)
+    await connection.execute(f"UPDATE {SCHEMA}.{VERSION_TABLE} SET version_num = '9999'")
+    await connection.close()
+    assert await verify_revision(database.engine) == "9999"
+    assert await upgrade(test_database.owner_url) == ("9999", "9999")
+    async with database.engine.connect() as service:
+        assert await current_revision(service) == "9999"
+
+
+async def test_a_role_that_may_not_migrate_is_told_so(empty_database: TestDatabase) -> None:
+    with pytest.raises(DatabaseUnusableError, match="permission denied"):
+        await upgrade(empty_database.service_url)
+
+
+async def test_privileges_make_tables_append_only(test_database: TestDatabase) -> None:
+    connection = await asyncpg.connect(test_database.superuser_url)
+    rows = await connection.fetch(
+        "SELECT tablename, array_agg(privilege) AS held FROM pg_tables,"
+        " unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'REFERENCES', 'TRIGGER']) AS privilege"
+        " WHERE schemaname = $1 AND has_table_privilege($2, format('%I.%I', schemaname, tablename), privilege)"
+        " GROUP BY tablename",
+        SCHEMA,
+        "funds_service",
+    )
+    audited = await connection.fetch(
+        "SELECT DISTINCT privilege_type FROM information_schema.role_table_grants"
+        " WHERE table_schema = $1 AND grantee = 'funds_auditor'",
+        SCHEMA,
+    )
+    await connection.close()
+    held = {row["tablename"]: set(row["held"]) for row in rows}
+    assert held.pop(VERSION_TABLE) == {"SELECT"}
+    assert set(held) == {table.name for table in Base.metadata.tables.values()}
+    for table, privileges in held.items():
+        assert privileges == {"SELECT", "INSERT"} | ({"UPDATE"} if table in SERVICE_MAY_UPDATE else set()), table
+    assert [row["privilege_type"] for row in audited] == ["SELECT"]
+
+
+async def test_the_sql_of_all_migrations_is_written_without_a_database(empty_database: TestDatabase) -> None:
+    """`make check` lints that text; it must also do what the migrations do."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "alembic", "upgrade", "head", "--sql"),
+        cwd=ROOT,
+        env=clean_environment({}),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    script, _ = await process.communicate()
+    assert process.returncode == 0
+    connection = await asyncpg.connect(empty_database.owner_url)
+    await connection.execute(f"DROP TABLE {SCHEMA}.{VERSION_TABLE}")
+    await connection.execute(script.decode())
+    await connection.close()
+    assert await upgrade(empty_database.owner_url) == (SCHEMA_REVISION, SCHEMA_REVISION)
