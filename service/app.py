@@ -8,6 +8,7 @@ from litestar.di import Provide
 
 from service.api import context, documentation, health, problems, queries, security
 from service.api.accounts import AccountController
+from service.api.batches import post_batch
 from service.api.idempotency import provide_idempotency_key
 from service.api.ledgers import LedgerController
 from service.api.overview import get_overview
@@ -34,7 +35,7 @@ def create_app(settings: Settings | None = None) -> Litestar:
     @asynccontextmanager
     async def run(app: Litestar) -> AsyncIterator[None]:
         services = make_services(settings)
-        databases = {services.database, services.read_database}
+        databases = {services.database, services.read_database, services.engine_database}
         try:
             await verify_revision(services.database.engine)
             await services.engine.start()
@@ -53,6 +54,7 @@ def create_app(settings: Settings | None = None) -> Litestar:
             LedgerController,
             AccountController,
             TransferController,
+            post_batch,
             get_overview,
             health.HealthController,
             problems.explain_problem,
@@ -81,6 +83,7 @@ def make_services(settings: Settings) -> context.Services:
     """Make the parts of the service; nothing is started."""
     assert settings.database_url is not None, "checked by create_app"
     database = Database.connect(settings.database_url, settings)
+    engine_database = Database.connect_engine(settings.database_url, settings)
     read_database = database
     if settings.read_database_url is not None:
         read_database = Database.connect(settings.read_database_url, settings)
@@ -92,7 +95,8 @@ def make_services(settings: Settings) -> context.Services:
         database=database,
         read_database=read_database,
         reader=reader,
-        engine=TransferEngine(database, settings),
+        engine_database=engine_database,
+        engine=TransferEngine(engine_database, settings),
         ledgers=context.LedgerDirectory(reader),
         authenticator=security.Authenticator(reader, settings.admin_token),
         overviews=OverviewReader(read_database, settings),

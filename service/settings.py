@@ -41,7 +41,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     admin_token: Annotated[str, Meta(min_length=32, max_length=512)] | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     request_bytes_max: Bytes = 64 * 1024
-    batch_request_bytes_max: Bytes = 16 * 1024 * 1024
     drain_timeout_seconds: Seconds = 20.0
 
     pool_size: Count = 8
@@ -55,7 +54,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     queue_commands_max: Count = 20_000
     queue_wait_seconds_max: Seconds = 5.0
-    batch_commands_max: Count = 1_000
+    batch_commands_max: Annotated[int, Meta(ge=1, le=10_000)] = 1_000
     batches_in_flight_max: Annotated[int, Meta(ge=1, le=64)] = 2
     commit_attempts_max: Annotated[int, Meta(ge=1, le=100)] = 8
     commit_deadline_seconds: Seconds = 15.0

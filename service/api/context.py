@@ -50,6 +50,7 @@ class Services(Struct, frozen=True, kw_only=True):
     settings: Settings
     database: Database
     read_database: Database
+    engine_database: Database
     reader: Reader
     engine: TransferEngine
     ledgers: LedgerDirectory

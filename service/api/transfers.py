@@ -67,7 +67,12 @@ class TransferController(Controller):
         """Move money, exactly once. Rules are checked in the order in which the problems are listed here; a refusal
         is remembered under the key like a transfer.
         """
-        command = post_command(data, ledger_id=ledger.id, client_id=request.user.client, key=idempotency_key)
+        command = post_command(
+            data,
+            ledger_id=ledger.id,
+            client_id=request.user.client,
+            key=idempotency_key,
+        )
         [[answer]] = await services.engine.submit(ledger.id, [[command]])
         if isinstance(answer.outcome, Rejection):
             raise ProblemError.from_rejection(answer.outcome, replayed=answer.replayed)
@@ -196,25 +201,31 @@ class TransferController(Controller):
         return transfer_view(ledger.name, transfer, with_accounts=with_accounts)
 
 
-def post_command(data: TransferRequest, *, ledger_id: int, client_id: str, key: str) -> PostTransfer:
-    """Return the command that ``data`` asks for. Raises ProblemError for a value date outside the calendar in UTC."""
+def post_command(data: TransferRequest, *, ledger_id: int, client_id: str, key: str, pointer: str = "") -> PostTransfer:
+    """Return the command that ``data``, which stands at ``pointer`` in the body, asks for.
+
+    Raises ProblemError for a value date that lies outside the calendar in UTC.
+    """
     try:
         effective_at = data.effective_at and data.effective_at.astimezone(UTC)
     except OverflowError:
-        raise malformed("/effective_at", "outside the calendar") from None
+        raise malformed(f"{pointer}/effective_at", "outside the calendar") from None
+    request: dict[str, Any] = {
+        "debit_account_id": data.debit_account_id,
+        "credit_account_id": data.credit_account_id,
+        "amount": data.amount,
+        "currency": data.currency,
+        "reference": data.reference,
+        "description": data.description,
+        "metadata": data.metadata,
+        "effective_at": effective_at,
+    }
     return PostTransfer(
         ledger_id=ledger_id,
         client_id=client_id,
         idempotency_key=key,
-        fingerprint=fingerprint(POST_TRANSFER, data),
-        debit_account_id=data.debit_account_id,
-        credit_account_id=data.credit_account_id,
-        amount=data.amount,
-        currency=data.currency,
-        reference=data.reference,
-        description=data.description,
-        metadata=data.metadata,
-        effective_at=effective_at,
+        fingerprint=fingerprint(POST_TRANSFER, request),
+        **request,
     )
 
 

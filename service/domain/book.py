@@ -60,6 +60,7 @@ class Book:
         """
         if len(unit) == 1:
             return [self._execute_one(unit[0], transfer_ids)]
+        group_id = next(transfer_ids)
 
         saved = {
             account_id: structs.replace(self.accounts[account_id])
@@ -71,7 +72,7 @@ class Book:
         transfers_before, decisions_before = len(self.new_transfers), len(self.new_decisions)
         answers: list[Answer] = []
         for command in unit:
-            answer = self._execute_one(command, transfer_ids)
+            answer = self._execute_one(command, transfer_ids, group_id)
             answers.append(answer)
             if isinstance(answer.outcome, Rejection) and not answer.replayed:
                 break
@@ -101,11 +102,11 @@ class Book:
             answers.append(Answer(rejection))
         return answers
 
-    def _execute_one(self, command: PostTransfer, transfer_ids: Iterator[UUID]) -> Answer:
+    def _execute_one(self, command: PostTransfer, transfer_ids: Iterator[UUID], group_id: UUID | None = None) -> Answer:
         replay = self._replay(command)
         if replay is not None:
             return replay
-        outcome = decide(command, self.accounts, transfer_id=next(transfer_ids), now=self.now)
+        outcome = decide(command, self.accounts, transfer_id=next(transfer_ids), group_id=group_id, now=self.now)
         if isinstance(outcome, Transfer):
             self._apply(outcome)
         self._remember(command, outcome)

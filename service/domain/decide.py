@@ -13,9 +13,11 @@ from service.domain.transfers import PostTransfer, Transfer
 
 
 def decide(
-    command: PostTransfer, accounts: Mapping[UUID, Account], *, transfer_id: UUID, now: datetime
+    command: PostTransfer, accounts: Mapping[UUID, Account], *, transfer_id: UUID, group_id: UUID | None, now: datetime
 ) -> Transfer | Rejection:
     """Decide ``command`` on the accounts as they are; nothing is changed (``book.Book`` applies the answer).
+
+    ``group_id`` is shared by the transfers that apply together, None for one that applies alone.
 
     The first rule that refuses gives the answer. In this order, the debit account before the credit account:
     same_account, currency_unknown, account_not_found, account_closed, account_frozen, currency_mismatch,
@@ -53,6 +55,7 @@ def decide(
         credit_account_version=credit.version + 1,
         debit_balance_after=debit.balance + (-amount if debit.normal_side == NormalSide.CREDIT else amount),
         credit_balance_after=credit.balance + (amount if credit.normal_side == NormalSide.CREDIT else -amount),
+        group_id=group_id,
         reference=command.reference,
         description=command.description,
         metadata=command.metadata,

@@ -43,10 +43,10 @@ class SubmissionQueue:
         self._closed = False
 
     def put(self, submission: Submission) -> None:
-        """Add ``submission``. Raises OverloadedError when the queue is full or closed."""
+        """Add ``submission``. Raises OverloadedError when the queue is closed or full; an empty one takes any size."""
         if self._closed:
             raise OverloadedError("the service is shutting down")
-        if self._command_count + submission.command_count > self._commands_max:
+        if self._command_count and self._command_count + submission.command_count > self._commands_max:
             raise OverloadedError("the queue is full")
         self._command_count += submission.command_count
         self._lanes.setdefault(submission.ledger_id, deque()).append(submission)

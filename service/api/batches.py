@@ -1,0 +1,220 @@
+"""Batches of transfers: one request, an answer for every item."""
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any, Literal, cast
+
+import msgspec
+from litestar import Request, Response, post
+from litestar.enums import ScopeType
+from litestar.middleware import ASGIMiddleware
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.types import ASGIApp, Receive, Scope, Send
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from service.api.context import LedgerRef, Services
+from service.api.idempotency import fingerprint
+from service.api.problems import ProblemDetails, ProblemError, malformed, problem_content, responses
+from service.api.schemas import TransferRequest, TransferView, posted_transfer_view
+from service.api.security import Principal
+from service.api.transfers import post_command
+from service.api.wire import StrictJSON
+from service.domain import limits
+from service.domain.book import Answer
+from service.domain.rejections import Rejection
+from service.domain.transfers import PostTransfer
+from service.engine.queue import OverloadedError
+
+REQUEST_BYTES_MAX = 16 * 1024 * 1024
+
+_AT_ONCE_MAX = 2
+_WAITING_MAX = 64
+_POSTED, _MIXED = 201, 207
+
+
+GroupName = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=limits.REFERENCE_LENGTH_MAX,
+        description="Items of one group apply together or not at all, in the place of the group's first item.",
+    ),
+]
+
+
+class BatchItem(TransferRequest, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """One transfer of a batch, under a key of its own."""
+
+    idempotency_key: Annotated[
+        str, Meta(min_length=1, max_length=limits.IDEMPOTENCY_KEY_LENGTH_MAX, pattern=r"^[\x21-\x7e]+$")
+    ]
+    group: GroupName | None = None
+
+
+class BatchRequest(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """Transfers to post in this order. `atomic`: all of them or none. `independent`: each item or group by itself."""
+
+    transfers: Annotated[list[BatchItem], Meta(min_length=1, max_length=limits.TRANSACTION_COMMANDS_MAX)]
+    mode: Literal["independent", "atomic"] = "independent"
+
+
+class BatchResult(Struct, kw_only=True, frozen=True):
+    """What became of one item: its transfer, or the problem that a request of its own would have met."""
+
+    idempotency_key: str
+    status: int
+    replayed: bool
+    transfer: TransferView | UnsetType = UNSET
+    problem: ProblemDetails | UnsetType = UNSET
+
+
+class BatchView(Struct, kw_only=True, frozen=True):
+    """The results of a batch, in the order of its items."""
+
+    posted: int
+    rejected: int
+    results: list[BatchResult]
+
+
+class BatchTurns(ASGIMiddleware):
+    """Lets _AT_ONCE_MAX batches be read and worked on at a time and _WAITING_MAX wait unread, so that memory is
+    bounded however many arrive; the engine gives single transfers their turn between the parts of a batch.
+    """
+
+    scopes = (ScopeType.HTTP,)
+
+    def __init__(self) -> None:
+        self._turns = asyncio.Semaphore(_AT_ONCE_MAX)
+        self._waiting = 0
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
+        """Wait for a turn, then go on. Raises OverloadedError when too many wait already."""
+        if self._waiting >= _WAITING_MAX:
+            raise OverloadedError("too many batches are waiting")
+        self._waiting += 1
+        try:
+            await self._turns.acquire()
+        finally:
+            self._waiting -= 1
+        try:
+            await next_app(scope, receive, send)
+        finally:
+            self._turns.release()
+
+
+@post(
+    "/v1/ledgers/{ledger_name:str}/transfers/batch",
+    dto=StrictJSON[BatchRequest],
+    opt={"scope": "transfers:write"},
+    operation_id="postTransferBatch",
+    tags=["Transfers"],
+    middleware=[BatchTurns()],
+    request_max_body_size=REQUEST_BYTES_MAX,
+    responses=responses("batch_rejected")
+    | {
+        _MIXED: ResponseSpec(
+            BatchView, generate_examples=False, description="Some items were rejected: each result says why."
+        )
+    },
+)
+async def post_batch(
+    request: Request[Principal, Any, Any], services: Services, ledger: LedgerRef, data: BatchRequest
+) -> Response[BatchView]:
+    """Post 1 to 10,000 transfers, each under its own key. 201: all are posted. 207: some were rejected, `results`
+    says which and why. 422 (`batch_rejected`): nothing of an atomic batch was applied; `results` is in the problem.
+
+    Independent items are applied in parts, so that other transfers get their turn; after an error answer, send the
+    batch again: what was applied replays.
+    """
+    units = _units(data, ledger_id=ledger.id, client_id=request.user.client)
+    answers: list[Answer] = []
+    order: list[int] = []
+    for part in _parts(units, services.settings.batch_commands_max):
+        submitted = [[command for _, command in unit] for unit in part]
+        for unit_answers in await services.engine.submit(ledger.id, submitted):
+            answers += unit_answers
+        order += [index for unit in part for index, _ in unit]
+    answer_of = dict(zip(order, answers, strict=True))
+    results = [
+        _result(ledger.name, request.scope["path"], item.idempotency_key, answer_of[index])
+        for index, item in enumerate(data.transfers)
+    ]
+    rejected = sum(result.status != _POSTED for result in results)
+    view = BatchView(posted=len(results) - rejected, rejected=rejected, results=results)
+    if rejected and data.mode == "atomic":
+        raise ProblemError("batch_rejected", members=msgspec.structs.asdict(view))
+    return Response(view, status_code=_MIXED if rejected else _POSTED)
+
+
+IndexedUnit = list[tuple[int, PostTransfer]]
+"""Commands that apply together or not at all, each with its place in the request."""
+
+
+def _units(data: BatchRequest, *, ledger_id: int, client_id: str) -> list[IndexedUnit]:
+    """Sort the items into units, in order. Raises ProblemError for groups where all items are one unit anyway."""
+    if data.mode == "atomic":
+        grouped = next((index for index, item in enumerate(data.transfers) if item.group is not None), None)
+        if grouped is not None:
+            raise malformed(f"/transfers/{grouped}/group", "an atomic batch is one group")
+        return [_commands(list(enumerate(data.transfers)), ledger_id=ledger_id, client_id=client_id)]
+    members: dict[int | str, list[tuple[int, BatchItem]]] = {}
+    for index, item in enumerate(data.transfers):
+        members.setdefault(index if item.group is None else item.group, []).append((index, item))
+    return [_commands(items, ledger_id=ledger_id, client_id=client_id) for items in members.values()]
+
+
+def _commands(items: list[tuple[int, BatchItem]], *, ledger_id: int, client_id: str) -> IndexedUnit:
+    """Return the commands of one unit. Each one's fingerprint covers the whole unit: a key that was decided together
+    with others stands for that company, so a unit replays whole or not at all.
+    """
+    unit = [
+        (
+            index,
+            post_command(
+                item,
+                ledger_id=ledger_id,
+                client_id=client_id,
+                key=item.idempotency_key,
+                pointer=f"/transfers/{index}",
+            ),
+        )
+        for index, item in items
+    ]
+    if len(unit) == 1:
+        return unit
+    company = fingerprint("unit", [(command.idempotency_key, command.fingerprint) for _, command in unit])
+    return [
+        (index, msgspec.structs.replace(command, fingerprint=fingerprint("member", company, command.fingerprint)))
+        for index, command in unit
+    ]
+
+
+def _parts(units: Sequence[IndexedUnit], commands_max: int) -> Iterator[list[IndexedUnit]]:
+    """Pack units, in order, into parts of at most ``commands_max`` commands; a larger unit is a part by itself."""
+    part: list[IndexedUnit] = []
+    size = 0
+    for unit in units:
+        if part and size + len(unit) > commands_max:
+            yield part
+            part, size = [], 0
+        part.append(unit)
+        size += len(unit)
+    yield part
+
+
+def _result(ledger: str, instance: str, key: str, answer: Answer) -> BatchResult:
+    outcome = answer.outcome
+    if isinstance(outcome, Rejection):
+        problem = problem_content(outcome.code, outcome.detail, instance=instance, members=outcome.members)
+        return BatchResult(
+            idempotency_key=key,
+            status=problem["status"],
+            replayed=answer.replayed,
+            problem=cast("ProblemDetails", problem),
+        )
+    return BatchResult(
+        idempotency_key=key,
+        status=_POSTED,
+        replayed=answer.replayed,
+        transfer=posted_transfer_view(ledger, outcome),
+    )
