@@ -1,0 +1,69 @@
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from service.storage.tokens import (
+    SCOPES,
+    create_token,
+    ensure_token,
+    find_active,
+    hash_token,
+    list_tokens,
+    make_token,
+    revoke_token,
+)
+
+
+async def test_a_created_token_is_found_by_its_hash_only(session: AsyncSession) -> None:
+    token = await create_token(session, client="billing", scopes=["read"], ledgers=["main"])
+    assert token.startswith("fts_")
+    assert len(token) == 4 + 43
+    found = await find_active(session, hash_token(token))
+    assert found is not None
+    assert (found.client, found.scopes, found.ledgers) == ("billing", ["read"], ["main"])
+    assert token.encode() not in found.token_hash
+    assert await find_active(session, hash_token(token + "x")) is None
+
+
+async def test_no_ledgers_means_every_ledger(session: AsyncSession) -> None:
+    token = await create_token(session, client="audit", scopes=["read"])
+    found = await find_active(session, hash_token(token))
+    assert found is not None
+    assert found.ledgers is None
+
+
+async def test_a_revoked_token_is_not_active_and_stays_listed(session: AsyncSession) -> None:
+    token = await create_token(session, client="billing", scopes=["read"])
+    (listed,) = await list_tokens(session)
+    assert await revoke_token(session, listed.id)
+    assert await find_active(session, hash_token(token)) is None
+    await session.refresh(listed)
+    revoked_at = listed.revoked_at
+    assert revoked_at is not None
+    assert await revoke_token(session, listed.id)
+    await session.refresh(listed)
+    assert listed.revoked_at == revoked_at
+
+
+async def test_revoking_an_unknown_token_says_so(session: AsyncSession) -> None:
+    assert not await revoke_token(session, UUID(int=1))
+
+
+@pytest.mark.parametrize(("days", "active"), [(1, True), (-1, False)])
+async def test_a_token_ends_when_it_expires(session: AsyncSession, days: int, *, active: bool) -> None:
+    expires_at = datetime.now(UTC) + timedelta(days=days)
+    token = await create_token(session, client="billing", scopes=["read"], expires_at=expires_at)
+    assert (await find_active(session, hash_token(token)) is not None) == active
+
+
+async def test_ensuring_a_token_twice_keeps_one_and_does_not_revive_it(session: AsyncSession) -> None:
+    token = make_token()
+    await ensure_token(session, token, client="admin", scopes=SCOPES)
+    await ensure_token(session, token, client="admin", scopes=SCOPES)
+    (listed,) = await list_tokens(session)
+    assert tuple(listed.scopes) == SCOPES
+    await revoke_token(session, listed.id)
+    await ensure_token(session, token, client="admin", scopes=SCOPES)
+    assert await find_active(session, hash_token(token)) is None
