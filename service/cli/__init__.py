@@ -2,6 +2,7 @@
 
 import click
 
+from service.cli.importing import import_
 from service.cli.migrating import migrate
 from service.cli.serving import serve
 from service.cli.tokens import tokens
@@ -37,3 +38,4 @@ def main() -> None:
 main.add_command(serve)
 main.add_command(migrate)
 main.add_command(tokens)
+main.add_command(import_)

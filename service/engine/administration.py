@@ -84,43 +84,50 @@ async def create_account(
     the first balance of zero or each other), insufficient_funds (a minimum above zero), reference_taken.
     """
     account_id_entropy = secrets.randbits(ENTROPY_BITS)
-
-    def build(now: datetime) -> Account | Rejection:
-        account_id = identifier(now, 0, account_id_entropy)
-        account = Account(
-            ledger_id=key.ledger_id,
-            id=account_id,
-            reference=new.reference,
-            name=new.name,
-            currency=new.currency,
-            normal_side=new.normal_side,
-            minimum_balance=new.minimum_balance,
-            maximum_balance=new.maximum_balance,
-            status=AccountStatus.OPEN,
-            debits_posted=0,
-            credits_posted=0,
-            debits_held=0,
-            credits_held=0,
-            version=0,
-            metadata_=new.metadata,
-            created_at=now,
-            updated_at=now,
-        )
-        if new.currency not in MINOR_UNIT_EXPONENTS:
-            return rejections.currency_unknown(new.currency)
-        unbounded = as_domain(account)
-        unbounded.minimum_balance = unbounded.maximum_balance = None
-        revision = AccountRevision(minimum_balance=new.minimum_balance, maximum_balance=new.maximum_balance)
-        return accounts.check_revision(unbounded, revision) or account
-
     return await _create_once(
         database,
         settings,
         key,
         Account,
-        build=build,
-        refusals={constraints.UQ_ACCOUNTS_REFERENCE: rejections.reference_taken(new.reference or "")},
+        build=lambda now: build_account(key.ledger_id, identifier(now, 0, account_id_entropy), new, now),
+        refusals=account_refusals(new),
     )
+
+
+def build_account(ledger_id: int, account_id: UUID, new: NewAccount, now: datetime) -> Account | Rejection:
+    """Return the row of an account to be opened at ``now``, or the rejection as ``create_account`` orders them; what
+    the database alone can refuse is in ``account_refusals``.
+    """
+    account = Account(
+        ledger_id=ledger_id,
+        id=account_id,
+        reference=new.reference,
+        name=new.name,
+        currency=new.currency,
+        normal_side=new.normal_side,
+        minimum_balance=new.minimum_balance,
+        maximum_balance=new.maximum_balance,
+        status=AccountStatus.OPEN,
+        debits_posted=0,
+        credits_posted=0,
+        debits_held=0,
+        credits_held=0,
+        version=0,
+        metadata_=new.metadata,
+        created_at=now,
+        updated_at=now,
+    )
+    if new.currency not in MINOR_UNIT_EXPONENTS:
+        return rejections.currency_unknown(new.currency)
+    unbounded = as_domain(account)
+    unbounded.minimum_balance = unbounded.maximum_balance = None
+    revision = AccountRevision(minimum_balance=new.minimum_balance, maximum_balance=new.maximum_balance)
+    return accounts.check_revision(unbounded, revision) or account
+
+
+def account_refusals(new: NewAccount) -> Mapping[str, Rejection]:
+    """Return which rejection the violation of which constraint means for an account to be opened."""
+    return {constraints.UQ_ACCOUNTS_REFERENCE: rejections.reference_taken(new.reference or "")}
 
 
 async def revise_account(
@@ -209,8 +216,8 @@ async def _create_once(
             async with session.begin():
                 earlier = await session.get(Decision, (key.ledger_id, key.client_id, key.idempotency_key))
                 if earlier is not None:
-                    return _replay(earlier, key, model)
-                built = await _insert_with_decision(session, key, build, refusals)
+                    return replay(earlier, key, model)
+                built = await insert_with_decision(session, key, build, refusals)
                 commit_sent = True
             if isinstance(built, Rejection):
                 return Refused(built, replayed=False)
@@ -231,9 +238,13 @@ async def _create_once(
     raise AssertionError("unreachable")
 
 
-async def _insert_with_decision(
+async def insert_with_decision(
     session: AsyncSession, key: Key, build: Callable[[datetime], M | Rejection], refusals: Mapping[str, Rejection]
 ) -> M | Rejection:
+    """Insert the row that ``build`` makes and its decision in a savepoint, or the decision that refuses it.
+
+    Raises IntegrityError when a twin has taken the key (PK_DECISIONS), or for a constraint that ``refusals`` lacks.
+    """
     now = (await session.scalars(select(func.clock_timestamp()))).one()
     built = build(now)
     if not isinstance(built, Rejection):
@@ -253,7 +264,8 @@ async def _insert_with_decision(
     return built
 
 
-def _replay(earlier: Decision, key: Key, model: type[M]) -> Created[M] | Refused:
+def replay(earlier: Decision, key: Key, model: type[M]) -> Created[M] | Refused:
+    """Answer the request of ``key`` from the decision that stands under it; another request's key is refused."""
     if earlier.fingerprint != key.fingerprint:
         return Refused(rejections.idempotency_key_reused(key.idempotency_key), replayed=False)
     answer = decisions.answer(earlier, model)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import ARRAY, Text, any_, literal, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import selectinload
 
@@ -50,6 +50,12 @@ class AccountRepository:
         if reference is not None:
             query = query.where(Account.reference == reference)
         return (await self._session.scalars(query)).all()
+
+    async def references_in_use(self, ledger_id: int, references: Sequence[str]) -> set[str]:
+        """Return those of ``references`` that accounts of the ledger have."""
+        wanted = any_(literal(list(references), ARRAY(Text)))
+        query = select(Account.reference).where(Account.ledger_id == ledger_id, Account.reference == wanted)
+        return {reference for reference in await self._session.scalars(query) if reference is not None}
 
     async def for_revision(self, ledger_id: int, account_id: UUID) -> Account | None:
         """Return one account, locked as transfers lock it, until the transaction ends."""

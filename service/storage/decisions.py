@@ -1,11 +1,13 @@
 """The registry's rows for commands that make a row of their own (ledgers, accounts)."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
 import msgspec
 from msgspec import Struct
-from sqlalchemy import inspect
+from sqlalchemy import ARRAY, Text, any_, inspect, literal, select
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.domain.rejections import Rejection
 from service.storage.models import Account, Base, Decision
@@ -21,6 +23,19 @@ class Key(Struct, frozen=True, kw_only=True):
     idempotency_key: str
     fingerprint: bytes
     operation: str
+
+
+async def taken(session: AsyncSession, keys: Sequence[Key]) -> dict[str, Decision]:
+    """Return the decisions that stand under ``keys``, by idempotency key; all keys are of one ledger and one client."""
+    wanted = literal([key.idempotency_key for key in keys], ARRAY(Text))
+    found = await session.scalars(
+        select(Decision).where(
+            Decision.ledger_id == keys[0].ledger_id,
+            Decision.client_id == keys[0].client_id,
+            Decision.idempotency_key == any_(wanted),
+        )
+    )
+    return {decision.idempotency_key: decision for decision in found}
 
 
 def applied(key: Key, row: Base, created_at: datetime) -> Decision:
