@@ -143,14 +143,24 @@ class RunningService:
         return self.process.wait(STOP_SECONDS_MAX)
 
     def kill(self) -> None:
-        """End the main process with SIGKILL, as a crash would."""
+        """End the main process with SIGKILL, as a crash would, and wait until its workers have noticed."""
         self.process.kill()
         self.process.wait(STOP_SECONDS_MAX)
+        deadline = time.monotonic() + STOP_SECONDS_MAX
+        while self._listening():
+            assert time.monotonic() < deadline, "the workers outlive their parent"
+            time.sleep(0.05)
+
+    def _listening(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
 
 def clean_environment(settings: Mapping[str, str]) -> dict[str, str]:
     """This process's environment with ``settings`` as its only FUNDS_* variables."""
-    return {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)} | dict(settings)
+    # Many processes start from the same source: let the first one leave it compiled.
+    dropped = (PREFIX, "PYTHONDONTWRITEBYTECODE")
+    return {name: value for name, value in os.environ.items() if not name.startswith(dropped)} | dict(settings)
 
 
 def free_port() -> int:

@@ -7,8 +7,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from service.app import create_app
-
 _PARENT_POLL_SECONDS = 0.2
 
 
@@ -18,6 +16,8 @@ def load_application() -> Callable[..., Any]:
     The worker leaves the terminal's process group, so that Ctrl-C reaches the main process only, which then drains it;
     and it drains by itself when the main process is gone (killed), so that port and data are free for the next.
     """
+    from service.app import create_app  # noqa: PLC0415 - the commands import this module and need no application
+
     os.setpgid(0, 0)
     threading.Thread(target=_stop_with_parent, args=(os.getppid(),), daemon=True, name="parent-watch").start()
     return create_app()
