@@ -1,0 +1,64 @@
+"""Two service processes on one database, shared by these tests: each test opens ledgers of its own."""
+
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from tests.concurrency.client import Client
+from tests.concurrency.journal import Journal
+from tests.servers import RunningService, TestPostgres, free_port, random_token
+
+
+@pytest.fixture(scope="package")
+async def shared_database_url(postgres: TestPostgres) -> AsyncIterator[str]:
+    name, database = await postgres.make_database()
+    yield database.service_url
+    await postgres.drop_database(name)
+
+
+@pytest.fixture(scope="package")
+def services(
+    shared_database_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[RunningService, RunningService]]:
+    token = random_token()
+    logs = tmp_path_factory.mktemp("services")
+    first, second = [
+        RunningService(
+            {
+                "FUNDS_DATABASE_URL": shared_database_url,
+                "FUNDS_ADMIN_TOKEN": token,
+                "FUNDS_PORT": str(free_port()),
+                "FUNDS_LOG_LEVEL": "warning",
+            },
+            logs / f"serve-{number}.log",
+            "--no-migrate",
+        )
+        for number in range(2)
+    ]
+    try:
+        first.wait_until_ready()
+        second.wait_until_ready()
+        yield first, second
+    finally:
+        codes = first.stop(), second.stop()
+    assert codes == (0, 0)
+
+
+@pytest.fixture
+async def clients(services: tuple[RunningService, RunningService]) -> AsyncIterator[tuple[Client, Client]]:
+    """A client of each process."""
+    first, second = [Client(service.url, service.admin_token) for service in services]
+    async with first, second:
+        yield first, second
+
+
+@pytest.fixture
+def client(clients: tuple[Client, Client]) -> Client:
+    """A client of one process."""
+    return clients[0]
+
+
+@pytest.fixture
+def journal() -> Journal:
+    """A journal in which any fault fails the test."""
+    return Journal()

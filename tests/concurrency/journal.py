@@ -1,0 +1,209 @@
+"""The callers' own record of what they asked for and what they were told, and how it compares with the books."""
+
+import asyncio
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import cycle
+from typing import Any
+
+import asyncpg
+
+from tests.concurrency.client import Answer, Client, ConnectionLostError
+
+SETTLE_SECONDS_MAX = 60.0
+RETRY_SECONDS = 0.05
+
+_UNAVAILABLE_CODES = {"overloaded", "database_unavailable", "contention"}
+
+
+@dataclass(frozen=True)
+class Order:
+    """A transfer that somebody wants, under its key."""
+
+    ledger: str
+    key: str
+    debit: str
+    credit: str
+    amount: int
+    currency: str = "USD"
+
+    @property
+    def path(self) -> str:
+        return f"/v1/ledgers/{self.ledger}/transfers"
+
+    @property
+    def body(self) -> dict[str, Any]:
+        return {
+            "debit_account_id": self.debit,
+            "credit_account_id": self.credit,
+            "amount": self.amount,
+            "currency": self.currency,
+        }
+
+
+@dataclass
+class _Record:
+    order: Order
+    in_flight: int = 0
+    in_doubt: bool = False  # a try was lost, had an unknown outcome, or ran beside another
+    decided: Answer | None = None
+    first_answers: int = 0  # decided answers that were not replays
+    answers: list[Answer] = field(default_factory=list)
+
+
+class Journal:
+    """Posts orders and holds each answer against those before it.
+
+    ``faults_expected``: lost connections and 503 are part of the test; without it they fail it.
+    """
+
+    def __init__(self, *, faults_expected: bool = False) -> None:
+        self._records: dict[tuple[str, str], _Record] = {}
+        self._faults_expected = faults_expected
+
+    @property
+    def unanswered(self) -> list[Order]:
+        """Orders without a decision, as far as their callers know."""
+        return [record.order for record in self._records.values() if record.decided is None]
+
+    @property
+    def acknowledged(self) -> dict[str, int]:
+        """How many orders were decided, by status."""
+        counts: dict[str, int] = defaultdict(int)
+        for record in self._records.values():
+            if record.decided is not None:
+                counts[str(record.decided.status)] += 1
+        return dict(counts)
+
+    @property
+    def decided_count(self) -> int:
+        return sum(record.decided is not None for record in self._records.values())
+
+    def answers(self, order: Order) -> list[Answer]:
+        return self._records[order.ledger, order.key].answers
+
+    def expect(self, order: Order) -> None:
+        """Take note of an order that is sent by other means and whose answer nobody waits for."""
+        self._record(order).in_doubt = True
+
+    async def post(self, client: Client, order: Order) -> Answer | None:
+        """Send ``order`` once; None when the connection was lost."""
+        record = self._record(order)
+        if record.in_flight:
+            record.in_doubt = True
+        record.in_flight += 1
+        try:
+            answer = await client.call("POST", order.path, order.body, key=order.key)
+        except ConnectionLostError:
+            record.in_doubt = True
+            if not self._faults_expected:
+                raise
+            return None
+        finally:
+            record.in_flight -= 1
+        self._take(record, answer)
+        return answer
+
+    async def post_all(self, clients: Sequence[Client], orders: Iterable[Order], *, concurrency: int = 64) -> None:
+        """Send every order once, ``concurrency`` at a time, to ``clients`` in turn."""
+        waiting = iter(zip(list(orders), cycle(clients)))
+
+        async def work() -> None:
+            for order, client in waiting:
+                await self.post(client, order)
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(concurrency):
+                group.create_task(work())
+
+    async def settle(self, clients: Sequence[Client], *, concurrency: int = 32) -> None:
+        """Send every undecided order again, under its key, until all are decided."""
+        async with asyncio.timeout(SETTLE_SECONDS_MAX):
+            while undecided := self.unanswered:
+                before = len(undecided)
+                await self.post_all(clients, undecided, concurrency=concurrency)
+                if len(self.unanswered) == before:
+                    await asyncio.sleep(RETRY_SECONDS)
+
+    async def assert_books_agree(self, url: str) -> None:
+        """Assert that the ledgers hold what was acknowledged, exactly once, and nothing else."""
+        by_ledger: dict[str, list[_Record]] = defaultdict(list)
+        for record in self._records.values():
+            by_ledger[record.order.ledger].append(record)
+        connection = await asyncpg.connect(url)
+        try:
+            for ledger, records in by_ledger.items():
+                rows = await connection.fetch(_DECISIONS, ledger)
+                _assert_agree(records, {row["idempotency_key"]: row for row in rows})
+                transfers = await connection.fetchval(_TRANSFER_COUNT, ledger)
+                applied = sum(row["outcome"] == "applied" for row in rows)
+                assert transfers == applied, f"{transfers} transfers in {ledger}, {applied} were decided"
+        finally:
+            await connection.close()
+
+    def _record(self, order: Order) -> _Record:
+        record = self._records.setdefault((order.ledger, order.key), _Record(order))
+        assert record.order == order, "a journal holds one order a key"
+        return record
+
+    def _take(self, record: _Record, answer: Answer) -> None:
+        record.answers.append(answer)
+        what = f"{record.order}: {answer}"
+        if answer.status == 503:
+            assert self._faults_expected, what
+            assert answer.content["code"] in _UNAVAILABLE_CODES, what
+            assert answer.content["retryable"] is True, what
+            assert int(answer.headers["retry-after"]) > 0, what
+            assert answer.content["outcome"] in {"unknown", "not_applied"}, what
+            if answer.content["outcome"] == "unknown":
+                record.in_doubt = True
+            return
+        assert answer.status in {201, 409, 422}, what
+        if record.decided is None:
+            # Nobody else has sent this key, and every earlier try was said not to have been applied.
+            assert record.in_doubt or not answer.replayed, f"applied though said not to be: {what}"
+            record.decided = answer
+        else:
+            assert (answer.status, answer.content) == (record.decided.status, record.decided.content), (
+                f"another answer under the same key: {what}, before: {record.decided}"
+            )
+        record.first_answers += not answer.replayed
+        assert record.first_answers <= 1, f"decided twice: {what}"
+
+
+_DECISIONS = """
+    SELECT decision.idempotency_key, decision.outcome, decision.problem ->> 'code' AS code, transfer.*
+    FROM funds.decisions AS decision
+    JOIN funds.ledgers AS ledger ON ledger.id = decision.ledger_id
+    LEFT JOIN funds.transfers AS transfer
+      ON transfer.ledger_id = decision.ledger_id AND transfer.id = decision.resource_id
+    WHERE ledger.name = $1 AND decision.operation = 'post_transfer'
+"""
+_TRANSFER_COUNT = """
+    SELECT count(*) FROM funds.transfers AS transfer
+    JOIN funds.ledgers AS ledger ON ledger.id = transfer.ledger_id WHERE ledger.name = $1
+"""
+_SHOWN = (
+    "id", "debit_account_id", "credit_account_id", "amount", "currency", "debit_account_version",
+    "credit_account_version", "debit_balance_after", "credit_balance_after",
+)  # fmt: skip
+
+
+def _assert_agree(records: list[_Record], decisions: dict[str, asyncpg.Record]) -> None:
+    known = {record.order.key for record in records}
+    assert decisions.keys() <= known, f"decided without being asked: {sorted(decisions.keys() - known)[:5]}"
+    for record in records:
+        row, answer = decisions.get(record.order.key), record.decided
+        if answer is None:
+            assert record.in_doubt or row is None, f"applied though said not to be: {record.order}"
+            continue
+        assert row is not None, f"acknowledged and lost: {record.order}, {json.dumps(answer.content)}"
+        if answer.status == 201:
+            shown = {name: answer.content[name] for name in _SHOWN}
+            stored = {name: row[name] if isinstance(row[name], int) else str(row[name]) for name in _SHOWN}
+            assert row["outcome"] == "applied", record.order
+            assert shown == stored, f"told {shown}, stored {stored}"
+        else:
+            assert (row["outcome"], row["code"]) == ("rejected", answer.content["code"]), record.order
