@@ -1,0 +1,70 @@
+"""Another user of the database, who holds what the service wants."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import asyncpg
+
+WAIT_SECONDS_MAX = 20.0
+POLL_SECONDS = 0.01
+
+
+async def wait_until(condition: Callable[[], bool | Awaitable[bool]]) -> None:
+    """Ask ``condition`` again and again until it holds."""
+    async with asyncio.timeout(WAIT_SECONDS_MAX):
+        while True:
+            answer = condition()
+            if answer if isinstance(answer, bool) else await answer:
+                return
+            await asyncio.sleep(POLL_SECONDS)
+
+
+class Outsider:
+    """Holds a row of the database until told otherwise."""
+
+    def __init__(self, connection: asyncpg.Connection) -> None:
+        self._connection = connection
+
+    async def release(self) -> None:
+        if self._connection.is_in_transaction():
+            await self._connection.execute("ROLLBACK")
+
+    async def waiters(self) -> int:
+        """How many sessions of this database wait for a lock."""
+        await self._connection.execute("SELECT pg_stat_clear_snapshot()")
+        return int(
+            await self._connection.fetchval(
+                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+            )
+        )
+
+    async def wait_for_waiters(self, count: int) -> None:
+        async def enough() -> bool:
+            return await self.waiters() >= count
+
+        await wait_until(enough)
+
+
+@asynccontextmanager
+async def holding_account(url: str, account_id: str) -> AsyncIterator[Outsider]:
+    """Lock an account's row as its owner might in a session of his own."""
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute("BEGIN")
+        await connection.execute("SELECT FROM funds.accounts WHERE id = $1::text::uuid FOR UPDATE", account_id)
+        yield Outsider(connection)
+    finally:
+        await connection.close()
+
+
+async def decided(url: str, keys: list[str]) -> set[str]:
+    """Return which of ``keys`` have a decision in the database."""
+    connection = await asyncpg.connect(url)
+    try:
+        rows = await connection.fetch(
+            "SELECT idempotency_key FROM funds.decisions WHERE idempotency_key = ANY($1::text[])", keys
+        )
+    finally:
+        await connection.close()
+    return {row["idempotency_key"] for row in rows}
