@@ -6,7 +6,7 @@
 .SUFFIXES:
 MAKEFLAGS += --no-builtin-rules
 
-PIP := .venv/bin/python -m pip --disable-pip-version-check --quiet
+PIP := .venv/bin/python -m pip --disable-pip-version-check --quiet --quiet
 LOCK := .venv/bin/uv pip compile pyproject.toml - --universal --python-version 3.11 --generate-hashes --no-header --quiet
 # What the build backend of the service itself needs: it is installed without build isolation, from the same lock.
 BUILD := echo "setuptools>=75"
