@@ -1,8 +1,9 @@
 """The ``funds`` command."""
 
+from importlib import import_module
+
 import click
 
-from service.cli.importing import import_
 from service.cli.migrating import migrate
 from service.cli.serving import serve
 from service.cli.tokens import tokens
@@ -14,9 +15,22 @@ from service.storage.preflight import DatabaseUnusableError
 
 _OPERATOR_ERRORS = (SettingsError, EmbeddedPostgresError, DatabaseUnusableError, SchemaBehindError, StorageError)
 
+# Commands that need what the API is made of: it takes as long to load as all else, so the others do without.
+_HEAVY_COMMANDS = {"demo": ("service.cli.demo", "demo"), "import": ("service.cli.importing", "import_")}
+
 
 class _Commands(click.Group):
     """A group whose commands end with one sentence, not a traceback, when the operator can set things right."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted([*super().list_commands(ctx), *_HEAVY_COMMANDS])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _HEAVY_COMMANDS:
+            return super().get_command(ctx, cmd_name)
+        module, name = _HEAVY_COMMANDS[cmd_name]
+        command: click.Command = getattr(import_module(module), name)
+        return command
 
     def invoke(self, ctx: click.Context) -> object:
         try:
@@ -38,4 +52,3 @@ def main() -> None:
 main.add_command(serve)
 main.add_command(migrate)
 main.add_command(tokens)
-main.add_command(import_)

@@ -11,13 +11,13 @@ from typing import BinaryIO, Self, TextIO
 import click
 import msgspec
 from msgspec import Struct
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress, TaskProgressColumn, TextColumn
 
 from service.api.idempotency import fingerprint
 from service.api.schemas import AccountRequest
 from service.cli.connection import run_with_database, say
 from service.cli.lines import Format, HeaderError, Line, RefusedLine, Source, read_lines
+from service.cli.progress import progress_bar
 from service.domain.limits import TRANSACTION_COMMANDS_MAX
 from service.engine.administration import NewAccount, Refused
 from service.engine.importing import Opening, open_accounts
@@ -152,6 +152,18 @@ class _Interruption:
             raise KeyboardInterrupt
 
 
+def opening(ledger: Ledger, client: str, request: AccountRequest) -> Opening:
+    """Return the command to open one account: its idempotency key is its content, wherever that was read."""
+    key = Key(
+        ledger_id=ledger.id,
+        client_id=client,
+        idempotency_key=f"account-{fingerprint(_OPERATION, ledger.name, request).hex()}",
+        fingerprint=fingerprint(_OPERATION, request),
+        operation=_OPERATION,
+    )
+    return Opening(key, NewAccount(**msgspec.structs.asdict(request)))
+
+
 async def _import_page(
     database: Database,
     settings: Settings,
@@ -160,7 +172,7 @@ async def _import_page(
     tally: Tally,
     report: TextIO | None,
 ) -> None:
-    openings = [_opening(ledger, line.request) for line in page if isinstance(line, Line)]
+    openings = [opening(ledger, CLIENT, line.request) for line in page if isinstance(line, Line)]
     answers = iter(await open_accounts(database, settings, openings) if openings else ())
     for line in page:
         if isinstance(line, RefusedLine):
@@ -180,18 +192,6 @@ async def _import_page(
         report.flush()
 
 
-def _opening(ledger: Ledger, request: AccountRequest) -> Opening:
-    """Return the command for one line: its idempotency key is the line's content, wherever the line stands."""
-    key = Key(
-        ledger_id=ledger.id,
-        client_id=CLIENT,
-        idempotency_key=f"account-{fingerprint(_OPERATION, ledger.name, request).hex()}",
-        fingerprint=fingerprint(_OPERATION, request),
-        operation=_OPERATION,
-    )
-    return Opening(key, NewAccount(**msgspec.structs.asdict(request)))
-
-
 def _refuse(line: RefusedLine, tally: Tally, report: TextIO | None) -> None:
     tally.refused += 1
     if len(tally.refused_first) < _REFUSED_SHOWN_MAX:
@@ -201,17 +201,9 @@ def _refuse(line: RefusedLine, tally: Tally, report: TextIO | None) -> None:
 
 
 def _progress(file: BinaryIO) -> Progress:
-    """Return the bar, on standard error and only if that is a terminal; without a size it shows only that it moves."""
-    console = Console(stderr=True)
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        *([TaskProgressColumn()] if _size(file) else []),
-        TextColumn("{task.fields[opened]} opened, {task.fields[refused]} refused"),
-        TimeElapsedColumn(),
-        console=console,
-        disable=not console.is_terminal,
-    )
+    """Return the bar; without a size of the file it shows only that it moves."""
+    columns = [TaskProgressColumn()] if _size(file) else []
+    return progress_bar(*columns, TextColumn("{task.fields[opened]} opened, {task.fields[refused]} refused"))
 
 
 def _size(file: BinaryIO) -> int | None:

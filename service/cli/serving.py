@@ -4,7 +4,6 @@ import asyncio
 import math
 import multiprocessing
 import os
-import shlex
 import signal
 import socket
 import threading
@@ -21,6 +20,7 @@ from granian.constants import HTTPModes, Interfaces, Loops
 from granian.log import LogLevels
 from granian.server import Server
 
+from service.cli.address import admin_token_expression, admin_token_path, service_url
 from service.cli.connection import DatabaseUrls, configured_urls, embedded_urls, say
 from service.cli.worker import load_application
 from service.settings import PREFIX, Settings
@@ -141,11 +141,9 @@ async def _prepare_schema(settings: Settings, urls: DatabaseUrls, *, migrate: bo
 
 def _admin_token(settings: Settings, urls: DatabaseUrls) -> str | None:
     """Return the shell expression that gives an admin token; the embedded mode makes one at its first start."""
-    if settings.admin_token is not None:
-        return f"${PREFIX}ADMIN_TOKEN"
-    if settings.database_url is not None:
-        return None
-    path = settings.data_dir.absolute() / "admin-token"
+    if settings.admin_token is not None or settings.database_url is not None:
+        return admin_token_expression(settings)
+    path = admin_token_path(settings)
     try:
         token = path.read_text().strip()
     except FileNotFoundError:
@@ -154,7 +152,7 @@ def _admin_token(settings: Settings, urls: DatabaseUrls) -> str | None:
         with os.fdopen(handle, "w") as file:
             file.write(token + "\n")
     asyncio.run(_ensure_admin_token(settings, urls, token))
-    return f"$(cat {shlex.quote(str(path))})"
+    return admin_token_expression(settings)
 
 
 async def _ensure_admin_token(settings: Settings, urls: DatabaseUrls, token: str) -> None:
@@ -209,9 +207,7 @@ def _serve_until_stopped(settings: Settings, token: str | None) -> None:
 
 def _announce(settings: Settings, token: str | None, server: Any) -> None:
     """Say where everything is, as soon as the service answers."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(settings.host, settings.host)  # noqa: S104 - not bound here
-    host = f"[{host}]" if ":" in host and not host.startswith("[") else host
-    url = f"http://{host}:{settings.port}"
+    url = service_url(settings)
     deadline = time.monotonic() + _READY_SECONDS_MAX
     while not _answers(f"{url}/health/live"):
         if time.monotonic() > deadline or server.interrupt_signal:

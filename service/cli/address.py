@@ -1,0 +1,27 @@
+"""What a caller of the service needs to know, as commands print it: its URL and a token."""
+
+import shlex
+from pathlib import Path
+
+from service.settings import PREFIX, Settings
+
+
+def service_url(settings: Settings) -> str:
+    """Return the URL under which this machine reaches the service."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(settings.host, settings.host)  # noqa: S104 - not bound here
+    host = f"[{host}]" if ":" in host and not host.startswith("[") else host
+    return f"http://{host}:{settings.port}"
+
+
+def admin_token_path(settings: Settings) -> Path:
+    """Return where the embedded mode keeps its admin token."""
+    return settings.data_dir.absolute() / "admin-token"
+
+
+def admin_token_expression(settings: Settings) -> str | None:
+    """Return the shell expression that gives an admin token; None when only ``funds tokens create`` gives one."""
+    if settings.admin_token is not None:
+        return f"${PREFIX}ADMIN_TOKEN"
+    if settings.database_url is not None:
+        return None
+    return f"$(cat {shlex.quote(str(admin_token_path(settings)))})"

@@ -1,0 +1,213 @@
+"""``funds demo``: fill a ledger with a small bank and some days of its traffic, so that there is something to see."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, time, timedelta
+from random import Random
+from uuid import UUID
+
+import click
+import msgspec
+from msgspec import Struct
+from rich.progress import MofNCompleteColumn
+
+from service.api.idempotency import fingerprint
+from service.api.schemas import AccountRequest, LedgerRequest, TransferRequest
+from service.api.transfers import post_command
+from service.audit.overview import Overview, OverviewReader
+from service.cli.address import admin_token_expression, service_url
+from service.cli.bank import DAYS, Movement, is_card_payment, open_bank, pay_out, payroll_reference, traffic
+from service.cli.connection import run_with_database
+from service.cli.importing import opening
+from service.cli.progress import progress_bar
+from service.domain.rejections import Rejection
+from service.domain.transfers import PostTransfer
+from service.engine.administration import NO_LEDGER, Refused, create_ledger
+from service.engine.engine import TransferEngine
+from service.engine.importing import open_accounts
+from service.settings import Settings
+from service.storage.database import Database
+from service.storage.decisions import Key
+from service.storage.ledgers import LedgerRepository
+from service.storage.models import Ledger
+
+CLIENT = "demo"
+"""The client under which the decisions of the demonstration stand."""
+
+_SEED_DEFAULT = 1
+_TOKEN_VARIABLE = "$TOKEN"  # noqa: S105 - its name
+
+
+class Demonstration(Struct):
+    """What was made."""
+
+    accounts: int
+    first_day: datetime
+    posted: int = 0
+    refused: Counter[str] = msgspec.field(default_factory=Counter)
+
+
+@click.command()
+@click.option("--ledger", default="demo", show_default=True, help="The ledger to fill; created if it is missing.")
+@click.option("--seed", type=int, default=_SEED_DEFAULT, show_default=True, help="The same seed makes the same bank.")
+@click.option("--more", is_flag=True, help="Add to a ledger that already has transfers.")
+def demo(ledger: str, seed: int, *, more: bool) -> None:
+    """Fill a ledger with a small bank and two weeks of traffic.
+
+    Cash, fees, card settlement, 50 customers in USD, EUR and JPY: salaries, rents, card payments, fees, and payments
+    that are refused for lack of funds; a few thousand transfers, posted through the service's own engine. It prints
+    what to look at.
+    """
+    settings = Settings.from_environment()
+    try:
+        wanted = msgspec.convert({"name": ledger, "description": "A small bank, made up."}, LedgerRequest)
+    except msgspec.ValidationError:
+        raise click.BadParameter(
+            "A ledger's name has 1 to 63 lower-case letters, digits, - and _.", param_hint="--ledger"
+        ) from None
+
+    async def work(database: Database) -> tuple[Demonstration, Overview]:
+        overviews = OverviewReader(database, settings)
+        found = await _find_or_create(database, settings, wanted)
+        before = (await overviews.read(found.id)).transfer_count
+        if before and not more:
+            raise click.ClickException(
+                f"The ledger {ledger!r} already has {before:,} transfers: --more adds to them,"
+                " --ledger NAME fills another one."
+            )
+        made = await _fill(database, settings, found, Random(seed), key_prefix=f"{seed}-{before}")  # noqa: S311 - no secret
+        return made, await overviews.read(found.id)
+
+    made, overview = run_with_database(settings, work)
+    _show(settings, ledger, made, overview)
+
+
+async def _find_or_create(database: Database, settings: Settings, wanted: LedgerRequest) -> Ledger:
+    async with database.sessions() as session:
+        found = await LedgerRepository(session).by_name(wanted.name)
+    if found is not None:
+        return found
+    key = Key(
+        ledger_id=NO_LEDGER,
+        client_id=CLIENT,
+        idempotency_key=f"ledger-{wanted.name}",
+        fingerprint=fingerprint("create_ledger", wanted),
+        operation="create_ledger",
+    )
+    created = await create_ledger(database, settings, key, name=wanted.name, description=wanted.description)
+    if isinstance(created, Refused):
+        raise click.ClickException(created.rejection.detail)
+    return created.row
+
+
+async def _fill(
+    database: Database, settings: Settings, ledger: Ledger, random: Random, *, key_prefix: str
+) -> Demonstration:
+    """Open the bank (what is there already stays) and post its days, which end yesterday."""
+    requests, customers = open_bank(random)
+    account_ids = await _open(database, settings, ledger, requests)
+    today = datetime.combine(datetime.now(UTC), time(), tzinfo=UTC)
+    made = Demonstration(accounts=len(account_ids), first_day=today - timedelta(days=DAYS))
+    engine = TransferEngine(database, settings)
+    poster = _Poster(engine, ledger, account_ids, settings.batch_commands_max, key_prefix, made)
+    await engine.start()
+    try:
+        with progress_bar(MofNCompleteColumn(), "days") as progress:
+            for number in progress.track(range(DAYS), description="Making a bank"):
+                day = made.first_day + timedelta(days=number)
+                applied = await poster.post(traffic(random, customers, number, day))
+                owed: Counter[str] = Counter()
+                for movement in applied:
+                    if is_card_payment(movement):
+                        owed[movement.currency] += movement.amount
+                await poster.post([pay_out(currency, amount, day) for currency, amount in owed.items()])
+    finally:
+        await engine.stop()
+    return made
+
+
+async def _open(
+    database: Database, settings: Settings, ledger: Ledger, requests: Sequence[AccountRequest]
+) -> dict[str, UUID]:
+    """Open the accounts, in one page, and return their ids by reference."""
+    page = [opening(ledger, CLIENT, request) for request in requests]
+    account_ids: dict[str, UUID] = {}
+    for request, answer in zip(requests, await open_accounts(database, settings, page), strict=True):
+        if isinstance(answer, Refused):
+            raise click.ClickException(
+                f"The ledger {ledger.name!r} has accounts of another kind or seed ({answer.rejection.detail})"
+                " --ledger NAME fills another one."
+            )
+        account_ids[request.reference or ""] = answer.row.id
+    return account_ids
+
+
+class _Poster:
+    """Posts movements through the engine, in order, in submissions of at most ``commands_max`` transfers."""
+
+    def __init__(
+        self,
+        engine: TransferEngine,
+        ledger: Ledger,
+        account_ids: Mapping[str, UUID],
+        commands_max: int,
+        key_prefix: str,
+        made: Demonstration,
+    ) -> None:
+        self._engine = engine
+        self._ledger = ledger
+        self._account_ids = account_ids
+        self._commands_max = commands_max
+        self._key_prefix = key_prefix
+        self._made = made
+
+    async def post(self, movements: Sequence[Movement]) -> list[Movement]:
+        """Return those of ``movements`` that were applied; the others are counted by the reason."""
+        applied = []
+        for start in range(0, len(movements), self._commands_max):
+            part = movements[start : start + self._commands_max]
+            first = self._made.posted + self._made.refused.total()
+            units = [[self._command(movement, first + place)] for place, movement in enumerate(part)]
+            answers = await self._engine.submit(self._ledger.id, units)
+            for movement, [answer] in zip(part, answers, strict=True):
+                if isinstance(answer.outcome, Rejection):
+                    self._made.refused[answer.outcome.code] += 1
+                else:
+                    self._made.posted += 1
+                    applied.append(movement)
+        return applied
+
+    def _command(self, movement: Movement, number: int) -> PostTransfer:
+        request = TransferRequest(
+            debit_account_id=self._account_ids[movement.debit],
+            credit_account_id=self._account_ids[movement.credit],
+            amount=movement.amount,
+            currency=movement.currency,
+            reference=movement.reference,
+            description=movement.description,
+            effective_at=movement.effective_at,
+        )
+        return post_command(
+            request, ledger_id=self._ledger.id, client_id=CLIENT, key=f"transfer-{self._key_prefix}-{number}"
+        )
+
+
+def _show(settings: Settings, ledger: str, made: Demonstration, overview: Overview) -> None:
+    currencies = ", ".join(total.currency for total in overview.totals)
+    reasons = ", ".join(f"{code} {count}" for code, count in made.refused.most_common())
+    click.echo(
+        f"Ledger {ledger!r}: {made.accounts} accounts ({currencies}), {made.posted:,} transfers over {DAYS} days,"
+        f" {made.refused.total():,} payments refused{f' ({reasons})' if reasons else ''}.\n\n"
+        "Look at it while the service runs:\n"
+    )
+    bearer = admin_token_expression(settings) or _TOKEN_VARIABLE
+    if bearer == _TOKEN_VARIABLE:
+        click.echo("  TOKEN=$(funds tokens create --client me --scope read)")
+    busiest = overview.busiest_accounts[0].id
+    for path in (
+        "overview",
+        f"accounts/{busiest}?expand=transfers",
+        "accounts?reference=customer-001",
+        f"transfers?reference={payroll_reference(made.first_day)}&limit=5",
+    ):
+        click.echo(f'  curl -H "Authorization: Bearer {bearer}" "{service_url(settings)}/v1/ledgers/{ledger}/{path}"')
