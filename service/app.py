@@ -6,10 +6,9 @@ from contextlib import asynccontextmanager
 from litestar import Litestar
 from litestar.di import Provide
 
-from service.api import context, documentation, health, problems, queries, security
+from service.api import context, documentation, health, problems, security
 from service.api.accounts import AccountController
 from service.api.batches import post_batch
-from service.api.idempotency import provide_idempotency_key
 from service.api.ledgers import LedgerController
 from service.api.overview import get_overview
 from service.api.transfers import TransferController
@@ -62,12 +61,11 @@ def create_app(settings: Settings | None = None) -> Litestar:
             documentation.assets_router(),
         ],
         lifespan=[run],
-        guards=[security.authorize, queries.refuse_unknown_parameters],
+        middleware=[security.Authorization()],
         dependencies={
             "services": Provide(context.provide_services),
             "reader": Provide(context.provide_reader),
             "ledger": Provide(context.provide_ledger),
-            "idempotency_key": Provide(provide_idempotency_key),
         },
         exception_handlers=problems.EXCEPTION_HANDLERS,
         openapi_config=documentation.openapi_config(),
@@ -97,7 +95,7 @@ def make_services(settings: Settings) -> context.Services:
         reader=reader,
         engine_database=engine_database,
         engine=TransferEngine(engine_database, settings),
-        ledgers=context.LedgerDirectory(reader),
+        ledgers=context.LedgerDirectory(),
         authenticator=security.Authenticator(reader, settings.admin_token),
         overviews=OverviewReader(read_database, settings),
     )

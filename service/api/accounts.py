@@ -9,7 +9,7 @@ from litestar.params import Parameter
 from msgspec import structs
 
 from service.api.context import LedgerRef, Services
-from service.api.idempotency import fingerprint
+from service.api.idempotency import IdempotencyKey, fingerprint, parse_key
 from service.api.ledgers import replay_header
 from service.api.pagination import LIMIT_DEFAULT, Cursor, Limit, Page, decode_cursor, page_response
 from service.api.problems import ProblemError, responses
@@ -60,14 +60,14 @@ class AccountController(Controller):
         request: Request[Principal, Any, Any],
         services: Services,
         ledger: LedgerRef,
-        idempotency_key: str,
         data: AccountRequest,
+        idempotency_key: IdempotencyKey = None,
     ) -> Response[AccountView]:
         """Open an account with a balance of zero."""
         key = Key(
             ledger_id=ledger.id,
             client_id=request.user.client,
-            idempotency_key=idempotency_key,
+            idempotency_key=parse_key(idempotency_key),
             fingerprint=fingerprint("create_account", data),
             operation="create_account",
         )

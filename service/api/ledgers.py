@@ -5,7 +5,7 @@ from typing import Any
 from litestar import Controller, Request, Response, get, post
 
 from service.api.context import LedgerRef, Services
-from service.api.idempotency import fingerprint
+from service.api.idempotency import IdempotencyKey, fingerprint, parse_key
 from service.api.pagination import LIMIT_DEFAULT, Cursor, Limit, Page, decode_cursor, page_response
 from service.api.problems import ProblemError, responses
 from service.api.schemas import LedgerName, LedgerRequest, LedgerView, ledger_view
@@ -31,7 +31,11 @@ class LedgerController(Controller):
         responses=responses("reference_taken", "idempotency_key_reused"),
     )
     async def create_ledger(
-        self, request: Request[Principal, Any, Any], services: Services, idempotency_key: str, data: LedgerRequest
+        self,
+        request: Request[Principal, Any, Any],
+        services: Services,
+        data: LedgerRequest,
+        idempotency_key: IdempotencyKey = None,
     ) -> Response[LedgerView]:
         """Create a ledger. A token that is limited to some ledgers cannot."""
         if not request.user.sees(data.name):
@@ -39,7 +43,7 @@ class LedgerController(Controller):
         key = Key(
             ledger_id=NO_LEDGER,
             client_id=request.user.client,
-            idempotency_key=idempotency_key,
+            idempotency_key=parse_key(idempotency_key),
             fingerprint=fingerprint("create_ledger", data),
             operation="create_ledger",
         )

@@ -1,22 +1,17 @@
 """Query strings: what no route understands is refused, not ignored."""
 
-from typing import Any
-
-from litestar.connection import ASGIConnection
-from litestar.handlers import BaseRouteHandler
+from collections.abc import Container
+from urllib.parse import parse_qsl
 
 from service.api.problems import malformed
 
 
-async def refuse_unknown_parameters(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
-    """Guard of every route: a filter misspelt must not answer as if there were none, and PostgreSQL's text has no NUL.
+def refuse_unknown_parameters(query_string: bytes, known: Container[str]) -> None:
+    """Check that a query has only ``known`` parameters: a filter misspelt must not answer as if there were none.
 
-    Raises ProblemError (malformed_request).
+    Raises ProblemError (malformed_request), also for NUL, which PostgreSQL's text cannot hold.
     """
-    if not connection.scope["query_string"]:
-        return
-    known = handler.parsed_fn_signature.parameters
-    for name, value in connection.query_params.multi_items():
+    for name, value in parse_qsl(query_string.decode("latin-1"), keep_blank_values=True):
         if name not in known:
             raise malformed(f"/query/{name}", "this operation has no such parameter")
         if "\x00" in value:

@@ -4,13 +4,14 @@ import hashlib
 import hmac
 import time
 from collections.abc import Callable
-from typing import Any
 
-from litestar.connection import ASGIConnection
-from litestar.handlers import BaseRouteHandler
+from litestar.enums import ScopeType
+from litestar.middleware import ASGIMiddleware
+from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 from msgspec import Struct
 
 from service.api.problems import ProblemError
+from service.api.queries import refuse_unknown_parameters
 from service.storage.retry import Reader
 from service.storage.tokens import SCOPES, TOKEN_CACHE_SECONDS, find_active
 
@@ -75,20 +76,37 @@ class Authenticator:
         return Principal(token.client, frozenset(token.scopes), ledgers)
 
 
-async def authorize(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
-    """Guard of every route: its ``scope`` option names the scope it needs; None opens it to everyone.
+class Authorization(ASGIMiddleware):
+    """Stands before every route: its ``scope`` option names the scope it needs; None opens it to everyone.
 
-    OPTIONS, which Litestar answers by itself, needs a token of any scope. Sets ``connection.user`` to the Principal.
-    Raises ProblemError (unauthenticated, forbidden).
+    OPTIONS, which Litestar answers by itself, needs a token of any scope. Sets ``request.user`` to the Principal.
+    A middleware and not a guard: Litestar copies the route's handler for every guard it asks, which cost more than
+    the check itself (13 of 70 µs a request).
     """
-    options = connection.scope.get("method") == "OPTIONS"
-    required = None if options else handler.opt["scope"]
-    if required is None and not options:
-        return
-    authenticator: Authenticator = connection.app.state.authenticator
-    principal = await authenticator.authenticate(connection.headers.get("authorization"))
-    connection.scope["user"] = principal
-    if required is not None and not principal.may(required):
-        raise ProblemError(
-            "forbidden", f"This operation needs the scope {required}.", members={"required_scope": required}
-        )
+
+    scopes = (ScopeType.HTTP,)
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
+        """Let the request pass. Raises ProblemError (unauthenticated, forbidden, malformed_request)."""
+        assert scope["type"] == "http", "said by ``scopes``"
+        handler = scope["route_handler"]
+        options = scope["method"] == "OPTIONS"
+        required = None if options else handler.opt["scope"]
+        if required is not None or options:
+            authenticator: Authenticator = scope["litestar_app"].state.authenticator
+            principal = await authenticator.authenticate(_authorization(scope))
+            if required is not None and not principal.may(required):
+                raise ProblemError(
+                    "forbidden", f"This operation needs the scope {required}.", members={"required_scope": required}
+                )
+            scope["user"] = principal
+        if scope["query_string"]:
+            refuse_unknown_parameters(scope["query_string"], handler.parsed_fn_signature.parameters)
+        await next_app(scope, receive, send)
+
+
+def _authorization(scope: HTTPScope) -> str | None:
+    for name, value in scope["headers"]:
+        if name == b"authorization":
+            return value.decode("latin-1")
+    return None

@@ -8,7 +8,7 @@ from litestar import Controller, Request, Response, get, post
 from litestar.params import Parameter
 
 from service.api.context import LedgerRef, Services
-from service.api.idempotency import fingerprint
+from service.api.idempotency import IdempotencyKey, fingerprint, parse_key
 from service.api.ledgers import replay_header
 from service.api.pagination import LIMIT_DEFAULT, Cursor, Limit, Page, decode_cursor, page_response
 from service.api.problems import ProblemError, malformed, responses
@@ -61,8 +61,8 @@ class TransferController(Controller):
         request: Request[Principal, Any, Any],
         services: Services,
         ledger: LedgerRef,
-        idempotency_key: str,
         data: TransferRequest,
+        idempotency_key: IdempotencyKey = None,
     ) -> Response[TransferView]:
         """Move money, exactly once. Rules are checked in the order in which the problems are listed here; a refusal
         is remembered under the key like a transfer.
@@ -71,7 +71,7 @@ class TransferController(Controller):
             data,
             ledger_id=ledger.id,
             client_id=request.user.client,
-            key=idempotency_key,
+            key=parse_key(idempotency_key),
         )
         [[answer]] = await services.engine.submit(ledger.id, [[command]])
         if isinstance(answer.outcome, Rejection):

@@ -16,7 +16,7 @@ POST_TRANSFER = "post_transfer"
 """The operation of decisions on transfers."""
 
 
-class Decision(Struct, frozen=True, kw_only=True):
+class Decision(Struct, frozen=True, kw_only=True, gc=False):
     """What the service answered to a command, for ever: a transfer or the rejection that took its place."""
 
     ledger_id: int
@@ -29,7 +29,7 @@ class Decision(Struct, frozen=True, kw_only=True):
     created_at: datetime
 
 
-class Answer(Struct, frozen=True):
+class Answer(Struct, frozen=True, gc=False):
     """A decision on its way to the caller; ``replayed`` when it had been taken before."""
 
     outcome: Transfer | Rejection

@@ -10,7 +10,7 @@ from uuid import UUID
 from msgspec import Struct
 
 
-class Rejection(Struct, frozen=True):
+class Rejection(Struct, frozen=True, gc=False):
     """A refusal: ``code`` names the rule, ``detail`` says it in a sentence, ``members`` hold the numbers."""
 
     code: str

@@ -6,7 +6,7 @@ from uuid import UUID
 from msgspec import Struct
 
 
-class PostTransfer(Struct, frozen=True, kw_only=True):
+class PostTransfer(Struct, frozen=True, kw_only=True, gc=False):
     """A caller's wish to move ``amount`` minor units of ``currency`` between two accounts of one ledger.
 
     ``client_id`` and ``idempotency_key`` name the decision for ever; ``fingerprint`` is a digest of the request, by
@@ -27,7 +27,7 @@ class PostTransfer(Struct, frozen=True, kw_only=True):
     effective_at: datetime | None = None
 
 
-class Transfer(Struct, frozen=True, kw_only=True):
+class Transfer(Struct, frozen=True, kw_only=True, gc=False):
     """An immutable fact: money that moved. Amounts and balances are in minor units of ``currency``.
 
     The versions are the accounts' own after this transfer, the balances the posted balances after it, each on its

@@ -1,6 +1,7 @@
 """Settling a batch: one transaction that locks, decides and stores, tried again as a whole."""
 
 import logging
+import random
 import secrets
 from collections.abc import Iterator, Sequence
 from uuid import UUID
@@ -100,6 +101,10 @@ def _reason(error: Exception) -> str:
 
 
 def _identifiers(book: Book) -> Iterator[UUID]:
-    """Name the transfers of one batch, rising in the order of application."""
+    """Name what a batch makes, rising in the order of application.
+
+    The generator is seeded from the system for each batch: identifiers must not collide, they need not be secret.
+    """
+    draw = random.Random(secrets.randbits(256)).getrandbits  # noqa: S311
     for position in range(POSITIONS):
-        yield identifier(book.now, position, secrets.randbits(ENTROPY_BITS))
+        yield identifier(book.now, position, draw(ENTROPY_BITS))

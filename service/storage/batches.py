@@ -90,7 +90,7 @@ async def load(session: AsyncSession, ledger_id: int, commands: Sequence[PostTra
     account_ids = {command.debit_account_id for command in commands}
     account_ids.update(command.credit_account_id for command in commands)
     locked = await session.execute(_LOCK_ACCOUNTS, {"ledger_id": ledger_id, "account_ids": list(account_ids)})
-    accounts = [Account(**row) for row in locked.mappings()]
+    accounts = [Account(*row) for row in locked]
 
     connection = await _driver_connection(session)
     keys = {(command.client_id, command.idempotency_key) for command in commands}
