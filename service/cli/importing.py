@@ -48,6 +48,10 @@ class Tally(Struct):
     refused_first: list[RefusedLine] = []
     stopped: bool = False
 
+    def summary(self) -> str:
+        """Return the counts in words."""
+        return f"{self.opened} opened, {self.already_there} already there, {self.refused} refused"
+
 
 @click.group(name="import")
 def import_() -> None:
@@ -98,10 +102,10 @@ def accounts(file: BinaryIO, ledger: str, form: Format | None, page_lines: int, 
         if found is None:
             raise click.BadParameter(f"There is no ledger {ledger!r}.", param_hint="--ledger")
         with _progress(file) as progress, _Interruption() as interruption:
-            task = progress.add_task("Importing", total=_size(file), opened=0, refused=0)
+            task = progress.add_task("Importing", total=_size(file), so_far="")
             while page := interruption.next_page(lines, page_lines):
                 await _import_page(database, settings, found, page, tally, report)
-                progress.update(task, completed=source.bytes_read, opened=tally.opened, refused=tally.refused)
+                progress.update(task, completed=source.bytes_read, so_far=tally.summary())
             tally.stopped = interruption.requested
 
     try:
@@ -203,7 +207,7 @@ def _refuse(line: RefusedLine, tally: Tally, report: TextIO | None) -> None:
 def _progress(file: BinaryIO) -> Progress:
     """Return the bar; without a size of the file it shows only that it moves."""
     columns = [TaskProgressColumn()] if _size(file) else []
-    return progress_bar(*columns, TextColumn("{task.fields[opened]} opened, {task.fields[refused]} refused"))
+    return progress_bar(*columns, TextColumn("{task.fields[so_far]}"))
 
 
 def _size(file: BinaryIO) -> int | None:
@@ -216,4 +220,4 @@ def _conclude(tally: Tally) -> None:
         say(f"line {line.line}: {line.code}: {line.reason}")
     if tally.refused > len(tally.refused_first):
         say(f"and {tally.refused - len(tally.refused_first)} more; --report FILE writes them all.")
-    click.echo(f"{tally.opened} opened, {tally.already_there} already there, {tally.refused} refused.")
+    click.echo(f"{tally.summary()}.")
