@@ -5,6 +5,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from itertools import cycle
 from typing import Any
 
@@ -48,6 +49,7 @@ class _Record:
     order: Order
     in_flight: int = 0
     in_doubt: bool = False  # a try was lost, had an unknown outcome, or ran beside another
+    refused_at: datetime | None = None  # when it was last said that nothing had been applied
     decided: Answer | None = None
     first_answers: int = 0  # decided answers that were not replays
     answers: list[Answer] = field(default_factory=list)
@@ -56,7 +58,8 @@ class _Record:
 class Journal:
     """Posts orders and holds each answer against those before it.
 
-    ``faults_expected``: lost connections and 503 are part of the test; without it they fail it.
+    ``faults_expected``: lost connections and 503 are part of the test; without it they fail it. A first answer may then
+    be called a replay, when the service itself had to try again.
     """
 
     def __init__(self, *, faults_expected: bool = False) -> None:
@@ -82,7 +85,8 @@ class Journal:
         return sum(record.decided is not None for record in self._records.values())
 
     def answers(self, order: Order) -> list[Answer]:
-        return self._records[order.ledger, order.key].answers
+        record = self._records.get((order.ledger, order.key))
+        return [] if record is None else record.answers
 
     def expect(self, order: Order) -> None:
         """Take note of an order that is sent by other means and whose answer nobody waits for."""
@@ -159,11 +163,13 @@ class Journal:
             assert answer.content["outcome"] in {"unknown", "not_applied"}, what
             if answer.content["outcome"] == "unknown":
                 record.in_doubt = True
+            record.refused_at = datetime.now(UTC)
             return
         assert answer.status in {201, 409, 422}, what
         if record.decided is None:
-            # Nobody else has sent this key, and every earlier try was said not to have been applied.
-            assert record.in_doubt or not answer.replayed, f"applied though said not to be: {what}"
+            if not record.in_doubt:  # nobody else has sent this key, and every try before was said to be not applied
+                assert self._faults_expected or not answer.replayed, f"applied though never asked for: {what}"
+                assert not _made_before(answer, record.refused_at), f"applied though said not to be: {what}"
             record.decided = answer
         else:
             assert (answer.status, answer.content) == (record.decided.status, record.decided.content), (
@@ -171,6 +177,12 @@ class Journal:
             )
         record.first_answers += not answer.replayed
         assert record.first_answers <= 1, f"decided twice: {what}"
+
+
+def _made_before(answer: Answer, moment: datetime | None) -> bool:
+    if moment is None or answer.status != 201:
+        return False
+    return datetime.fromisoformat(answer.content["created_at"]) < moment
 
 
 _DECISIONS = """

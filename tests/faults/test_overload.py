@@ -1,0 +1,114 @@
+"""More than the service can take, and locks that others hold: refused with a promise that nothing was applied."""
+
+import asyncio
+from collections.abc import Callable
+
+from tests.concurrency.bank import open_bank
+from tests.concurrency.client import Client
+from tests.concurrency.invariants import assert_ledger_is_sound
+from tests.concurrency.journal import Journal, Order
+from tests.concurrency.outsider import decided, holding_account, wait_until
+from tests.servers import RunningService
+
+Serve = Callable[..., RunningService]
+
+
+async def test_a_full_queue_refuses_and_nothing_refused_is_applied(
+    serve: Serve, journal: Journal, database_url: str
+) -> None:
+    service = serve(FUNDS_QUEUE_COMMANDS_MAX="8", FUNDS_BATCHES_IN_FLIGHT_MAX="2", FUNDS_LOCK_TIMEOUT_MS="20000")
+    async with Client(service.url, service.admin_token) as client:
+        bank = await open_bank(client, journal, customers=2)
+        a, b = bank.customers
+        orders = [bank.order(a, b) for _ in range(64)]
+        async with holding_account(database_url, a) as outsider, asyncio.TaskGroup() as group:
+            group.create_task(journal.post_all([client], orders, concurrency=64))
+            # At most two batches of eight and a queue of eight are inside.
+            await wait_until(lambda: _answered(journal, orders, 503) >= 64 - 3 * 8)
+            assert _answered(journal, orders, 201) == 0
+            await outsider.release()
+
+        refused = [order for order in orders if journal.answers(order)[0].status == 503]
+        for order in refused:
+            answer = journal.answers(order)[0]
+            assert (answer.content["code"], answer.content["outcome"]) == ("overloaded", "not_applied")
+            assert int(answer.headers["retry-after"]) >= 1
+        assert len(refused) < len(orders)
+        assert await decided(database_url, [order.key for order in refused]) == set()
+
+        await journal.settle([client])
+    assert {journal.answers(order)[-1].status for order in orders} == {201}
+    await journal.assert_books_agree(database_url)
+    await assert_ledger_is_sound(database_url, bounds_were_constant=True)
+
+
+async def test_waiting_too_long_in_the_queue_is_refused(serve: Serve, journal: Journal, database_url: str) -> None:
+    service = serve(FUNDS_QUEUE_WAIT_SECONDS_MAX="0.2", FUNDS_BATCHES_IN_FLIGHT_MAX="1", FUNDS_LOCK_TIMEOUT_MS="20000")
+    async with Client(service.url, service.admin_token) as client:
+        bank = await open_bank(client, journal, customers=2)
+        a, b = bank.customers
+        first, *late = [bank.order(a, b) for _ in range(10)]
+        async with asyncio.TaskGroup() as group, holding_account(database_url, a) as outsider:
+            group.create_task(journal.post(client, first))
+            await outsider.wait_for_waiters(1)
+            for order in late:
+                group.create_task(journal.post(client, order))
+            await asyncio.sleep(0.5)  # what is tested is the passing of time
+            await outsider.release()
+
+        assert journal.answers(first)[0].status == 201
+        for order in late:
+            answer = journal.answers(order)[0]
+            assert (answer.content["code"], answer.content["outcome"]) == ("overloaded", "not_applied")
+        assert await decided(database_url, [order.key for order in late]) == set()
+        await journal.settle([client])
+    await journal.assert_books_agree(database_url)
+
+
+async def test_a_lock_held_too_long_is_contention(serve: Serve, journal: Journal, database_url: str) -> None:
+    service = serve(FUNDS_LOCK_TIMEOUT_MS="100", FUNDS_COMMIT_ATTEMPTS_MAX="2")
+    async with Client(service.url, service.admin_token) as client:
+        bank = await open_bank(client, journal, customers=4)
+        a, b, c, d = bank.customers
+        stuck, free = bank.order(a, b), bank.order(c, d)
+        async with holding_account(database_url, a):
+            answer = await journal.post(client, stuck)
+            assert answer is not None
+            assert (answer.status, answer.content["code"], answer.content["outcome"]) == (
+                503, "contention", "not_applied",
+            )  # fmt: skip
+            assert int(answer.headers["retry-after"]) >= 1
+            assert await decided(database_url, [stuck.key]) == set()
+            assert (await journal.post(client, free)) is not None
+            assert journal.answers(free)[0].status == 201
+
+        again = await journal.post(client, stuck)
+        assert again is not None
+        assert (again.status, again.replayed) == (201, False)
+    await journal.assert_books_agree(database_url)
+    await assert_ledger_is_sound(database_url, bounds_were_constant=True)
+
+
+async def test_a_short_lock_is_waited_out(serve: Serve, journal: Journal, database_url: str) -> None:
+    """Lock timeouts are tried again: the caller sees nothing of a lock that is given up in time."""
+    service = serve(FUNDS_LOCK_TIMEOUT_MS="50", FUNDS_COMMIT_ATTEMPTS_MAX="100", FUNDS_COMMIT_DEADLINE_SECONDS="30")
+    async with Client(service.url, service.admin_token) as client:
+        bank = await open_bank(client, journal, customers=2)
+        a, b = bank.customers
+        order = bank.order(a, b)
+        async with asyncio.TaskGroup() as group, holding_account(database_url, a) as outsider:
+            group.create_task(journal.post(client, order))
+            for _ in range(3):
+                await outsider.wait_for_waiters(1)
+
+                async def timed_out() -> bool:
+                    return await outsider.waiters() == 0
+
+                await wait_until(timed_out)
+            await outsider.release()
+        assert [answer.status for answer in journal.answers(order)] == [201]
+    await journal.assert_books_agree(database_url)
+
+
+def _answered(journal: Journal, orders: list[Order], status: int) -> int:
+    return sum(answer.status == status for order in orders for answer in journal.answers(order))

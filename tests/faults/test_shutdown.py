@@ -1,0 +1,78 @@
+"""SIGTERM: what was accepted is finished and answered, then the process leaves with 0."""
+
+import asyncio
+import random
+import signal
+from collections.abc import Callable
+
+from tests.concurrency.bank import open_bank
+from tests.concurrency.client import Client, ConnectionLostError
+from tests.concurrency.invariants import assert_ledger_is_sound
+from tests.concurrency.journal import Journal
+from tests.concurrency.outsider import decided, holding_account, wait_until
+from tests.servers import RunningService
+
+Serve = Callable[..., RunningService]
+
+
+async def test_under_load_nothing_unanswered_was_applied(serve: Serve, journal: Journal, database_url: str) -> None:
+    dice = random.Random(13)
+    service = serve()
+    async with Client(service.url, service.admin_token) as client:
+        bank = await open_bank(client, journal)
+        orders = bank.random_orders(1_500, dice)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(journal.post_all([client], orders, concurrency=48))
+            await wait_until(lambda: journal.decided_count > 500)
+            service.process.send_signal(signal.SIGTERM)
+    assert await asyncio.to_thread(service.process.wait, 30) == 0
+
+    unanswered = [order.key for order in journal.unanswered]
+    assert unanswered
+    assert await decided(database_url, unanswered) == set()
+
+    again = serve(FUNDS_ADMIN_TOKEN=service.admin_token)
+    async with Client(again.url, again.admin_token) as client:
+        await journal.settle([client])
+    await journal.assert_books_agree(database_url)
+    await assert_ledger_is_sound(database_url, bounds_were_constant=True)
+
+
+async def test_accepted_requests_are_answered(serve: Serve, journal: Journal, database_url: str) -> None:
+    """Ten requests are inside when the signal comes: two batches wait for a lock and eight commands fill the queue.
+
+    That they are inside shows when one more is refused, because the queue is full.
+    """
+    service = serve(FUNDS_QUEUE_COMMANDS_MAX="8", FUNDS_BATCHES_IN_FLIGHT_MAX="2", FUNDS_LOCK_TIMEOUT_MS="20000")
+    async with Client(service.url, service.admin_token) as client:
+        bank = await open_bank(client, journal, customers=2)
+        a, b = bank.customers
+        orders = [bank.order(a, b) for _ in range(12)]
+        async with holding_account(database_url, a) as outsider, asyncio.TaskGroup() as group:
+            for number, order in enumerate(orders[:2], start=1):
+                group.create_task(journal.post(client, order))
+                await outsider.wait_for_waiters(number)
+            for order in orders[2:]:
+                group.create_task(journal.post(client, order))
+            await wait_until(lambda: sum(bool(journal.answers(order)) for order in orders[2:]) == 2)
+
+            service.process.send_signal(signal.SIGTERM)
+            await wait_until(lambda: _refuses_connections(client))
+            assert service.process.poll() is None
+            await outsider.release()
+
+        codes = [journal.answers(order)[0].content.get("code") for order in orders]
+        assert (codes.count(None), codes.count("overloaded")) == (10, 2)
+    assert await asyncio.to_thread(service.process.wait, 30) == 0
+    applied = {order.key for order in orders if journal.answers(order)[0].status == 201}
+    assert await decided(database_url, [order.key for order in orders]) == applied
+    await journal.assert_books_agree(database_url)
+
+
+async def _refuses_connections(client: Client) -> bool:
+    try:
+        connection = await client.connect()
+    except ConnectionLostError:
+        return True
+    connection.close()
+    return False
