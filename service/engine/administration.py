@@ -164,13 +164,14 @@ async def revise_account(
                     now = await session.scalar(select(func.clock_timestamp()))
                     account.updated_at = max(now, account.updated_at + _MICROSECOND) if now else account.updated_at
                     await session.flush()
+                    # Before the COMMIT: the answer shows what this revision made, and nothing can fail after it.
+                    await session.refresh(account)
                     commit_sent = True
             except Exception as error:
                 failure = classify(error)
                 if commit_sent and failure is not None:
                     raise StorageError(failure, outcome_unknown=True) from error
                 raise
-            await session.refresh(account)
             return account
 
     return await run_with_retries(

@@ -31,7 +31,12 @@ class StorageError(Exception):
 
 
 def classify(error: BaseException) -> Failure | None:
-    """Return what kind of transient failure ``error`` is; None for one that trying again cannot heal."""
+    """Return what kind of transient failure ``error`` is; None for one that trying again cannot heal.
+
+    A StorageError is final, whatever failure caused it: the tries are used up, or trying again would be wrong.
+    """
+    if isinstance(error, StorageError):
+        return None
     if isinstance(error, exc.TimeoutError | OSError):  # pool exhausted; refused, reset, or timed out (TimeoutError)
         return Failure.UNAVAILABLE
     if isinstance(error, exc.DBAPIError) and error.connection_invalidated:
