@@ -4,6 +4,7 @@ import hashlib
 import hmac
 import time
 from collections.abc import Callable
+from typing import cast
 
 from litestar.enums import ScopeType
 from litestar.middleware import ASGIMiddleware
@@ -88,9 +89,9 @@ class Authorization(ASGIMiddleware):
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
         """Let the request pass. Raises ProblemError (unauthenticated, forbidden, malformed_request)."""
-        assert scope["type"] == "http", "said by ``scopes``"
-        handler = scope["route_handler"]
-        options = scope["method"] == "OPTIONS"
+        http = cast("HTTPScope", scope)
+        handler = http["route_handler"]
+        options = http["method"] == "OPTIONS"
         required = None if options else handler.opt["scope"]
         if required is not None or options:
             authenticator: Authenticator = scope["litestar_app"].state.authenticator
@@ -105,7 +106,7 @@ class Authorization(ASGIMiddleware):
         await next_app(scope, receive, send)
 
 
-def _authorization(scope: HTTPScope) -> str | None:
+def _authorization(scope: Scope) -> str | None:
     for name, value in scope["headers"]:
         if name == b"authorization":
             return value.decode("latin-1")

@@ -8,6 +8,7 @@ from litestar import Controller, Request, Response, get, post
 from litestar.params import Parameter
 
 from service.api.context import LedgerRef, Services
+from service.api.direct import Direct
 from service.api.idempotency import IdempotencyKey, fingerprint, parse_key
 from service.api.ledgers import replay_header
 from service.api.pagination import LIMIT_DEFAULT, Cursor, Limit, Page, decode_cursor, page_response
@@ -54,6 +55,7 @@ class TransferController(Controller):
         dto=StrictJSON[TransferRequest],
         opt={"scope": "transfers:write"},
         operation_id="postTransfer",
+        middleware=[Direct()],
         responses=responses(*POST_PROBLEMS),
     )
     async def post_transfer(

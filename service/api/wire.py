@@ -1,10 +1,12 @@
 """Request bodies: decoded once, strictly, by msgspec."""
 
 import re
-from typing import Any, ClassVar, TypeVar
+from functools import cache
+from typing import Any, TypeVar
 
 import msgspec
 from litestar.dto import AbstractDTO
+from litestar.handlers import BaseRouteHandler
 from litestar.typing import FieldDefinition
 
 from service.api.problems import ProblemError, malformed
@@ -20,17 +22,11 @@ class StrictJSON(AbstractDTO[T]):
     The OpenAPI document describes the annotation itself.
     """
 
-    _decoders: ClassVar[dict[str, msgspec.json.Decoder[Any]]] = {}
-
     @classmethod
     def create_for_field_definition(
-        cls,
-        field_definition: FieldDefinition,
-        handler_id: str,
-        backend_cls: Any = None,
+        cls, field_definition: FieldDefinition, handler_id: str, backend_cls: Any = None
     ) -> None:
-        """Make the handler's decoder, once."""
-        cls._decoders[handler_id] = msgspec.json.Decoder(field_definition.annotation)
+        """Unused: nothing is generated."""
 
     @classmethod
     def create_openapi_schema(cls, field_definition: FieldDefinition, handler_id: str, schema_creator: Any) -> Any:
@@ -39,7 +35,14 @@ class StrictJSON(AbstractDTO[T]):
 
     def decode_bytes(self, value: bytes) -> Any:
         """Return the decoded body. Raises ProblemError (malformed_request) that points at the fault."""
-        return decode(self._decoders[self.asgi_connection.route_handler.handler_id], value)
+        return self.decode_for(self.asgi_connection.route_handler, value)
+
+    @classmethod
+    def decode_for(cls, handler: BaseRouteHandler, body: bytes) -> Any:
+        """Return the ``data`` of ``handler`` in ``body``. Raises ProblemError (malformed_request)."""
+        if not body:
+            raise malformed("", "a body is required")
+        return decode(_decoder(handler), body)
 
     def decode_builtins(self, value: Any) -> Any:
         """Not for forms."""
@@ -58,6 +61,12 @@ class StrictJSON(AbstractDTO[T]):
     def detect_nested_field(cls, field_definition: FieldDefinition) -> bool:
         """Unused: nothing is generated."""
         return False
+
+
+@cache
+def _decoder(handler: BaseRouteHandler) -> msgspec.json.Decoder[Any]:
+    """Return the decoder of the handler's ``data``, made at its first request."""
+    return msgspec.json.Decoder(handler.parsed_fn_signature.parameters["data"].annotation)
 
 
 def decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
