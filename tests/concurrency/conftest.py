@@ -6,7 +6,8 @@ import pytest
 
 from tests.concurrency.client import Client
 from tests.concurrency.journal import Journal
-from tests.servers import RunningService, TestPostgres, free_port, random_token
+from tests.concurrency.services import launch
+from tests.servers import RunningService, TestPostgres, random_token
 
 
 @pytest.fixture(scope="package")
@@ -22,19 +23,7 @@ def services(
 ) -> Iterator[tuple[RunningService, RunningService]]:
     token = random_token()
     logs = tmp_path_factory.mktemp("services")
-    first, second = [
-        RunningService(
-            {
-                "FUNDS_DATABASE_URL": shared_database_url,
-                "FUNDS_ADMIN_TOKEN": token,
-                "FUNDS_PORT": str(free_port()),
-                "FUNDS_LOG_LEVEL": "warning",
-            },
-            logs / f"serve-{number}.log",
-            "--no-migrate",
-        )
-        for number in range(2)
-    ]
+    first, second = [launch(shared_database_url, logs / f"serve-{number}.log", token=token) for number in range(2)]
     try:
         first.wait_until_ready()
         second.wait_until_ready()

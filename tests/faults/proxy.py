@@ -44,8 +44,11 @@ class CommitProxy:
         user = self._parts.netloc.rpartition("@")[0]
         return urlunsplit(("postgresql", f"{user}@127.0.0.1:{port}", self._parts.path, "sslmode=disable", ""))
 
-    def break_commits(self, fault: Fault, count: int = 1) -> None:
-        self.fault, self.faulty_commits = fault, count
+    def break_commits(self, fault: Fault, count: int = 1, *, every_commit: bool = False) -> None:
+        self.fault, self.faulty_commits, self.faults_met, self.every_commit = fault, count, 0, every_commit
+
+    def break_nothing(self) -> None:
+        self.break_commits(Fault.NONE, 0)
 
     async def start(self) -> None:
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)

@@ -11,6 +11,7 @@ from tests.concurrency.client import Client
 from tests.concurrency.invariants import assert_ledger_is_sound
 from tests.concurrency.journal import Journal
 from tests.concurrency.outsider import decided
+from tests.faults.conftest import ProxiedService
 from tests.faults.proxy import Fault, commit_proxy
 from tests.servers import RunningService
 
@@ -44,22 +45,20 @@ async def test_one_try_only_says_that_the_outcome_is_unknown(serve: Serve, journ
         assert await asyncio.to_thread(service.stop) == 0
 
 
-async def test_the_service_settles_the_doubt_itself(serve: Serve, journal: Journal, database_url: str) -> None:
+async def test_the_service_settles_the_doubt_itself(
+    proxied: ProxiedService, proxied_client: Client, journal: Journal
+) -> None:
     """With tries left the caller sees nothing of it: the next try finds the decision, or takes it."""
     dice = random.Random(21)
-    async with commit_proxy(database_url) as proxy:
-        service = await asyncio.to_thread(serve, FUNDS_DATABASE_URL=proxy.url)
-        async with Client(service.url, service.admin_token) as client:
-            bank = await open_bank(client, journal)
-            for fault in CUTS:
-                proxy.break_commits(fault, count=3)
-                orders = bank.random_orders(150, dice)
-                await journal.post_all([client], orders, concurrency=16)
-                assert proxy.faulty_commits == 0
-                assert {answer.status for order in orders for answer in journal.answers(order)} <= {201, 422}
-        await journal.assert_books_agree(database_url)
-        await assert_ledger_is_sound(database_url, bounds_were_constant=True)
-        assert await asyncio.to_thread(service.stop) == 0
+    bank = await open_bank(proxied_client, journal)
+    for fault in CUTS:
+        proxied.proxy.break_commits(fault, count=3)
+        orders = bank.random_orders(150, dice)
+        await journal.post_all([proxied_client], orders, concurrency=16)
+        assert proxied.proxy.faults_met == 3
+        assert {answer.status for order in orders for answer in journal.answers(order)} <= {201, 422}
+    await journal.assert_books_agree(proxied.database_url)
+    await assert_ledger_is_sound(proxied.database_url, ledgers=[bank.ledger], bounds_were_constant=True)
 
 
 async def test_a_silent_database_is_given_up_in_time(serve: Serve, journal: Journal, database_url: str) -> None:
@@ -82,39 +81,36 @@ async def test_a_silent_database_is_given_up_in_time(serve: Serve, journal: Jour
 
 @pytest.mark.parametrize("fault", [Fault.CUT_AFTER, Fault.ANSWER_LOST])
 async def test_a_revision_that_was_made_is_never_called_a_mismatch(
-    serve: Serve, journal: Journal, database_url: str, fault: Fault
+    proxied: ProxiedService, proxied_client: Client, journal: Journal, fault: Fault
 ) -> None:
     """PATCH has no key to settle a doubt with: it says 200, or that the outcome is unknown."""
-    async with commit_proxy(database_url) as proxy:
-        service = await asyncio.to_thread(serve, FUNDS_DATABASE_URL=proxy.url)
-        async with Client(service.url, service.admin_token) as client:
-            bank = await open_bank(client, journal, customers=1)
-            path = f"/v1/ledgers/{bank.ledger}/accounts/{bank.customers[0]}"
-            tag = (await client.call("GET", path)).headers["etag"]
-            proxy.break_commits(fault)
-            answer = await client.call("PATCH", path, {"name": "new"}, if_match=tag)
-            assert proxy.faults_met == 1
-            told = (answer.status, answer.content.get("outcome"))
-            assert told == (503, "unknown") or (fault is Fault.CUT_AFTER and told == (200, None))
-            assert (await client.call("GET", path)).content["name"] == "new"
-        assert await asyncio.to_thread(service.stop) == 0
+    bank = await open_bank(proxied_client, journal, customers=1)
+    path = f"/v1/ledgers/{bank.ledger}/accounts/{bank.customers[0]}"
+    tag = (await proxied_client.call("GET", path)).headers["etag"]
+
+    proxied.proxy.break_commits(fault)
+    answer = await proxied_client.call("PATCH", path, {"name": "new"}, if_match=tag)
+
+    assert proxied.proxy.faults_met == 1
+    told = (answer.status, answer.content.get("outcome"))
+    assert told == ((503, "unknown") if fault is Fault.ANSWER_LOST else (200, None))
+    assert (await proxied_client.call("GET", path)).content["name"] == "new"
 
 
-async def test_an_account_is_opened_once(serve: Serve, journal: Journal, database_url: str) -> None:
-    async with commit_proxy(database_url) as proxy:
-        service = await asyncio.to_thread(serve, FUNDS_DATABASE_URL=proxy.url)
-        async with Client(service.url, service.admin_token) as client:
-            bank = await open_bank(client, journal, customers=1)
-            path = f"/v1/ledgers/{bank.ledger}/accounts"
-            proxy.every_commit = True
-            for fault in CUTS:
-                proxy.break_commits(fault)
-                body = {"currency": "USD", "reference": fault.name}
-                answers = [await client.call("POST", path, body, key=fault.name) for _ in range(2)]
-                assert [answer.status for answer in answers] == [201, 201]
-                assert answers[0].content == answers[1].content
-            assert proxy.faults_met == len(CUTS)
-            listed = await asyncio.gather(*(client.call("GET", f"{path}?reference={fault.name}") for fault in CUTS))
-            assert [len(answer.content["items"]) for answer in listed] == [1] * len(CUTS)
-        await assert_ledger_is_sound(database_url)
-        assert await asyncio.to_thread(service.stop) == 0
+@pytest.mark.parametrize("fault", CUTS)
+async def test_an_account_is_opened_once(
+    proxied: ProxiedService, proxied_client: Client, journal: Journal, fault: Fault
+) -> None:
+    bank = await open_bank(proxied_client, journal, customers=1)
+    path = f"/v1/ledgers/{bank.ledger}/accounts"
+    body = {"currency": "USD", "reference": "salary"}
+
+    proxied.proxy.break_commits(fault, every_commit=True)
+    answers = [await proxied_client.call("POST", path, body, key="once") for _ in range(2)]
+
+    assert proxied.proxy.faults_met == 1
+    assert [answer.status for answer in answers] == [201, 201]
+    assert answers[0].content == answers[1].content
+    listed = await proxied_client.call("GET", f"{path}?reference=salary")
+    assert len(listed.content["items"]) == 1
+    await assert_ledger_is_sound(proxied.database_url, ledgers=[bank.ledger])
