@@ -5,7 +5,8 @@ from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from litestar import Controller, Request, Response, get, patch, post
-from litestar.params import Parameter
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery, HeaderParameter, JSONBody, QueryParameter
 from msgspec import structs
 
 from service.api.context import LedgerRef, Services
@@ -58,9 +59,9 @@ class AccountController(Controller):
     async def create_account(
         self,
         request: Request[Principal, Any, Any],
-        services: Services,
-        ledger: LedgerRef,
-        data: AccountRequest,
+        services: NamedDependency[Services],
+        ledger: NamedDependency[LedgerRef],
+        data: JSONBody[AccountRequest],
         idempotency_key: IdempotencyKey = None,
     ) -> Response[AccountView]:
         """Open an account with a balance of zero."""
@@ -86,13 +87,13 @@ class AccountController(Controller):
     async def list_accounts(
         self,
         request: Request[Principal, Any, Any],
-        reader: Reader,
-        ledger: LedgerRef,
+        reader: NamedDependency[Reader],
+        ledger: NamedDependency[LedgerRef],
         limit: Limit = LIMIT_DEFAULT,
         cursor: Cursor = None,
-        currency: Currency | None = None,
-        status: AccountStatus | None = None,
-        reference: Reference | None = None,
+        currency: FromQuery[Currency | None] = None,
+        status: FromQuery[AccountStatus | None] = None,
+        reference: FromQuery[Reference | None] = None,
     ) -> Response[Page[AccountView]]:
         """List accounts, newest first; filters combine."""
         before = decode_cursor(cursor, UUID)
@@ -114,11 +115,11 @@ class AccountController(Controller):
     )
     async def get_account(
         self,
-        reader: Reader,
-        ledger: LedgerRef,
-        account_id: UUID,
+        reader: NamedDependency[Reader],
+        ledger: NamedDependency[LedgerRef],
+        account_id: FromPath[UUID],
         expand: Annotated[
-            Literal["transfers"] | None, Parameter(description="`transfers`: with its most recent transfers.")
+            Literal["transfers"] | None, QueryParameter(description="`transfers`: with its most recent transfers.")
         ] = None,
     ) -> Response[AccountView]:
         """Read one account. The ETag covers what PATCH can change, not the counters."""
@@ -154,13 +155,13 @@ class AccountController(Controller):
     )
     async def revise_account(
         self,
-        services: Services,
-        ledger: LedgerRef,
-        account_id: UUID,
-        data: AccountPatch,
+        services: NamedDependency[Services],
+        ledger: NamedDependency[LedgerRef],
+        account_id: FromPath[UUID],
+        data: JSONBody[AccountPatch],
         if_match: Annotated[
             str | None,
-            Parameter(header="If-Match", description="The ETag of the state to change, or `*` for any state."),
+            HeaderParameter(name="If-Match", description="The ETag of the state to change, or `*` for any state."),
         ] = None,
     ) -> Response[AccountView]:
         """Change name, metadata, bounds or status. Transfers in flight see the account before it or after it."""

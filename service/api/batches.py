@@ -6,9 +6,11 @@ from typing import Annotated, Any, Literal, cast
 
 import msgspec
 from litestar import Request, Response, post
+from litestar.di import NamedDependency
 from litestar.enums import ScopeType
 from litestar.middleware import ASGIMiddleware
 from litestar.openapi.datastructures import ResponseSpec
+from litestar.params import JSONBody
 from litestar.types import ASGIApp, Receive, Scope, Send
 from msgspec import UNSET, Meta, Struct, UnsetType
 
@@ -118,7 +120,10 @@ class BatchTurns(ASGIMiddleware):
     },
 )
 async def post_batch(
-    request: Request[Principal, Any, Any], services: Services, ledger: LedgerRef, data: BatchRequest
+    request: Request[Principal, Any, Any],
+    services: NamedDependency[Services],
+    ledger: NamedDependency[LedgerRef],
+    data: JSONBody[BatchRequest],
 ) -> Response[BatchView]:
     """Post 1 to 10,000 transfers, each under its own key. 201: all are posted. 207: some were rejected, `results`
     says which and why. 422 (`batch_rejected`): nothing of an atomic batch was applied; `results` is in the problem.

@@ -5,6 +5,8 @@ from typing import Any
 
 from litestar import Request
 from litestar.datastructures import State
+from litestar.di import NamedDependency
+from litestar.params import FromPath
 from msgspec import Struct
 
 from service.api.problems import ProblemError
@@ -67,13 +69,16 @@ async def provide_services(state: State) -> Services:
     return services
 
 
-async def provide_reader(services: Services) -> Reader:
+async def provide_reader(services: NamedDependency[Services]) -> Reader:
     """Return what runs a read: every call is a session and a READ ONLY transaction of its own, retried."""
     return services.reader
 
 
 async def provide_ledger(
-    request: Request[Principal, Any, Any], services: Services, reader: Reader, ledger_name: str
+    request: Request[Principal, Any, Any],
+    services: NamedDependency[Services],
+    reader: NamedDependency[Reader],
+    ledger_name: FromPath[str],
 ) -> LedgerRef:
     """Return the ledger in the path. Raises ProblemError (ledger_not_found), also when the token is not for it."""
     ledger = await services.ledgers.find(ledger_name, reader)

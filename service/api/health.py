@@ -5,6 +5,7 @@ from collections.abc import Awaitable
 from typing import Any, Literal
 
 from litestar import Controller, Response, get
+from litestar.di import NamedDependency
 from msgspec import Struct
 from sqlalchemy import text
 
@@ -46,7 +47,7 @@ class HealthController(Controller):
         return Alive()
 
     @get("/ready", operation_id="getReadiness", responses=responses("not_ready", common=("internal_error",)))
-    async def get_readiness(self, services: Services) -> Response[Ready]:
+    async def get_readiness(self, services: NamedDependency[Services]) -> Response[Ready]:
         """Answer 200 when the database is reachable and migrated and the engine runs; 503 with `checks` otherwise."""
         checks = {
             "database": await _check(_reach_database(services)),

@@ -5,7 +5,7 @@ from hashlib import blake2b
 from typing import Annotated, Any
 
 import msgspec
-from litestar.params import Parameter
+from litestar.params import HeaderParameter
 
 from service.api.problems import ProblemError
 from service.domain.limits import IDEMPOTENCY_KEY_LENGTH_MAX
@@ -19,8 +19,8 @@ _encode = msgspec.msgpack.Encoder(order="deterministic").encode
 
 IdempotencyKey = Annotated[
     str | None,
-    Parameter(
-        header="Idempotency-Key",
+    HeaderParameter(
+        name="Idempotency-Key",
         description="Names this request for ever, for the calling client: 1–255 visible ASCII characters, bare or"
         " as a quoted string (RFC 9651). The same key with the same request gives the same answer.",
     ),

@@ -3,6 +3,8 @@
 from typing import Any
 
 from litestar import Controller, Request, Response, get, post
+from litestar.di import NamedDependency
+from litestar.params import JSONBody
 
 from service.api.context import LedgerRef, Services
 from service.api.idempotency import IdempotencyKey, fingerprint, parse_key
@@ -33,8 +35,8 @@ class LedgerController(Controller):
     async def create_ledger(
         self,
         request: Request[Principal, Any, Any],
-        services: Services,
-        data: LedgerRequest,
+        services: NamedDependency[Services],
+        data: JSONBody[LedgerRequest],
         idempotency_key: IdempotencyKey = None,
     ) -> Response[LedgerView]:
         """Create a ledger. A token that is limited to some ledgers cannot."""
@@ -59,7 +61,7 @@ class LedgerController(Controller):
     async def list_ledgers(
         self,
         request: Request[Principal, Any, Any],
-        reader: Reader,
+        reader: NamedDependency[Reader],
         limit: Limit = LIMIT_DEFAULT,
         cursor: Cursor = None,
     ) -> Response[Page[LedgerView]]:
@@ -72,7 +74,7 @@ class LedgerController(Controller):
         return page_response(request, ledgers, limit=limit, view=ledger_view, position=lambda row: row.name)
 
     @get("/{ledger_name:str}", opt={"scope": "read"}, operation_id="getLedger", responses=responses())
-    async def get_ledger(self, reader: Reader, ledger: LedgerRef) -> LedgerView:
+    async def get_ledger(self, reader: NamedDependency[Reader], ledger: NamedDependency[LedgerRef]) -> LedgerView:
         """Read one ledger."""
         found = await reader(lambda session: LedgerRepository(session).by_name(ledger.name))
         if found is None:

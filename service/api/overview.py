@@ -1,6 +1,7 @@
 """A ledger at a glance."""
 
 from litestar import get
+from litestar.di import NamedDependency
 from msgspec import Struct
 
 from service.api.context import LedgerRef, Services
@@ -27,7 +28,7 @@ class OverviewView(Struct, kw_only=True, frozen=True):
     tags=["Ledgers"],
     responses=responses(),
 )
-async def get_overview(services: Services, ledger: LedgerRef) -> OverviewView:
+async def get_overview(services: NamedDependency[Services], ledger: NamedDependency[LedgerRef]) -> OverviewView:
     """Show a ledger at a glance. Everything is read on one snapshot of the database."""
     overview = await services.overviews.read(ledger.id)
     return OverviewView(

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import msgspec
 from litestar import Request, Response
-from litestar.params import Parameter
+from litestar.params import QueryParameter
 from msgspec import Struct
 
 from service.api.problems import ProblemError
@@ -17,9 +17,9 @@ from service.api.problems import ProblemError
 LIMIT_DEFAULT = 100
 LIMIT_MAX = 1000
 
-Limit = Annotated[int, Parameter(ge=1, le=LIMIT_MAX, description="The most items in one page.")]
+Limit = Annotated[int, QueryParameter(ge=1, le=LIMIT_MAX, description="The most items in one page.")]
 Cursor = Annotated[
-    str | None, Parameter(max_length=500, description="`next_cursor` of the page before, with the same filters.")
+    str | None, QueryParameter(max_length=500, description="`next_cursor` of the page before, with the same filters.")
 ]
 
 T = TypeVar("T")

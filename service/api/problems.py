@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from litestar import MediaType, Request, Response, get
 from litestar.exceptions import HTTPException
 from litestar.openapi.datastructures import ResponseSpec
+from litestar.params import FromPath
 from msgspec import Meta, Struct
 
 from service.domain.rejections import Rejection
@@ -340,7 +341,7 @@ def responses(*codes: str, common: Iterable[str] = _COMMON) -> dict[int, Respons
 
 
 @get("/problems/{code:str}", media_type=MediaType.TEXT, opt={"scope": None}, tags=["Problems"])
-async def explain_problem(code: str) -> str:
+async def explain_problem(code: FromPath[str]) -> str:
     """Explain one problem in plain text: what a problem's `type` points at."""
     kind = CATALOGUE.get(code)
     if kind is None:

@@ -5,7 +5,8 @@ from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from litestar import Controller, Request, Response, get, post
-from litestar.params import Parameter
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from service.api.context import LedgerRef, Services
 from service.api.direct import Direct
@@ -61,9 +62,9 @@ class TransferController(Controller):
     async def post_transfer(
         self,
         request: Request[Principal, Any, Any],
-        services: Services,
-        ledger: LedgerRef,
-        data: TransferRequest,
+        services: NamedDependency[Services],
+        ledger: NamedDependency[LedgerRef],
+        data: JSONBody[TransferRequest],
         idempotency_key: IdempotencyKey = None,
     ) -> Response[TransferView]:
         """Move money, exactly once. Rules are checked in the order in which the problems are listed here; a refusal
@@ -87,20 +88,20 @@ class TransferController(Controller):
     async def list_transfers(
         self,
         request: Request[Principal, Any, Any],
-        reader: Reader,
-        ledger: LedgerRef,
+        reader: NamedDependency[Reader],
+        ledger: NamedDependency[LedgerRef],
         limit: Limit = LIMIT_DEFAULT,
         cursor: Cursor = None,
-        account_id: UUID | None = None,
+        account_id: FromQuery[UUID | None] = None,
         debit_account_reference: Annotated[
-            Reference | None, Parameter(description="Only debits of the account with this reference.")
+            Reference | None, QueryParameter(description="Only debits of the account with this reference.")
         ] = None,
         credit_account_reference: Annotated[
-            Reference | None, Parameter(description="Only credits of the account with this reference.")
+            Reference | None, QueryParameter(description="Only credits of the account with this reference.")
         ] = None,
-        reference: Reference | None = None,
-        created_from: Annotated[Time | None, Parameter(description="The earliest created_at.")] = None,
-        created_to: Annotated[Time | None, Parameter(description="created_at lies before this.")] = None,
+        reference: FromQuery[Reference | None] = None,
+        created_from: Annotated[Time | None, QueryParameter(description="The earliest created_at.")] = None,
+        created_to: Annotated[Time | None, QueryParameter(description="created_at lies before this.")] = None,
     ) -> Response[Page[TransferView]]:
         """List transfers, newest first. One of the three account filters at most; an account's reference excludes the
         other filters.
@@ -157,8 +158,8 @@ class TransferController(Controller):
     async def _by_account_reference(
         self,
         request: Request[Principal, Any, Any],
-        reader: Reader,
-        ledger: LedgerRef,
+        reader: NamedDependency[Reader],
+        ledger: NamedDependency[LedgerRef],
         limit: int,
         cursor: str | None,
         side: Literal["debit", "credit"],
@@ -186,11 +187,11 @@ class TransferController(Controller):
     )
     async def get_transfer(
         self,
-        reader: Reader,
-        ledger: LedgerRef,
-        transfer_id: UUID,
+        reader: NamedDependency[Reader],
+        ledger: NamedDependency[LedgerRef],
+        transfer_id: FromPath[UUID],
         expand: Annotated[
-            Literal["accounts"] | None, Parameter(description="`accounts`: with both accounts as they are now.")
+            Literal["accounts"] | None, QueryParameter(description="`accounts`: with both accounts as they are now.")
         ] = None,
     ) -> TransferView:
         """Read one transfer."""

@@ -13,7 +13,7 @@ from service.domain.book import Answer, Book
 from service.domain.identifiers import ENTROPY_BITS, POSITIONS, identifier
 from service.engine.queue import Unit
 from service.settings import Settings
-from service.storage import batches
+from service.storage.batches import Batch
 from service.storage.database import Database
 from service.storage.errors import StorageError, classify, violated_constraint
 from service.storage.retry import run_with_retries
@@ -44,18 +44,19 @@ async def settle(database: Database, settings: Settings, ledger_id: int, units: 
     async def attempt() -> list[list[Answer]]:
         nonlocal commit_sent
         async with database.sessions() as session, session.begin():
-            book = await batches.load(session, ledger_id, [command for unit in units for command in unit])
+            batch = await Batch.on(session, ledger_id)
+            book = await batch.load([command for unit in units for command in unit])
             transfer_ids = _identifiers(book)
             answers = [book.execute(unit, transfer_ids) for unit in units]
             if book.new_decisions:
                 try:
                     async with session.begin_nested():
-                        await batches.store(session, ledger_id, book)
+                        await batch.store(book)
                 except Exception as error:
                     if classify(error) is not None:
                         raise
                     logger.warning("batch refused, settling one by one", extra={"reason": _reason(error)})
-                    answers = [await _settle_alone(session, ledger_id, unit) for unit in units]
+                    answers = [await _settle_alone(session, batch, unit) for unit in units]
             commit_sent = True
         return answers
 
@@ -72,20 +73,20 @@ async def settle(database: Database, settings: Settings, ledger_id: int, units: 
         raise SettlementError(outcome_unknown=commit_sent) from error
 
 
-async def _settle_alone(session: AsyncSession, ledger_id: int, unit: Unit) -> list[Answer]:
+async def _settle_alone(session: AsyncSession, batch: Batch, unit: Unit) -> list[Answer]:
     """Settle one unit in a savepoint of its own, inside the batch's transaction, whose locks still stand.
 
     A unit that the database refuses again has met a fault of ours: it is refused and nothing of it is stored.
     """
     reason = ""
     for _ in range(_FALLBACK_TRIES):
-        book = await batches.load(session, ledger_id, unit)
+        book = await batch.load(unit)
         answers = book.execute(unit, _identifiers(book))
         if not book.new_decisions:
             return answers
         try:
             async with session.begin_nested():
-                await batches.store(session, ledger_id, book)
+                await batch.store(book)
         except Exception as error:
             if classify(error) is not None:
                 raise

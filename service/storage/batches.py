@@ -6,13 +6,13 @@ transaction; the rest speak to the driver, at a third of the cost a statement, a
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import asyncpg
 import msgspec
 from sqlalchemy import ARRAY, Integer, bindparam, select
 from sqlalchemy.dialects.postgresql import UUID as PGUUID
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from service.domain.accounts import Account
 from service.domain.book import Book, Decision
@@ -81,48 +81,66 @@ _DECISION_COLUMNS = (
 )
 
 
-async def load(session: AsyncSession, ledger_id: int, commands: Sequence[PostTransfer]) -> Book:
-    """Lock the accounts of ``commands``, then read their earlier decisions and the time; return the open book.
+class Batch:
+    """The statements of one batch, on the connection that its transaction holds."""
 
-    The time is the database's, and later than every change of these accounts even if its clock was set back, so that
-    times and identifiers rise along every account.
-    """
-    account_ids = {command.debit_account_id for command in commands}
-    account_ids.update(command.credit_account_id for command in commands)
-    locked = await session.execute(_LOCK_ACCOUNTS, {"ledger_id": ledger_id, "account_ids": list(account_ids)})
-    accounts = [Account(*row) for row in locked]
+    def __init__(self, ledger_id: int, connection: AsyncConnection, driver: asyncpg.Connection) -> None:
+        self._ledger_id = ledger_id
+        self._connection = connection
+        self._driver = driver
 
-    connection = await _driver_connection(session)
-    keys = {(command.client_id, command.idempotency_key) for command in commands}
-    rows = await connection.fetch(_READ_DECISIONS, ledger_id, [client for client, _ in keys], [key for _, key in keys])
-    now: datetime = max([rows[0]["now"], *(account.updated_at + _MICROSECOND for account in accounts)])
-    return Book(accounts, _decisions(ledger_id, rows), now)
+    @classmethod
+    async def on(cls, session: AsyncSession, ledger_id: int) -> Self:
+        """Return the batch's statements for one ledger, on the session's connection."""
+        connection = await session.connection()
+        pooled = await connection.get_raw_connection()
+        return cls(ledger_id, connection, cast("asyncpg.Connection", pooled.driver_connection))
 
+    async def load(self, commands: Sequence[PostTransfer]) -> Book:
+        """Lock the accounts of ``commands``, then read their earlier decisions and the time; return the open book.
 
-async def store(session: AsyncSession, ledger_id: int, book: Book) -> None:
-    """Write the new transfers, decisions and counters of ``book``, set by set.
-
-    Raises the driver's IntegrityConstraintViolationError where the database's rules disagree with ours.
-    """
-    connection = await _driver_connection(session)
-    if book.new_transfers:
-        await connection.copy_records_to_table(
-            "transfers",
-            schema_name=SCHEMA,
-            columns=_TRANSFER_COLUMNS,
-            records=[_transfer_record(transfer) for transfer in book.new_transfers],
+        The time is the database's, and later than every change of these accounts even if its clock was set back, so
+        that times and identifiers rise along every account.
+        """
+        account_ids = {command.debit_account_id for command in commands}
+        account_ids.update(command.credit_account_id for command in commands)
+        locked = await self._connection.execute(
+            _LOCK_ACCOUNTS, {"ledger_id": self._ledger_id, "account_ids": list(account_ids)}
         )
-    await connection.copy_records_to_table(
-        "decisions",
-        schema_name=SCHEMA,
-        columns=_DECISION_COLUMNS,
-        records=[_decision_record(decision) for decision in book.new_decisions],
-    )
-    if book.touched:
+        accounts = [Account(*row) for row in locked]
+        keys = {(command.client_id, command.idempotency_key) for command in commands}
+        rows = await self._driver.fetch(
+            _READ_DECISIONS, self._ledger_id, [client for client, _ in keys], [key for _, key in keys]
+        )
+        now: datetime = max([rows[0]["now"], *(account.updated_at + _MICROSECOND for account in accounts)])
+        return Book(accounts, _decisions(self._ledger_id, rows), now)
+
+    async def store(self, book: Book) -> None:
+        """Write the new transfers, decisions and counters of ``book``, set by set.
+
+        Raises the driver's IntegrityConstraintViolationError where the database's rules disagree with ours.
+        """
+        if book.new_transfers:
+            await self._driver.copy_records_to_table(
+                "transfers",
+                schema_name=SCHEMA,
+                columns=_TRANSFER_COLUMNS,
+                records=[_transfer_record(transfer) for transfer in book.new_transfers],
+            )
+        await self._driver.copy_records_to_table(
+            "decisions",
+            schema_name=SCHEMA,
+            columns=_DECISION_COLUMNS,
+            records=[_decision_record(decision) for decision in book.new_decisions],
+        )
+        if book.touched:
+            await self._update_accounts(book)
+
+    async def _update_accounts(self, book: Book) -> None:
         touched = [book.accounts[account_id] for account_id in book.touched]
-        status = await connection.execute(
+        status = await self._driver.execute(
             _UPDATE_ACCOUNTS,
-            ledger_id,
+            self._ledger_id,
             book.now,
             [account.id for account in touched],
             list(book.touched.values()),
@@ -134,11 +152,6 @@ async def store(session: AsyncSession, ledger_id: int, book: Book) -> None:
         )
         if status != f"UPDATE {len(touched)}":
             raise AssertionError(f"{len(touched)} locked accounts to update, the database says {status}")
-
-
-async def _driver_connection(session: AsyncSession) -> asyncpg.Connection:
-    raw = await (await session.connection()).get_raw_connection()
-    return cast("asyncpg.Connection", raw.driver_connection)
 
 
 def _transfer_record(transfer: Transfer) -> tuple[Any, ...]:
