@@ -5,12 +5,12 @@ from pathlib import Path
 from tests.servers import RunningService, free_port, random_token
 
 
-def launch(url: str, log: Path, *, token: str | None = None) -> RunningService:
+def launch(url: str, log: Path, *, token: str | None = None, port: int | None = None) -> RunningService:
     """Start ``funds serve`` on the database at ``url``; it is not ready yet."""
     environment = {
         "FUNDS_DATABASE_URL": url,
         "FUNDS_ADMIN_TOKEN": token or random_token(),
-        "FUNDS_PORT": str(free_port()),
+        "FUNDS_PORT": str(port or free_port()),
         "FUNDS_LOG_LEVEL": "warning",
     }
     return RunningService(environment, log, "--no-migrate")
