@@ -97,7 +97,7 @@ class OverviewReader:
 
 async def _account_counts(session: AsyncSession, ledger_id: int) -> dict[str, int]:
     query = select(Account.status, func.count()).where(Account.ledger_id == ledger_id).group_by(Account.status)
-    return dict((await session.execute(query)).tuples().all())
+    return dict((await session.execute(query)).all())
 
 
 async def _transfer_count(session: AsyncSession, ledger_id: int) -> int:
