@@ -15,9 +15,12 @@ from service.api.transfers import TransferController
 from service.audit.overview import OverviewReader
 from service.engine.engine import TransferEngine
 from service.settings import Settings
+from service.storage.accounts import AccountRepository
+from service.storage.coalescing import CoalescedReads
 from service.storage.database import Database
 from service.storage.migrations import verify_revision
 from service.storage.retry import Reader
+from service.storage.transfers import TransferRepository
 from service.telemetry.logs import configure_logging
 
 
@@ -98,4 +101,10 @@ def make_services(settings: Settings) -> context.Services:
         ledgers=context.LedgerDirectory(),
         authenticator=security.Authenticator(reader, settings.admin_token),
         overviews=OverviewReader(read_database, settings),
+        accounts=CoalescedReads(
+            reader, lambda session, ledger_id, ids: AccountRepository(session).by_ids(ledger_id, ids)
+        ),
+        transfers=CoalescedReads(
+            reader, lambda session, ledger_id, ids: TransferRepository(session).by_ids(ledger_id, ids)
+        ),
     )

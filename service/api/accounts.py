@@ -10,7 +10,8 @@ from litestar.params import FromPath, FromQuery, HeaderParameter, JSONBody, Quer
 from msgspec import structs
 
 from service.api.context import LedgerRef, Services
-from service.api.idempotency import IdempotencyKey, fingerprint, parse_key
+from service.api.direct import Direct
+from service.api.idempotency import IdempotencyKey, parse_key
 from service.api.ledgers import replay_header
 from service.api.pagination import LIMIT_DEFAULT, Cursor, Limit, Page, decode_cursor, page_response
 from service.api.problems import ProblemError, responses
@@ -27,6 +28,7 @@ from service.api.schemas import (
 from service.api.security import Principal
 from service.api.wire import StrictJSON
 from service.domain.accounts import AccountRevision
+from service.domain.fingerprints import fingerprint
 from service.domain.rejections import Rejection
 from service.engine import administration
 from service.engine.administration import NewAccount, Refused, tag_of
@@ -111,10 +113,15 @@ class AccountController(Controller):
         )
 
     @get(
-        "/{account_id:uuid}", opt={"scope": "read"}, operation_id="getAccount", responses=responses("account_not_found")
+        "/{account_id:uuid}",
+        opt={"scope": "read"},
+        operation_id="getAccount",
+        middleware=[Direct()],
+        responses=responses("account_not_found"),
     )
     async def get_account(
         self,
+        services: NamedDependency[Services],
         reader: NamedDependency[Reader],
         ledger: NamedDependency[LedgerRef],
         account_id: FromPath[UUID],
@@ -124,7 +131,7 @@ class AccountController(Controller):
     ) -> Response[AccountView]:
         """Read one account. The ETag covers what PATCH can change, not the counters."""
         if expand is None:
-            account = await reader(lambda session: AccountRepository(session).by_id(ledger.id, account_id))
+            account = await services.accounts.get(ledger.id, account_id)
         else:
             account = await reader(
                 lambda session: AccountRepository(session).with_recent_transfers(ledger.id, account_id)

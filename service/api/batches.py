@@ -15,7 +15,6 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from service.api.context import LedgerRef, Services
-from service.api.idempotency import fingerprint
 from service.api.problems import ProblemDetails, ProblemError, malformed, problem_content, responses
 from service.api.schemas import TransferRequest, TransferView, posted_transfer_view
 from service.api.security import Principal
@@ -23,6 +22,7 @@ from service.api.transfers import post_command
 from service.api.wire import StrictJSON
 from service.domain import limits
 from service.domain.book import Answer
+from service.domain.fingerprints import fingerprint
 from service.domain.rejections import Rejection
 from service.domain.transfers import PostTransfer
 from service.engine.queue import OverloadedError

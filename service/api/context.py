@@ -15,8 +15,10 @@ from service.api.security import Authenticator, Principal
 from service.audit.overview import OverviewReader
 from service.engine.engine import TransferEngine
 from service.settings import Settings
+from service.storage.coalescing import CoalescedReads
 from service.storage.database import Database
 from service.storage.ledgers import LedgerRepository
+from service.storage.models import Account, Transfer
 from service.storage.retry import Reader
 
 _LEDGER_NAME = re.compile(LEDGER_NAME_PATTERN)
@@ -57,6 +59,8 @@ class Services(Struct, frozen=True, kw_only=True):
     ledgers: LedgerDirectory
     authenticator: Authenticator
     overviews: OverviewReader
+    accounts: CoalescedReads[Account]
+    transfers: CoalescedReads[Transfer]
 
 
 # Each of these depends on the one before it: Litestar resolves dependencies that do not in a task group, which costs

@@ -1,10 +1,8 @@
-"""Idempotency keys: reading the header, and telling requests apart."""
+"""Idempotency keys: reading the header."""
 
 import re
-from hashlib import blake2b
-from typing import Annotated, Any
+from typing import Annotated
 
-import msgspec
 from litestar.params import HeaderParameter
 
 from service.api.problems import ProblemError
@@ -13,8 +11,6 @@ from service.domain.limits import IDEMPOTENCY_KEY_LENGTH_MAX
 _BARE = re.compile(r"[\x21\x23-\x7e][\x21-\x7e]{0,254}")
 _QUOTED = re.compile(r'"((?:[\x21\x23-\x5b\x5d-\x7e]|\\["\\])+)"')
 _ESCAPED = re.compile(r'\\(["\\])')
-
-_encode = msgspec.msgpack.Encoder(order="deterministic").encode
 
 
 IdempotencyKey = Annotated[
@@ -44,8 +40,3 @@ def parse_key(header: str | None) -> str:
     if len(key) > IDEMPOTENCY_KEY_LENGTH_MAX:
         raise ProblemError("idempotency_key_invalid")
     return key
-
-
-def fingerprint(operation: str, *parts: Any) -> bytes:
-    """Return a digest that is equal for equal requests: defaults filled in, order of members ignored."""
-    return blake2b(_encode((operation, parts)), digest_size=16).digest()

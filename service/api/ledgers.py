@@ -7,12 +7,13 @@ from litestar.di import NamedDependency
 from litestar.params import JSONBody
 
 from service.api.context import LedgerRef, Services
-from service.api.idempotency import IdempotencyKey, fingerprint, parse_key
+from service.api.idempotency import IdempotencyKey, parse_key
 from service.api.pagination import LIMIT_DEFAULT, Cursor, Limit, Page, decode_cursor, page_response
 from service.api.problems import ProblemError, responses
 from service.api.schemas import LedgerName, LedgerRequest, LedgerView, ledger_view
 from service.api.security import Principal
 from service.api.wire import StrictJSON
+from service.domain.fingerprints import fingerprint
 from service.engine import administration
 from service.engine.administration import NO_LEDGER, Refused
 from service.storage.decisions import Key

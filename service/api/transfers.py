@@ -10,7 +10,7 @@ from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from service.api.context import LedgerRef, Services
 from service.api.direct import Direct
-from service.api.idempotency import IdempotencyKey, fingerprint, parse_key
+from service.api.idempotency import IdempotencyKey, parse_key
 from service.api.ledgers import replay_header
 from service.api.pagination import LIMIT_DEFAULT, Cursor, Limit, Page, decode_cursor, page_response
 from service.api.problems import ProblemError, malformed, responses
@@ -26,6 +26,7 @@ from service.api.schemas import (
 from service.api.security import Principal
 from service.api.wire import StrictJSON
 from service.domain.book import POST_TRANSFER
+from service.domain.fingerprints import fingerprint
 from service.domain.rejections import Rejection
 from service.domain.transfers import PostTransfer
 from service.storage.models import Transfer
@@ -183,25 +184,27 @@ class TransferController(Controller):
         "/{transfer_id:uuid}",
         opt={"scope": "read"},
         operation_id="getTransfer",
+        middleware=[Direct()],
         responses=responses("transfer_not_found"),
     )
     async def get_transfer(
         self,
+        services: NamedDependency[Services],
         reader: NamedDependency[Reader],
         ledger: NamedDependency[LedgerRef],
         transfer_id: FromPath[UUID],
         expand: Annotated[
             Literal["accounts"] | None, QueryParameter(description="`accounts`: with both accounts as they are now.")
         ] = None,
-    ) -> TransferView:
+    ) -> Response[TransferView]:
         """Read one transfer."""
-        with_accounts = expand is not None
-        transfer = await reader(
-            lambda session: TransferRepository(session).by_id(ledger.id, transfer_id, with_accounts=with_accounts)
-        )
+        if expand is None:
+            transfer = await services.transfers.get(ledger.id, transfer_id)
+        else:
+            transfer = await reader(lambda session: TransferRepository(session).with_accounts(ledger.id, transfer_id))
         if transfer is None:
             raise ProblemError("transfer_not_found", members={"transfer_id": str(transfer_id)})
-        return transfer_view(ledger.name, transfer, with_accounts=with_accounts)
+        return Response(transfer_view(ledger.name, transfer, with_accounts=expand is not None))
 
 
 def post_command(data: TransferRequest, *, ledger_id: int, client_id: str, key: str, pointer: str = "") -> PostTransfer:

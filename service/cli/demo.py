@@ -11,7 +11,6 @@ import msgspec
 from msgspec import Struct
 from rich.progress import MofNCompleteColumn
 
-from service.api.idempotency import fingerprint
 from service.api.schemas import AccountRequest, LedgerRequest, TransferRequest
 from service.api.transfers import post_command
 from service.audit.overview import Overview, OverviewReader
@@ -20,6 +19,7 @@ from service.cli.bank import DAYS, Movement, is_card_payment, open_bank, pay_out
 from service.cli.connection import run_with_database
 from service.cli.importing import opening
 from service.cli.progress import progress_bar
+from service.domain.fingerprints import fingerprint
 from service.domain.rejections import Rejection
 from service.domain.transfers import PostTransfer
 from service.engine.administration import NO_LEDGER, Refused, create_ledger

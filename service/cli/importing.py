@@ -13,11 +13,11 @@ import msgspec
 from msgspec import Struct
 from rich.progress import Progress, TaskProgressColumn, TextColumn
 
-from service.api.idempotency import fingerprint
 from service.api.schemas import AccountRequest
 from service.cli.connection import run_with_database, say
 from service.cli.lines import Format, HeaderError, Line, RefusedLine, Source, read_lines
 from service.cli.progress import progress_bar
+from service.domain.fingerprints import fingerprint
 from service.domain.limits import TRANSACTION_COMMANDS_MAX
 from service.engine.administration import NewAccount, Refused
 from service.engine.importing import Opening, open_accounts

@@ -7,7 +7,7 @@ from sqlalchemy import ARRAY, Text, any_, literal, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import selectinload
 
-from service.storage.models import Account, Transfer
+from service.storage.models import UUIDS, Account, Transfer
 
 
 class AccountRepository:
@@ -16,9 +16,10 @@ class AccountRepository:
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
 
-    async def by_id(self, ledger_id: int, account_id: UUID) -> Account | None:
-        """Return one account."""
-        return await self._session.get(Account, (ledger_id, account_id))
+    async def by_ids(self, ledger_id: int, account_ids: Sequence[UUID]) -> Sequence[Account]:
+        """Return the accounts that exist of ``account_ids``, in no order."""
+        query = select(Account).where(Account.ledger_id == ledger_id, Account.id == any_(literal(account_ids, UUIDS)))
+        return (await self._session.scalars(query)).all()
 
     async def with_recent_transfers(self, ledger_id: int, account_id: UUID) -> Account | None:
         """Return one account with its recent transfers, and each of these with both of its accounts."""

@@ -10,8 +10,7 @@ from typing import Any, Self, cast
 
 import asyncpg
 import msgspec
-from sqlalchemy import ARRAY, Integer, bindparam, select
-from sqlalchemy.dialects.postgresql import UUID as PGUUID
+from sqlalchemy import Integer, bindparam, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from service.domain.accounts import Account
@@ -19,7 +18,7 @@ from service.domain.book import Book, Decision
 from service.domain.rejections import Rejection
 from service.domain.transfers import PostTransfer, Transfer
 from service.storage import models
-from service.storage.models import SCHEMA
+from service.storage.models import SCHEMA, UUIDS
 
 _MICROSECOND = timedelta(microseconds=1)
 _encode = msgspec.json.Encoder().encode
@@ -32,7 +31,7 @@ _LOCK_ACCOUNTS = (
     select(*(_ACCOUNTS[name] for name in Account.__struct_fields__))
     .where(
         _ACCOUNTS.ledger_id == bindparam("ledger_id", type_=Integer),
-        _ACCOUNTS.id == bindparam("account_ids", type_=ARRAY(PGUUID(as_uuid=True))).any_(),
+        _ACCOUNTS.id == bindparam("account_ids", type_=UUIDS).any_(),
     )
     .order_by(_ACCOUNTS.id)
     .with_for_update(key_share=True)

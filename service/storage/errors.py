@@ -10,6 +10,13 @@ _CONTENTION = frozenset({"40001", "40P01", "55P03"})  # serialization failure, d
 _UNAVAILABLE_CLASSES = ("08", "53", "57", "58")  # connection, resources, operator intervention or timeout, system
 _UNAVAILABLE = frozenset({"25006"})  # a write reached a server that has become read-only: failover
 
+_UNAVAILABLE_TYPES = (
+    exc.TimeoutError,  # no connection of the pool became free
+    OSError,  # refused, reset, or timed out (TimeoutError)
+    asyncpg.InterfaceError,  # the connection is closed
+    asyncpg.InternalClientError,
+)
+
 
 class Failure(StrEnum):
     """What a failed transaction means for the caller; both kinds are transient and may be tried again."""
@@ -37,19 +44,23 @@ def classify(error: BaseException) -> Failure | None:
     """
     if isinstance(error, StorageError):
         return None
-    if isinstance(error, exc.TimeoutError | OSError):  # pool exhausted; refused, reset, or timed out (TimeoutError)
-        return Failure.UNAVAILABLE
-    if isinstance(error, exc.DBAPIError) and error.connection_invalidated:
-        return Failure.UNAVAILABLE
     for cause in _driver_errors(error):
-        sqlstate = getattr(cause, "sqlstate", None)
-        if sqlstate in _CONTENTION:
+        if isinstance(cause, asyncpg.PostgresError) and cause.sqlstate in _CONTENTION:
             return Failure.CONTENTION
-        if sqlstate and (sqlstate in _UNAVAILABLE or sqlstate.startswith(_UNAVAILABLE_CLASSES)):
-            return Failure.UNAVAILABLE
-        if isinstance(cause, asyncpg.InterfaceError | asyncpg.InternalClientError):
+        if _is_unavailable(cause):
             return Failure.UNAVAILABLE
     return None
+
+
+def _is_unavailable(error: BaseException) -> bool:
+    if isinstance(error, exc.DBAPIError) and error.connection_invalidated:
+        return True
+    sqlstate = getattr(error, "sqlstate", None)
+    return (
+        isinstance(error, _UNAVAILABLE_TYPES)
+        or sqlstate in _UNAVAILABLE
+        or (sqlstate or "").startswith(_UNAVAILABLE_CLASSES)
+    )
 
 
 def violated_constraint(error: BaseException) -> str | None:

@@ -33,6 +33,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, foreign, mapped_column, rela
 from service.storage import constraints
 
 SCHEMA = "funds"
+UUIDS = ARRAY(PGUUID(as_uuid=True))
 RECENT_CHANGES = 20
 """How many of an account's latest versions ``Account.recent_transfers`` looks back over."""
 

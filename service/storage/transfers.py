@@ -5,12 +5,12 @@ from datetime import datetime
 from typing import Any, Literal, TypeVar
 from uuid import UUID
 
-from sqlalchemy import Select, select, union_all
+from sqlalchemy import Select, any_, literal, select, union_all
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute, aliased, contains_eager, joinedload
 
 from service.domain.identifiers import first_identifier
-from service.storage.models import Account, Transfer
+from service.storage.models import UUIDS, Account, Transfer
 
 Side = Literal["debit", "credit"]
 S = TypeVar("S", bound=Select[*tuple[Any, ...]])
@@ -27,10 +27,17 @@ class TransferRepository:
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
 
-    async def by_id(self, ledger_id: int, transfer_id: UUID, *, with_accounts: bool = False) -> Transfer | None:
-        """Return one transfer; with both of its accounts if asked."""
-        options = [joinedload(Transfer.debit_account), joinedload(Transfer.credit_account)] if with_accounts else []
-        return await self._session.get(Transfer, (ledger_id, transfer_id), options=options)
+    async def by_ids(self, ledger_id: int, transfer_ids: Sequence[UUID]) -> Sequence[Transfer]:
+        """Return the transfers that exist of ``transfer_ids``, in no order."""
+        query = select(Transfer).where(
+            Transfer.ledger_id == ledger_id, Transfer.id == any_(literal(transfer_ids, UUIDS))
+        )
+        return (await self._session.scalars(query)).all()
+
+    async def with_accounts(self, ledger_id: int, transfer_id: UUID) -> Transfer | None:
+        """Return one transfer with both of its accounts."""
+        accounts = [joinedload(Transfer.debit_account), joinedload(Transfer.credit_account)]
+        return await self._session.get(Transfer, (ledger_id, transfer_id), options=accounts)
 
     async def page(
         self,
