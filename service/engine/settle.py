@@ -44,7 +44,7 @@ async def settle(database: Database, settings: Settings, ledger_id: int, units: 
     async def attempt() -> list[list[Answer]]:
         nonlocal commit_sent
         async with database.sessions() as session, session.begin():
-            batch = await Batch.on(session, ledger_id)
+            batch = Batch(session, ledger_id)
             book = await batch.load([command for unit in units for command in unit])
             transfer_ids = _identifiers(book)
             answers = [book.execute(unit, transfer_ids) for unit in units]

@@ -6,12 +6,12 @@ transaction; the rest speak to the driver, at a third of the cost a statement, a
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Self, cast
+from typing import Any, cast
 
 import asyncpg
 import msgspec
 from sqlalchemy import Integer, bindparam, select
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.domain.accounts import Account
 from service.domain.book import Book, Decision
@@ -81,19 +81,19 @@ _DECISION_COLUMNS = (
 
 
 class Batch:
-    """The statements of one batch, on the connection that its transaction holds."""
+    """The statements of one batch, in the transaction (or savepoint) that its session is in."""
 
-    def __init__(self, ledger_id: int, connection: AsyncConnection, driver: asyncpg.Connection) -> None:
+    def __init__(self, session: AsyncSession, ledger_id: int) -> None:
+        self._session = session
         self._ledger_id = ledger_id
-        self._connection = connection
-        self._driver = driver
 
-    @classmethod
-    async def on(cls, session: AsyncSession, ledger_id: int) -> Self:
-        """Return the batch's statements for one ledger, on the session's connection."""
-        connection = await session.connection()
+    async def _driver(self) -> asyncpg.Connection:
+        """Return the driver's connection. The session is asked each time: ``begin_nested()`` sends its SAVEPOINT when
+        the session is first used in it, and not before.
+        """
+        connection = await self._session.connection()
         pooled = await connection.get_raw_connection()
-        return cls(ledger_id, connection, cast("asyncpg.Connection", pooled.driver_connection))
+        return cast("asyncpg.Connection", pooled.driver_connection)
 
     async def load(self, commands: Sequence[PostTransfer]) -> Book:
         """Lock the accounts of ``commands``, then read their earlier decisions and the time; return the open book.
@@ -103,12 +103,13 @@ class Batch:
         """
         account_ids = {command.debit_account_id for command in commands}
         account_ids.update(command.credit_account_id for command in commands)
-        locked = await self._connection.execute(
+        locked = await self._session.execute(
             _LOCK_ACCOUNTS, {"ledger_id": self._ledger_id, "account_ids": list(account_ids)}
         )
         accounts = [Account(*row) for row in locked]
         keys = {(command.client_id, command.idempotency_key) for command in commands}
-        rows = await self._driver.fetch(
+        driver = await self._driver()
+        rows = await driver.fetch(
             _READ_DECISIONS, self._ledger_id, [client for client, _ in keys], [key for _, key in keys]
         )
         now: datetime = max([rows[0]["now"], *(account.updated_at + _MICROSECOND for account in accounts)])
@@ -119,25 +120,26 @@ class Batch:
 
         Raises the driver's IntegrityConstraintViolationError where the database's rules disagree with ours.
         """
+        driver = await self._driver()
         if book.new_transfers:
-            await self._driver.copy_records_to_table(
+            await driver.copy_records_to_table(
                 "transfers",
                 schema_name=SCHEMA,
                 columns=_TRANSFER_COLUMNS,
                 records=[_transfer_record(transfer) for transfer in book.new_transfers],
             )
-        await self._driver.copy_records_to_table(
+        await driver.copy_records_to_table(
             "decisions",
             schema_name=SCHEMA,
             columns=_DECISION_COLUMNS,
             records=[_decision_record(decision) for decision in book.new_decisions],
         )
         if book.touched:
-            await self._update_accounts(book)
+            await self._update_accounts(driver, book)
 
-    async def _update_accounts(self, book: Book) -> None:
+    async def _update_accounts(self, driver: asyncpg.Connection, book: Book) -> None:
         touched = [book.accounts[account_id] for account_id in book.touched]
-        status = await self._driver.execute(
+        status = await driver.execute(
             _UPDATE_ACCOUNTS,
             self._ledger_id,
             book.now,
