@@ -17,7 +17,7 @@ from service.app import create_app
 from service.settings import Settings
 from service.storage.database import Database
 from service.storage.embedded import EmbeddedPostgres
-from tests.servers import RunningService, TestDatabase, TestPostgres, free_port, random_token
+from tests.servers import RunningService, TestDatabase, TestPostgres, free_port, random_token, started
 
 # A crash of the machine may lose what a test wrote; a crash of the server may not.
 POSTGRES_OPTIONS = {"fsync": "off", "max_connections": "300"}
@@ -92,7 +92,7 @@ async def client(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
     # Exceptions become answers, as they do behind a real server.
     transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)  # type: ignore[arg-type]
     headers = {"Authorization": f"Bearer {settings.admin_token}"}
-    async with app.lifespan(), httpx.AsyncClient(transport=transport, base_url="http://funds", headers=headers) as http:
+    async with started(app), httpx.AsyncClient(transport=transport, base_url="http://funds", headers=headers) as http:
         yield http
 
 

@@ -1,5 +1,6 @@
 """The servers that tests run on: PostgreSQL, and ``funds serve`` as a process of its own."""
 
+import asyncio
 import os
 import secrets
 import signal
@@ -7,13 +8,15 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import httpx
+from litestar import Litestar
 
 from service.settings import PREFIX
 from service.storage.embedded import EmbeddedPostgres
@@ -99,6 +102,30 @@ class TestPostgres:
                 await connection.execute(statement)
         finally:
             await connection.close()
+
+
+@asynccontextmanager
+async def started(app: Litestar) -> AsyncIterator[None]:
+    """``app`` between its start and its stop, in a task of its own: a lifespan ends in the task that began it, and
+    pytest begins and ends a fixture in two.
+    """
+    stop = asyncio.Event()
+    ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def live() -> None:
+        async with app.lifespan():
+            ready.set_result(None)
+            await stop.wait()
+
+    task = asyncio.create_task(live())
+    await asyncio.wait([task, ready], return_when=asyncio.FIRST_COMPLETED)
+    if task.done():
+        task.result()  # raises what kept it from starting
+    try:
+        yield
+    finally:
+        stop.set()
+        await task
 
 
 class RunningService:
