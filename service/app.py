@@ -9,15 +9,20 @@ from litestar.di import Provide
 from service.api import context, documentation, health, problems, security
 from service.api.accounts import AccountController
 from service.api.batches import post_batch
+from service.api.decisions import list_decisions
+from service.api.holds import HoldController
+from service.api.keys import IdempotencyKeyController
 from service.api.ledgers import LedgerController
 from service.api.overview import get_overview
 from service.api.transfers import TransferController
 from service.audit.overview import OverviewReader
 from service.engine.engine import TransferEngine
+from service.engine.sweeper import HoldSweeper
 from service.settings import Settings
 from service.storage.accounts import AccountRepository
 from service.storage.coalescing import CoalescedReads
 from service.storage.database import Database
+from service.storage.holds import HoldRepository
 from service.storage.migrations import verify_revision
 from service.storage.retry import Reader
 from service.storage.transfers import TransferRepository
@@ -41,11 +46,13 @@ def create_app(settings: Settings | None = None) -> Litestar:
         try:
             await verify_revision(services.database.engine)
             await services.engine.start()
+            await services.sweeper.start()
             app.state.services = services
             app.state.authenticator = services.authenticator
             try:
                 yield
             finally:
+                await services.sweeper.stop()
                 await services.engine.stop()
         finally:
             for database in databases:
@@ -56,7 +63,10 @@ def create_app(settings: Settings | None = None) -> Litestar:
             LedgerController,
             AccountController,
             TransferController,
+            HoldController,
+            IdempotencyKeyController,
             post_batch,
+            list_decisions,
             get_overview,
             health.HealthController,
             problems.explain_problem,
@@ -88,16 +98,20 @@ def make_services(settings: Settings) -> context.Services:
     read_database = database
     if settings.read_database_url is not None:
         read_database = Database.connect(settings.read_database_url, settings)
-    reader = Reader(
-        read_database, attempts_max=settings.read_attempts_max, deadline_seconds=settings.read_deadline_seconds
+    reader, primary_reader = (
+        Reader(one, attempts_max=settings.read_attempts_max, deadline_seconds=settings.read_deadline_seconds)
+        for one in (read_database, database)
     )
+    engine = TransferEngine(engine_database, settings)
     return context.Services(
         settings=settings,
         database=database,
         read_database=read_database,
         reader=reader,
+        primary_reader=primary_reader,
         engine_database=engine_database,
-        engine=TransferEngine(engine_database, settings),
+        engine=engine,
+        sweeper=HoldSweeper(engine, database, settings),
         ledgers=context.LedgerDirectory(),
         authenticator=security.Authenticator(reader, settings.admin_token),
         overviews=OverviewReader(read_database, settings),
@@ -107,4 +121,5 @@ def make_services(settings: Settings) -> context.Services:
         transfers=CoalescedReads(
             reader, lambda session, ledger_id, ids: TransferRepository(session).by_ids(ledger_id, ids)
         ),
+        holds=CoalescedReads(reader, lambda session, ledger_id, ids: HoldRepository(session).by_ids(ledger_id, ids)),
     )

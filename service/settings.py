@@ -2,11 +2,15 @@
 
 import os
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
 import msgspec
 from msgspec import Meta
+
+from service.domain.limits import HOLD_SECONDS_MAX
+from service.domain.policy import Policy
 
 PREFIX = "FUNDS_"
 
@@ -60,6 +64,23 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     commit_deadline_seconds: Seconds = 15.0
     read_attempts_max: Annotated[int, Meta(ge=1, le=100)] = 4
     read_deadline_seconds: Seconds = 5.0
+
+    hold_seconds_default: Annotated[int, Meta(ge=1)] = 7 * 86_400
+    hold_seconds_max: Annotated[int, Meta(ge=1, le=HOLD_SECONDS_MAX)] = 31 * 86_400
+    hold_sweep_interval_seconds: Seconds = 0.25
+    hold_sweep_holds_max: Annotated[int, Meta(ge=1, le=10_000)] = 500
+    effective_past_days_max: Annotated[int, Meta(ge=0, le=36_600)] = 366
+    effective_future_days_max: Annotated[int, Meta(ge=0, le=36_600)] = 366
+
+    @property
+    def policy(self) -> Policy:
+        """What the rules allow here."""
+        return Policy(
+            hold_duration_default=timedelta(seconds=min(self.hold_seconds_default, self.hold_seconds_max)),
+            hold_duration_max=timedelta(seconds=self.hold_seconds_max),
+            effective_past_max=timedelta(days=self.effective_past_days_max),
+            effective_future_max=timedelta(days=self.effective_future_days_max),
+        )
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Self:

@@ -1,13 +1,15 @@
 """Accounts: open, read, list, revise."""
 
 import re
+from collections.abc import Collection
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from litestar import Controller, Request, Response, get, patch, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, HeaderParameter, JSONBody, QueryParameter
-from msgspec import structs
+from msgspec import UNSET, UnsetType, structs
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.api.context import LedgerRef, Services
 from service.api.direct import Direct
@@ -21,8 +23,11 @@ from service.api.schemas import (
     AccountStatus,
     AccountView,
     Currency,
+    HoldView,
     Reference,
+    TransferView,
     account_view,
+    hold_view,
     transfer_view,
 )
 from service.api.security import Principal
@@ -34,9 +39,11 @@ from service.engine import administration
 from service.engine.administration import NewAccount, Refused, tag_of
 from service.storage.accounts import AccountRepository
 from service.storage.decisions import Key
+from service.storage.holds import HoldRepository
 from service.storage.models import Account
 from service.storage.retry import Reader
 
+_EXPANDED_HOLDS_MAX = 100
 _ENTITY_TAG = re.compile(r'(?:W/)?"[\x21\x23-\x7e]*"')
 
 
@@ -126,23 +133,20 @@ class AccountController(Controller):
         ledger: NamedDependency[LedgerRef],
         account_id: FromPath[UUID],
         expand: Annotated[
-            Literal["transfers"] | None, QueryParameter(description="`transfers`: with its most recent transfers.")
+            list[Literal["transfers", "holds"]] | None,
+            QueryParameter(
+                description="`transfers`: with its most recent ones. `holds`: with the open ones. May be repeated."
+            ),
         ] = None,
     ) -> Response[AccountView]:
         """Read one account. The ETag covers what PATCH can change, not the counters."""
         if expand is None:
             account = await services.accounts.get(ledger.id, account_id)
+            view = None if account is None else account_view(ledger.name, account)
         else:
-            account = await reader(
-                lambda session: AccountRepository(session).with_recent_transfers(ledger.id, account_id)
-            )
-        if account is None:
+            account, view = await reader(lambda session: _expanded(session, ledger, account_id, expand))
+        if account is None or view is None:
             raise ProblemError("account_not_found", members={"account_id": str(account_id)})
-        if expand is None:
-            view = account_view(ledger.name, account)
-        else:
-            transfers = [transfer_view(ledger.name, row, with_accounts=True) for row in account.recent_transfers]
-            view = account_view(ledger.name, account, transfers=transfers)
         return Response(view, headers={"ETag": _etag(account)})
 
     @patch(
@@ -185,6 +189,29 @@ class AccountController(Controller):
         if isinstance(revised, Rejection):
             raise ProblemError.from_rejection(revised)
         return Response(account_view(ledger.name, revised), headers={"ETag": _etag(revised)})
+
+
+async def _expanded(
+    session: AsyncSession, ledger: LedgerRef, account_id: UUID, expand: Collection[str]
+) -> tuple[Account | None, AccountView | None]:
+    """Read an account with what belongs to it, all in one transaction."""
+    repository = AccountRepository(session)
+    transfers: list[TransferView] | UnsetType = UNSET
+    holds: list[HoldView] | UnsetType = UNSET
+    if "transfers" in expand:
+        account = await repository.with_recent_transfers(ledger.id, account_id)
+        if account is not None:
+            transfers = [transfer_view(ledger.name, row, with_accounts=True) for row in account.recent_transfers]
+    else:
+        account = next(iter(await repository.by_ids(ledger.id, [account_id])), None)
+    if account is None:
+        return None, None
+    if "holds" in expand:
+        found = await HoldRepository(session).page(
+            ledger.id, limit=_EXPANDED_HOLDS_MAX, account_id=account_id, status="open"
+        )
+        holds = [hold_view(ledger.name, hold) for hold in found]
+    return account, account_view(ledger.name, account, transfers=transfers, holds=holds)
 
 
 def _etag(account: Account) -> str:

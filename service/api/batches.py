@@ -14,24 +14,26 @@ from litestar.params import JSONBody
 from litestar.types import ASGIApp, Receive, Scope, Send
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from service.api.commands import DryRun, dry_run_response, outcome_view
 from service.api.context import LedgerRef, Services
+from service.api.holds import hold_command
 from service.api.problems import ProblemDetails, ProblemError, malformed, problem_content, responses
-from service.api.schemas import TransferRequest, TransferView, posted_transfer_view
+from service.api.schemas import AtMost, ExpirySeconds, HoldRequest, HoldView, Time, TransferRequest, TransferView
 from service.api.security import Principal
-from service.api.transfers import post_command
+from service.api.transfers import transfer_command
 from service.api.wire import StrictJSON
 from service.domain import limits
 from service.domain.book import Answer
+from service.domain.commands import OpenHold, PostTransfer
 from service.domain.fingerprints import fingerprint
 from service.domain.rejections import Rejection
-from service.domain.transfers import PostTransfer
 from service.engine.queue import OverloadedError
 
 REQUEST_BYTES_MAX = 16 * 1024 * 1024
 
 _AT_ONCE_MAX = 2
 _WAITING_MAX = 64
-_POSTED, _MIXED = 201, 207
+_REHEARSED, _POSTED, _MIXED = 200, 201, 207
 
 
 GroupName = Annotated[
@@ -44,13 +46,21 @@ GroupName = Annotated[
 ]
 
 
+class HoldTerms(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """When a hold expires, as in a request to open one."""
+
+    expires_at: Time | None = None
+    expires_in_seconds: ExpirySeconds | None = None
+
+
 class BatchItem(TransferRequest, kw_only=True, frozen=True, forbid_unknown_fields=True):
-    """One transfer of a batch, under a key of its own."""
+    """One transfer of a batch, under a key of its own; with `hold`, one hold to open instead."""
 
     idempotency_key: Annotated[
         str, Meta(min_length=1, max_length=limits.IDEMPOTENCY_KEY_LENGTH_MAX, pattern=r"^[\x21-\x7e]+$")
     ]
     group: GroupName | None = None
+    hold: HoldTerms | None = None
 
 
 class BatchRequest(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
@@ -61,12 +71,13 @@ class BatchRequest(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True
 
 
 class BatchResult(Struct, kw_only=True, frozen=True):
-    """What became of one item: its transfer, or the problem that a request of its own would have met."""
+    """What became of one item: its transfer or hold, or the problem that a request of its own would have met."""
 
     idempotency_key: str
     status: int
     replayed: bool
     transfer: TransferView | UnsetType = UNSET
+    hold: HoldView | UnsetType = UNSET
     problem: ProblemDetails | UnsetType = UNSET
 
 
@@ -113,6 +124,7 @@ class BatchTurns(ASGIMiddleware):
     middleware=[BatchTurns()],
     request_max_body_size=REQUEST_BYTES_MAX,
     responses=responses("batch_rejected")
+    | dry_run_response(BatchView)
     | {
         _MIXED: ResponseSpec(
             BatchView, generate_examples=False, description="Some items were rejected: each result says why."
@@ -124,19 +136,25 @@ async def post_batch(
     services: NamedDependency[Services],
     ledger: NamedDependency[LedgerRef],
     data: JSONBody[BatchRequest],
+    dry_run: DryRun = False,  # noqa: FBT002
 ) -> Response[BatchView]:
-    """Post 1 to 10,000 transfers, each under its own key. 201: all are posted. 207: some were rejected, `results`
-    says which and why. 422 (`batch_rejected`): nothing of an atomic batch was applied; `results` is in the problem.
+    """Post 1 to 10,000 transfers and holds, each under its own key. 201: all are posted. 207: some were rejected,
+    `results` says which and why. 422 (`batch_rejected`): nothing of an atomic batch was applied; `results` is in the
+    problem.
 
     Independent items are applied in parts, so that other transfers get their turn; after an error answer, send the
     batch again: what was applied replays.
     """
-    units = _units(data, ledger_id=ledger.id, client_id=request.user.client)
+    units = _units(data, ledger, request.user)
+    # A dry run is one part: the next one would not see what this one only decided.
+    run, commands_max = services.engine.submit, services.settings.batch_commands_max
+    if dry_run:
+        run, commands_max = services.engine.rehearse, len(data.transfers)
     answers: list[Answer] = []
     order: list[int] = []
-    for part in _parts(units, services.settings.batch_commands_max):
+    for part in _parts(units, commands_max):
         submitted = [[command for _, command in unit] for unit in part]
-        for unit_answers in await services.engine.submit(ledger.id, submitted):
+        for unit_answers in await run(ledger.id, submitted):
             answers += unit_answers
         order += [index for unit in part for index, _ in unit]
     answer_of = dict(zip(order, answers, strict=True))
@@ -148,43 +166,31 @@ async def post_batch(
     view = BatchView(posted=len(results) - rejected, rejected=rejected, results=results)
     if rejected and data.mode == "atomic":
         raise ProblemError("batch_rejected", members=msgspec.structs.asdict(view))
-    return Response(view, status_code=_MIXED if rejected else _POSTED)
+    return Response(view, status_code=_MIXED if rejected else _REHEARSED if dry_run else _POSTED)
 
 
-IndexedUnit = list[tuple[int, PostTransfer]]
+IndexedUnit = list[tuple[int, PostTransfer | OpenHold]]
 """Commands that apply together or not at all, each with its place in the request."""
 
 
-def _units(data: BatchRequest, *, ledger_id: int, client_id: str) -> list[IndexedUnit]:
+def _units(data: BatchRequest, ledger: LedgerRef, principal: Principal) -> list[IndexedUnit]:
     """Sort the items into units, in order. Raises ProblemError for groups where all items are one unit anyway."""
     if data.mode == "atomic":
         grouped = next((index for index, item in enumerate(data.transfers) if item.group is not None), None)
         if grouped is not None:
             raise malformed(f"/transfers/{grouped}/group", "an atomic batch is one group")
-        return [_commands(list(enumerate(data.transfers)), ledger_id=ledger_id, client_id=client_id)]
+        return [_commands(list(enumerate(data.transfers)), ledger, principal)]
     members: dict[int | str, list[tuple[int, BatchItem]]] = {}
     for index, item in enumerate(data.transfers):
         members.setdefault(index if item.group is None else item.group, []).append((index, item))
-    return [_commands(items, ledger_id=ledger_id, client_id=client_id) for items in members.values()]
+    return [_commands(items, ledger, principal) for items in members.values()]
 
 
-def _commands(items: list[tuple[int, BatchItem]], *, ledger_id: int, client_id: str) -> IndexedUnit:
+def _commands(items: list[tuple[int, BatchItem]], ledger: LedgerRef, principal: Principal) -> IndexedUnit:
     """Return the commands of one unit. Each one's fingerprint covers the whole unit: a key that was decided together
     with others stands for that company, so a unit replays whole or not at all.
     """
-    unit = [
-        (
-            index,
-            post_command(
-                item,
-                ledger_id=ledger_id,
-                client_id=client_id,
-                key=item.idempotency_key,
-                pointer=f"/transfers/{index}",
-            ),
-        )
-        for index, item in items
-    ]
+    unit = [(index, _command(index, item, ledger, principal)) for index, item in items]
     if len(unit) == 1:
         return unit
     company = fingerprint("unit", [(command.idempotency_key, command.fingerprint) for _, command in unit])
@@ -192,6 +198,28 @@ def _commands(items: list[tuple[int, BatchItem]], *, ledger_id: int, client_id: 
         (index, msgspec.structs.replace(command, fingerprint=fingerprint("member", company, command.fingerprint)))
         for index, command in unit
     ]
+
+
+def _command(index: int, item: BatchItem, ledger: LedgerRef, principal: Principal) -> PostTransfer | OpenHold:
+    pointer = f"/transfers/{index}"
+    if item.hold is None:
+        return transfer_command(item, ledger, principal, item.idempotency_key, pointer=pointer)
+    if isinstance(item.amount, AtMost):
+        raise malformed(f"{pointer}/amount", "a hold reserves a definite amount")
+    if item.effective_at is not None:
+        raise malformed(f"{pointer}/effective_at", "a hold has no value date; its captures have")
+    request = HoldRequest(
+        debit_account_id=item.debit_account_id,
+        credit_account_id=item.credit_account_id,
+        amount=item.amount,
+        currency=item.currency,
+        expires_at=item.hold.expires_at,
+        expires_in_seconds=item.hold.expires_in_seconds,
+        reference=item.reference,
+        description=item.description,
+        metadata=item.metadata,
+    )
+    return hold_command(request, ledger, principal, item.idempotency_key, pointer=pointer)
 
 
 def _parts(units: Sequence[IndexedUnit], commands_max: int) -> Iterator[list[IndexedUnit]]:
@@ -217,9 +245,11 @@ def _result(ledger: str, instance: str, key: str, answer: Answer) -> BatchResult
             replayed=answer.replayed,
             problem=cast("ProblemDetails", problem),
         )
+    view = outcome_view(ledger, outcome)
     return BatchResult(
         idempotency_key=key,
         status=_POSTED,
         replayed=answer.replayed,
-        transfer=posted_transfer_view(ledger, outcome),
+        transfer=view if isinstance(view, TransferView) else UNSET,
+        hold=view if isinstance(view, HoldView) else UNSET,
     )

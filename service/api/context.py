@@ -13,7 +13,9 @@ from service.api.problems import ProblemError
 from service.api.schemas import LEDGER_NAME_PATTERN
 from service.api.security import Authenticator, Principal
 from service.audit.overview import OverviewReader
+from service.domain.holds import Hold
 from service.engine.engine import TransferEngine
+from service.engine.sweeper import HoldSweeper
 from service.settings import Settings
 from service.storage.coalescing import CoalescedReads
 from service.storage.database import Database
@@ -48,19 +50,22 @@ class LedgerDirectory:
 
 
 class Services(Struct, frozen=True, kw_only=True):
-    """The parts of a running service that handlers use."""
+    """The parts of a running service that handlers use. ``primary_reader`` never reads from a replica."""
 
     settings: Settings
     database: Database
     read_database: Database
     engine_database: Database
     reader: Reader
+    primary_reader: Reader
     engine: TransferEngine
+    sweeper: HoldSweeper
     ledgers: LedgerDirectory
     authenticator: Authenticator
     overviews: OverviewReader
     accounts: CoalescedReads[Account]
     transfers: CoalescedReads[Transfer]
+    holds: CoalescedReads[Hold]
 
 
 # Each of these depends on the one before it: Litestar resolves dependencies that do not in a task group, which costs

@@ -48,11 +48,14 @@ class HealthController(Controller):
 
     @get("/ready", operation_id="getReadiness", responses=responses("not_ready", common=("internal_error",)))
     async def get_readiness(self, services: NamedDependency[Services]) -> Response[Ready]:
-        """Answer 200 when the database is reachable and migrated and the engine runs; 503 with `checks` otherwise."""
+        """Answer 200 when the database is reachable and migrated and the engine and the sweeper of expired
+        holds run; 503 with `checks` otherwise.
+        """
         checks = {
             "database": await _check(_reach_database(services)),
             "migrations": await _check(verify_revision(services.database.engine)),
             "engine": await _check(_ask_engine(services)),
+            "sweeper": await _check(_ask_sweeper(services)),
         }
         if not all(check.ready for check in checks.values()):
             failing = ", ".join(name for name, check in checks.items() if not check.ready)
@@ -79,3 +82,8 @@ async def _reach_database(services: Services) -> None:
 async def _ask_engine(services: Services) -> None:
     if not services.engine.running:
         raise RuntimeError("the engine is not running")
+
+
+async def _ask_sweeper(services: Services) -> None:
+    if not services.sweeper.running:
+        raise RuntimeError("the sweeper is not running")

@@ -10,6 +10,7 @@ from service.domain.limits import IDEMPOTENCY_KEY_LENGTH_MAX
 
 _BARE = re.compile(r"[\x21\x23-\x7e][\x21-\x7e]{0,254}")
 _QUOTED = re.compile(r'"((?:[\x21\x23-\x5b\x5d-\x7e]|\\["\\])+)"')
+_CONTENT = re.compile(r"[\x21-\x7e]{1,255}")
 _ESCAPED = re.compile(r'\\(["\\])')
 
 
@@ -40,3 +41,9 @@ def parse_key(header: str | None) -> str:
     if len(key) > IDEMPOTENCY_KEY_LENGTH_MAX:
         raise ProblemError("idempotency_key_invalid")
     return key
+
+
+def check_key(key: str) -> None:
+    """Raise ProblemError (idempotency_key_invalid) for what cannot be the content of a key."""
+    if not _CONTENT.fullmatch(key):
+        raise ProblemError("idempotency_key_invalid")

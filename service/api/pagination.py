@@ -5,7 +5,6 @@ import binascii
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Generic, TypeVar
 from urllib.parse import urlencode
-from uuid import UUID
 
 import msgspec
 from litestar import Request, Response
@@ -24,7 +23,7 @@ Cursor = Annotated[
 
 T = TypeVar("T")
 R = TypeVar("R")
-P = TypeVar("P", str, int, UUID)
+P = TypeVar("P")
 
 
 class Page(Struct, Generic[T], frozen=True):
@@ -34,7 +33,7 @@ class Page(Struct, Generic[T], frozen=True):
     next_cursor: str | None
 
 
-def encode_cursor(position: str | int | UUID) -> str:
+def encode_cursor(position: Any) -> str:
     """Return an opaque cursor that continues after ``position``."""
     return base64.urlsafe_b64encode(msgspec.json.encode(position)).decode().rstrip("=")
 
@@ -56,7 +55,7 @@ def page_response(
     *,
     limit: int,
     view: Callable[[R], T],
-    position: Callable[[R], str | int | UUID],
+    position: Callable[[R], Any],
 ) -> Response[Page[T]]:
     """Answer one page of ``rows``, of which one more than ``limit`` was asked for: if it came, there is a next page.
 

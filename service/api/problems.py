@@ -5,8 +5,10 @@ Every error the service gives, without exception, is ``application/problem+json`
 
 import logging
 from collections.abc import Iterable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
+from urllib.parse import quote
 
+import msgspec
 from litestar import MediaType, Request, Response, get
 from litestar.exceptions import HTTPException
 from litestar.openapi.datastructures import ResponseSpec
@@ -85,6 +87,7 @@ CATALOGUE: dict[str, ProblemType] = {
     ),
     "account_not_found": ProblemType(404, "No such account", "The ledger has no account with this id."),
     "transfer_not_found": ProblemType(404, "No such transfer", "The ledger has no transfer with this id."),
+    "hold_not_found": ProblemType(404, "No such hold", "The ledger has no hold with this id."),
     "not_found": ProblemType(404, "Not found", "Nothing is served under this path."),
     "method_not_allowed": ProblemType(
         405, "Method not allowed", "The path exists, but not for this method; the Allow header lists those it has."
@@ -96,6 +99,25 @@ CATALOGUE: dict[str, ProblemType] = {
     ),
     "reference_taken": ProblemType(
         409, "The reference is taken", "Another account of the ledger has this reference (or another ledger this name)."
+    ),
+    "hold_not_open": ProblemType(
+        409, "The hold is not open", "The hold has met its end before: `hold_status` says whether captured or voided."
+    ),
+    "hold_expired": ProblemType(
+        409, "The hold has expired", "The hold's time (`expires_at`) is over; what it reserved is free again."
+    ),
+    "already_reversed": ProblemType(
+        409, "The transfer is reversed already", "All of the transfer has been moved back before."
+    ),
+    "reversal_not_reversible": ProblemType(
+        409,
+        "A reversal cannot be reversed",
+        "A reversal is final (`reverses_id` names what it reversed). Move the money again by a new transfer.",
+    ),
+    "key_fenced": ProblemType(
+        409,
+        "The idempotency key is fenced",
+        "The key was made unusable before it was used: nothing was or will be applied under it.",
     ),
     "version_mismatch": ProblemType(
         412, "The resource has changed", "If-Match names a state that is no longer current: read, decide, send again."
@@ -121,6 +143,21 @@ CATALOGUE: dict[str, ProblemType] = {
     ),
     "currency_unknown": ProblemType(
         422, "The currency is unknown", "ISO 4217 has no such currency, or gives it no minor unit."
+    ),
+    "capture_exceeds_hold": ProblemType(
+        422,
+        "The capture exceeds the hold",
+        "More was to be captured than the hold still reserves: `hold_amount`, `captured_amount`, `amount`, `excess`.",
+    ),
+    "reversal_exceeds_transfer": ProblemType(
+        422,
+        "The reversal exceeds the transfer",
+        "More was to be moved back than is left: `transfer_amount`, `reversed_amount`, `amount`, `excess`.",
+    ),
+    "time_out_of_range": ProblemType(
+        422,
+        "The time is out of range",
+        "The time in `field` must lie between `earliest` and `latest` (by the database's clock when it was decided).",
     ),
     "same_account": ProblemType(
         422, "Debit and credit account are the same", "A transfer moves money between two accounts."
@@ -217,6 +254,17 @@ def problem_content(
         "outcome": outcome,
     }
     return standard | {name: value for name, value in members.items() if name not in standard}
+
+
+def rejection_problem(stored: dict[str, Any], ledger: str, idempotency_key: str) -> ProblemDetails:
+    """Return the problem of a rejection that was remembered; its instance is the key that it stands under."""
+    rejection = msgspec.convert(stored, Rejection)
+    instance = f"/v1/ledgers/{ledger}/idempotency-keys/{quote(idempotency_key, safe='')}"
+    # Answers carry members that the type cannot name; they are encoded as they are.
+    return cast(
+        "ProblemDetails",
+        problem_content(rejection.code, rejection.detail, instance=instance, members=rejection.members),
+    )
 
 
 def answer_problem(request: Request[Any, Any, Any], error: ProblemError) -> Response[dict[str, Any]]:

@@ -7,6 +7,7 @@ from uuid import UUID
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from service.domain import limits
+from service.domain.holds import Hold
 from service.domain.transfers import Transfer
 from service.engine.administration import as_domain
 from service.storage import models
@@ -52,6 +53,15 @@ NormalSide = Literal["credit", "debit"]
 AccountStatus = Literal["open", "frozen", "closed"]
 Version = Annotated[int, Meta(ge=0, le=limits.INT64_MAX)]
 Time = Annotated[datetime, Meta(tz=True, description="RFC 3339.")]
+ValueDate = Annotated[
+    datetime,
+    Meta(
+        tz=True, description="RFC 3339. The value date, when it is not now; an installation bounds how far it may lie."
+    ),
+]
+ExpirySeconds = Annotated[int, Meta(ge=1, le=limits.HOLD_SECONDS_MAX)]
+HoldStatus = Literal["open", "captured", "voided", "expired"]
+KeyOutcome = Literal["applied", "rejected", "fenced", "never_seen"]
 
 
 class LedgerRequest(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
@@ -117,18 +127,65 @@ class AccountView(Struct, kw_only=True, frozen=True):
         "list[TransferView] | UnsetType",
         Meta(description="With `expand=transfers`: the most recent transfers, newest first."),
     ] = UNSET
+    holds: Annotated[
+        "list[HoldView] | UnsetType",
+        Meta(description="With `expand=holds`: the open holds, newest first, 100 at most; the list of holds has more."),
+    ] = UNSET
+
+
+class AtMost(Struct, frozen=True, forbid_unknown_fields=True):
+    """A balancing amount: what is available, up to `at_most` and at least 1."""
+
+    at_most: Amount
 
 
 class TransferRequest(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
-    """A transfer to post: `amount` leaves the debit side of one account for the credit side of the other."""
+    """A transfer to post: `amount` debits one account and credits the other."""
+
+    debit_account_id: UUID
+    credit_account_id: UUID
+    amount: Amount | AtMost
+    currency: Currency
+    reference: Reference | None = None
+    description: Description | None = None
+    effective_at: ValueDate | None = None
+    metadata: Metadata = {}
+
+
+class ReversalRequest(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """How much of a transfer to move back: without `amount`, all that has not been moved back yet."""
+
+    amount: Amount | None = None
+    reference: Reference | None = None
+    description: Description | None = None
+    effective_at: ValueDate | None = None
+    metadata: Metadata = {}
+
+
+class HoldRequest(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """A hold to open. It expires at `expires_at`, or `expires_in_seconds` after it is opened; without either, after
+    the time that the installation sets (7 days by default). An installation bounds it, too (31 days by default).
+    """
 
     debit_account_id: UUID
     credit_account_id: UUID
     amount: Amount
     currency: Currency
+    expires_at: Time | None = None
+    expires_in_seconds: ExpirySeconds | None = None
     reference: Reference | None = None
     description: Description | None = None
-    effective_at: Time | None = None
+    metadata: Metadata = {}
+
+
+class CaptureRequest(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """How much of a hold to capture: without `amount`, all that is left. A `final` capture frees the rest."""
+
+    amount: Amount | None = None
+    final: bool = True
+    reference: Reference | None = None
+    description: Description | None = None
+    effective_at: ValueDate | None = None
     metadata: Metadata = {}
 
 
@@ -161,13 +218,41 @@ class TransferView(Struct, kw_only=True, frozen=True):
     ] = UNSET
 
 
+class HoldView(Struct, kw_only=True, frozen=True):
+    """A hold and what became of it. The versions are the accounts' own when it was opened and when it met its end."""
+
+    id: UUID
+    ledger: str
+    debit_account_id: UUID
+    credit_account_id: UUID
+    amount: int
+    captured_amount: int
+    currency: str
+    status: HoldStatus
+    expires_at: datetime
+    debit_account_version: int
+    credit_account_version: int
+    closed_debit_account_version: int | None
+    closed_credit_account_version: int | None
+    group_id: UUID | None
+    reference: str | None
+    description: str | None
+    metadata: dict[str, str]
+    created_at: datetime
+    closed_at: datetime | None
+
+
 def ledger_view(ledger: models.Ledger) -> LedgerView:
     """Return how the API shows ``ledger``."""
     return LedgerView(name=ledger.name, description=ledger.description, created_at=ledger.created_at)
 
 
 def account_view(
-    ledger: str, account: models.Account, *, transfers: list[TransferView] | UnsetType = UNSET
+    ledger: str,
+    account: models.Account,
+    *,
+    transfers: list[TransferView] | UnsetType = UNSET,
+    holds: list[HoldView] | UnsetType = UNSET,
 ) -> AccountView:
     """Return how the API shows ``account`` of the ledger named ``ledger``."""
     domain = as_domain(account)
@@ -179,6 +264,7 @@ def account_view(
         available_balance=domain.available_balance,
         metadata=account.metadata_,
         transfers=transfers,
+        holds=holds,
     )
 
 
@@ -200,9 +286,15 @@ def transfer_view(ledger: str, transfer: models.Transfer, *, with_accounts: bool
     )
 
 
+def hold_view(ledger: str, hold: Hold) -> HoldView:
+    """Return how the API shows ``hold`` of the ledger named ``ledger``."""
+    return HoldView(ledger=ledger, **{name: getattr(hold, name) for name in _HOLD_FIELDS})
+
+
 _TRANSFER_FIELDS = [name for name in Transfer.__struct_fields__ if name not in {"ledger_id", "metadata"}]
 _ACCOUNT_FIELDS = [
     name
     for name in AccountView.__struct_fields__
-    if name not in {"ledger", "balance", "available_balance", "metadata", "transfers"}
+    if name not in {"ledger", "balance", "available_balance", "metadata", "transfers", "holds"}
 ]
+_HOLD_FIELDS = [name for name in Hold.__struct_fields__ if name != "ledger_id"]

@@ -1,6 +1,5 @@
-"""Transfers: post, read, list."""
+"""Transfers: post, reverse, read, list."""
 
-from datetime import UTC
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -8,27 +7,25 @@ from litestar import Controller, Request, Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
+from service.api.commands import DryRun, carry_out, command_key, dry_run_response, in_utc
 from service.api.context import LedgerRef, Services
 from service.api.direct import Direct
-from service.api.idempotency import IdempotencyKey, parse_key
-from service.api.ledgers import replay_header
+from service.api.idempotency import IdempotencyKey
 from service.api.pagination import LIMIT_DEFAULT, Cursor, Limit, Page, decode_cursor, page_response
 from service.api.problems import ProblemError, malformed, responses
 from service.api.schemas import (
+    AtMost,
     Reference,
+    ReversalRequest,
     Time,
     TransferRequest,
     TransferView,
     Version,
-    posted_transfer_view,
     transfer_view,
 )
 from service.api.security import Principal
 from service.api.wire import StrictJSON
-from service.domain.book import POST_TRANSFER
-from service.domain.fingerprints import fingerprint
-from service.domain.rejections import Rejection
-from service.domain.transfers import PostTransfer
+from service.domain.commands import PostTransfer, ReverseTransfer
 from service.storage.models import Transfer
 from service.storage.retry import Reader
 from service.storage.transfers import TransferRepository
@@ -36,6 +33,7 @@ from service.storage.transfers import TransferRepository
 POST_PROBLEMS = (
     "same_account",
     "currency_unknown",
+    "time_out_of_range",
     "account_not_found",
     "account_closed",
     "account_frozen",
@@ -44,6 +42,7 @@ POST_PROBLEMS = (
     "insufficient_funds",
     "balance_limit_exceeded",
     "idempotency_key_reused",
+    "key_fenced",
 )
 
 
@@ -58,7 +57,7 @@ class TransferController(Controller):
         opt={"scope": "transfers:write"},
         operation_id="postTransfer",
         middleware=[Direct()],
-        responses=responses(*POST_PROBLEMS),
+        responses=dry_run_response(TransferView) | responses(*POST_PROBLEMS),
     )
     async def post_transfer(
         self,
@@ -67,23 +66,61 @@ class TransferController(Controller):
         ledger: NamedDependency[LedgerRef],
         data: JSONBody[TransferRequest],
         idempotency_key: IdempotencyKey = None,
+        dry_run: DryRun = False,  # noqa: FBT002
     ) -> Response[TransferView]:
         """Move money, exactly once. Rules are checked in the order in which the problems are listed here; a refusal
         is remembered under the key like a transfer.
         """
-        command = post_command(
-            data,
-            ledger_id=ledger.id,
-            client_id=request.user.client,
-            key=parse_key(idempotency_key),
+        command = transfer_command(data, ledger, request.user, command_key(idempotency_key, dry_run=dry_run))
+        return await carry_out(services, ledger, command, dry_run=dry_run)
+
+    @post(
+        "/{transfer_id:uuid}/reversals",
+        dto=StrictJSON[ReversalRequest],
+        opt={"scope": "transfers:write"},
+        operation_id="reverseTransfer",
+        middleware=[Direct()],
+        responses=dry_run_response(TransferView)
+        | responses(
+            "transfer_not_found",
+            "reversal_not_reversible",
+            "already_reversed",
+            "reversal_exceeds_transfer",
+            "time_out_of_range",
+            "account_closed",
+            "account_frozen",
+            "balance_overflow",
+            "insufficient_funds",
+            "balance_limit_exceeded",
+            "idempotency_key_reused",
+            "key_fenced",
+        ),
+    )
+    async def reverse_transfer(
+        self,
+        request: Request[Principal, Any, Any],
+        services: NamedDependency[Services],
+        ledger: NamedDependency[LedgerRef],
+        transfer_id: FromPath[UUID],
+        data: JSONBody[ReversalRequest],
+        idempotency_key: IdempotencyKey = None,
+        dry_run: DryRun = False,  # noqa: FBT002
+    ) -> Response[TransferView]:
+        """Move a transfer back, whole or in parts: a new transfer in the opposite direction that names it. The parts
+        never exceed the whole. A reversal itself cannot be reversed.
+        """
+        command = ReverseTransfer.of(
+            ledger.id,
+            request.user.client,
+            command_key(idempotency_key, dry_run=dry_run),
+            transfer_id=transfer_id,
+            amount=data.amount,
+            reference=data.reference,
+            description=data.description,
+            metadata=data.metadata,
+            effective_at=in_utc(data.effective_at, "/effective_at"),
         )
-        [[answer]] = await services.engine.submit(ledger.id, [[command]])
-        if isinstance(answer.outcome, Rejection):
-            raise ProblemError.from_rejection(answer.outcome, replayed=answer.replayed)
-        headers = {"Location": f"/v1/ledgers/{ledger.name}/transfers/{answer.outcome.id}"}
-        return Response(
-            posted_transfer_view(ledger.name, answer.outcome), headers=headers | replay_header(replayed=answer.replayed)
-        )
+        return await carry_out(services, ledger, command, dry_run=dry_run)
 
     @get(opt={"scope": "read"}, operation_id="listTransfers", responses=responses("cursor_invalid"))
     async def list_transfers(
@@ -101,16 +138,18 @@ class TransferController(Controller):
             Reference | None, QueryParameter(description="Only credits of the account with this reference.")
         ] = None,
         reference: FromQuery[Reference | None] = None,
+        hold_id: Annotated[UUID | None, QueryParameter(description="Only captures of this hold.")] = None,
+        reverses_id: Annotated[UUID | None, QueryParameter(description="Only reversals of this transfer.")] = None,
         created_from: Annotated[Time | None, QueryParameter(description="The earliest created_at.")] = None,
         created_to: Annotated[Time | None, QueryParameter(description="created_at lies before this.")] = None,
     ) -> Response[Page[TransferView]]:
-        """List transfers, newest first. One of the three account filters at most; an account's reference excludes the
-        other filters.
+        """List transfers, newest first. One filter at most by account, hold or reversed transfer; an account's
+        reference excludes the other filters.
         """
         by_reference = debit_account_reference or credit_account_reference
-        account_filters = [account_id, debit_account_reference, credit_account_reference]
-        if len([one for one in account_filters if one is not None]) > 1:
-            raise malformed("/query/account_id", "only one account filter can be given")
+        exclusive = [account_id, debit_account_reference, credit_account_reference, hold_id, reverses_id]
+        if len([one for one in exclusive if one is not None]) > 1:
+            raise malformed("/query", "only one filter by account, hold or reversed transfer can be given")
         if by_reference is not None:
             if reference is not None or created_from is not None or created_to is not None:
                 raise malformed("/query/reference", "cannot be combined with a filter by an account's reference")
@@ -144,6 +183,8 @@ class TransferController(Controller):
                 limit=limit + 1,
                 before=before,
                 reference=reference,
+                hold_id=hold_id,
+                reverses_id=reverses_id,
                 created_from=created_from,
                 created_to=created_to,
             )
@@ -207,31 +248,27 @@ class TransferController(Controller):
         return Response(transfer_view(ledger.name, transfer, with_accounts=expand is not None))
 
 
-def post_command(data: TransferRequest, *, ledger_id: int, client_id: str, key: str, pointer: str = "") -> PostTransfer:
+def transfer_command(
+    data: TransferRequest, ledger: LedgerRef, principal: Principal, key: str, *, pointer: str = ""
+) -> PostTransfer:
     """Return the command that ``data``, which stands at ``pointer`` in the body, asks for.
 
     Raises ProblemError for a value date that lies outside the calendar in UTC.
     """
-    try:
-        effective_at = data.effective_at and data.effective_at.astimezone(UTC)
-    except OverflowError:
-        raise malformed(f"{pointer}/effective_at", "outside the calendar") from None
-    request: dict[str, Any] = {
-        "debit_account_id": data.debit_account_id,
-        "credit_account_id": data.credit_account_id,
-        "amount": data.amount,
-        "currency": data.currency,
-        "reference": data.reference,
-        "description": data.description,
-        "metadata": data.metadata,
-        "effective_at": effective_at,
-    }
-    return PostTransfer(
-        ledger_id=ledger_id,
-        client_id=client_id,
-        idempotency_key=key,
-        fingerprint=fingerprint(POST_TRANSFER, request),
-        **request,
+    at_most = isinstance(data.amount, AtMost)
+    return PostTransfer.of(
+        ledger.id,
+        principal.client,
+        key,
+        debit_account_id=data.debit_account_id,
+        credit_account_id=data.credit_account_id,
+        amount=data.amount.at_most if isinstance(data.amount, AtMost) else data.amount,
+        at_most=at_most,
+        currency=data.currency,
+        reference=data.reference,
+        description=data.description,
+        metadata=data.metadata,
+        effective_at=in_utc(data.effective_at, f"{pointer}/effective_at"),
     )
 
 

@@ -11,17 +11,16 @@ import msgspec
 from msgspec import Struct
 from rich.progress import MofNCompleteColumn
 
-from service.api.schemas import AccountRequest, LedgerRequest, TransferRequest
-from service.api.transfers import post_command
+from service.api.schemas import AccountRequest, LedgerRequest
 from service.audit.overview import Overview, OverviewReader
 from service.cli.address import admin_token_expression, service_url
 from service.cli.bank import DAYS, Movement, is_card_payment, open_bank, pay_out, payroll_reference, traffic
 from service.cli.connection import run_with_database
 from service.cli.importing import opening
 from service.cli.progress import progress_bar
+from service.domain.commands import PostTransfer
 from service.domain.fingerprints import fingerprint
 from service.domain.rejections import Rejection
-from service.domain.transfers import PostTransfer
 from service.engine.administration import NO_LEDGER, Refused, create_ledger
 from service.engine.engine import TransferEngine
 from service.engine.importing import open_accounts
@@ -178,7 +177,10 @@ class _Poster:
         return applied
 
     def _command(self, movement: Movement, number: int) -> PostTransfer:
-        request = TransferRequest(
+        return PostTransfer.of(
+            self._ledger.id,
+            CLIENT,
+            f"transfer-{self._key_prefix}-{number}",
             debit_account_id=self._account_ids[movement.debit],
             credit_account_id=self._account_ids[movement.credit],
             amount=movement.amount,
@@ -186,9 +188,6 @@ class _Poster:
             reference=movement.reference,
             description=movement.description,
             effective_at=movement.effective_at,
-        )
-        return post_command(
-            request, ledger_id=self._ledger.id, client_id=CLIENT, key=f"transfer-{self._key_prefix}-{number}"
         )
 
 

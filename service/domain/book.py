@@ -1,153 +1,340 @@
-"""The working set of one batch: accounts and earlier decisions in, new facts out."""
+"""The working set of one batch: accounts, holds and earlier decisions in, new facts out."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, MutableMapping, Sequence
 from datetime import datetime
+from typing import Any, TypeVar
 from uuid import UUID
 
 from msgspec import Struct, structs
 
 from service.domain import rejections
 from service.domain.accounts import Account
-from service.domain.decide import decide
+from service.domain.commands import (
+    AnyCommand,
+    CaptureHold,
+    Command,
+    ExpireHold,
+    FenceKey,
+    OpenHold,
+    PostTransfer,
+    ReverseTransfer,
+    VoidHold,
+)
+from service.domain.decide import (
+    close_hold,
+    decide_capture,
+    decide_hold,
+    decide_reversal,
+    decide_transfer,
+    decide_void,
+)
+from service.domain.holds import Hold, HoldStatus
+from service.domain.policy import Policy
 from service.domain.rejections import Rejection
-from service.domain.transfers import PostTransfer, Transfer
+from service.domain.transfers import Transfer
 
-POST_TRANSFER = "post_transfer"
-"""The operation of decisions on transfers."""
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class Fenced(Struct, frozen=True):
+    """The outcome of a key that was made unusable before it was used."""
+
+
+FENCED = Fenced()
+
+Outcome = Transfer | Hold | Rejection | Fenced
 
 
 class Decision(Struct, frozen=True, kw_only=True, gc=False):
-    """What the service answered to a command, for ever: a transfer or the rejection that took its place."""
+    """What the service answered to a command, for ever.
+
+    ``outcome`` is None for what the book knows nothing of: the opening of an account. What was refused keeps its
+    terms and its accounts, as far as they are known: an operator will ask.
+    """
 
     ledger_id: int
     client_id: str
     idempotency_key: str
     fingerprint: bytes
     operation: str
-    transfer: Transfer | None = None
-    rejection: Rejection | None = None
+    outcome: Outcome | None
+    terms: dict[str, Any] | None = None
+    debit_account_id: UUID | None = None
+    credit_account_id: UUID | None = None
     created_at: datetime
 
 
 class Answer(Struct, frozen=True, gc=False):
-    """A decision on its way to the caller; ``replayed`` when it had been taken before."""
+    """An outcome on its way to the caller; ``replayed`` when it had been decided before."""
 
-    outcome: Transfer | Rejection
+    outcome: Outcome
     replayed: bool = False
+
+
+class Contents(Struct, frozen=True, kw_only=True):
+    """What storage loaded under locks for the commands at hand; ``now`` is the database's time, read after the locks.
+
+    ``transfers`` are those to be reversed, ``reversed_amounts`` what has been reversed of them before.
+    """
+
+    accounts: Iterable[Account]
+    decisions: Iterable[Decision]
+    now: datetime
+    holds: Iterable[Hold] = ()
+    transfers: Iterable[Transfer] = ()
+    reversed_amounts: dict[UUID, int] = {}
 
 
 class Book:
     """Decides units of commands in order, each seeing the effects of those before it.
 
-    ``accounts`` and ``decisions`` are what storage loaded under locks for the commands at hand; ``now`` is the
-    database's time, read after the locks. What has to be stored is in ``new_transfers``, ``new_decisions`` and
-    ``touched`` (the changed accounts' ids, each with the version that was loaded).
+    What has to be stored is in ``new_transfers``, ``new_holds``, ``new_decisions``, and in what changed:
+    ``touched_accounts`` (ids, with the version that was loaded), ``touched_holds`` and ``touched_transfers`` (ids, with
+    the amount captured or reversed that was loaded).
     """
 
-    def __init__(self, accounts: Iterable[Account], decisions: Iterable[Decision], now: datetime) -> None:
-        self.accounts = {account.id: account for account in accounts}
-        self.decisions = {(decision.client_id, decision.idempotency_key): decision for decision in decisions}
-        self.now = now
+    def __init__(self, contents: Contents, policy: Policy) -> None:
+        self.accounts = {account.id: account for account in contents.accounts}
+        self.holds = {hold.id: hold for hold in contents.holds}
+        self.transfers = {transfer.id: transfer for transfer in contents.transfers}
+        self.reversed_amounts = dict(contents.reversed_amounts)
+        self.decisions = {(decision.client_id, decision.idempotency_key): decision for decision in contents.decisions}
+        self.now = contents.now
         self.new_transfers: list[Transfer] = []
+        self.new_holds: list[Hold] = []
         self.new_decisions: list[Decision] = []
-        self.touched: dict[UUID, int] = {}
+        self.touched_accounts: dict[UUID, int] = {}
+        self.touched_holds: dict[UUID, int] = {}
+        self.touched_transfers: dict[UUID, int] = {}
+        self._policy = policy
+        self._undo: list[tuple[MutableMapping[Any, Any], Any, Any]] | None = None
 
-    def execute(self, unit: Sequence[PostTransfer], transfer_ids: Iterator[UUID]) -> list[Answer]:
-        """Answer the commands of ``unit``, which apply together or not at all; ``transfer_ids`` names new transfers.
+    @property
+    def changed(self) -> bool:
+        """Whether anything has to be stored."""
+        return bool(self.new_decisions or self.touched_accounts)
+
+    def execute(self, unit: Sequence[AnyCommand], new_ids: Iterator[UUID]) -> list[Answer]:
+        """Answer the commands of ``unit``, which apply together or not at all; ``new_ids`` names what they make.
 
         When one command of several is refused, nothing of the unit is applied: the refused one keeps its own
         rejection and every other one is remembered as refused with it (batch_rejected).
         """
         if len(unit) == 1:
-            return [self._execute_one(unit[0], transfer_ids)]
-        group_id = next(transfer_ids)
+            return [self._execute_one(unit[0], new_ids, None)]
+        group_id = next(new_ids)
+        lists: tuple[list[Any], ...] = (self.new_transfers, self.new_holds, self.new_decisions)
+        lengths = [len(one) for one in lists]
+        self._undo = []
+        try:
+            answers: list[Answer] = []
+            for command in unit:
+                answer = self._execute_one(command, new_ids, group_id)
+                answers.append(answer)
+                if isinstance(answer.outcome, Rejection) and not answer.replayed:
+                    break
+            else:
+                return answers
+            for mapping, key, before in reversed(self._undo):
+                if before is None:
+                    del mapping[key]
+                else:
+                    mapping[key] = before
+        finally:
+            self._undo = None
+        for one, length in zip(lists, lengths, strict=True):
+            del one[length:]
+        return self._refuse_together(unit, refused=len(answers) - 1, rejection=answers[-1].outcome)
 
-        saved = {
-            account_id: structs.replace(self.accounts[account_id])
-            for command in unit
-            for account_id in (command.debit_account_id, command.credit_account_id)
-            if account_id in self.accounts
-        }
-        touched_before = self.touched.copy()
-        transfers_before, decisions_before = len(self.new_transfers), len(self.new_decisions)
-        answers: list[Answer] = []
-        for command in unit:
-            answer = self._execute_one(command, transfer_ids, group_id)
-            answers.append(answer)
-            if isinstance(answer.outcome, Rejection) and not answer.replayed:
-                break
-        else:
-            return answers
-
-        self.accounts.update(saved)
-        self.touched = touched_before
-        del self.new_transfers[transfers_before:]
-        for decision in self.new_decisions[decisions_before:]:
-            del self.decisions[decision.client_id, decision.idempotency_key]
-        del self.new_decisions[decisions_before:]
-        return self._refuse_together(unit, refused=len(answers) - 1, answer=answers[-1])
-
-    def _refuse_together(self, unit: Sequence[PostTransfer], *, refused: int, answer: Answer) -> list[Answer]:
+    def _refuse_together(self, unit: Sequence[AnyCommand], *, refused: int, rejection: Outcome) -> list[Answer]:
         """Remember every command of ``unit`` as refused because number ``refused`` was."""
-        assert isinstance(answer.outcome, Rejection), "a unit is refused by a rejection"
-        companion = rejections.batch_rejected(unit[refused].idempotency_key, answer.outcome.code)
+        assert isinstance(rejection, Rejection), "a unit is refused by a rejection"
         answers = []
         for index, command in enumerate(unit):
+            assert isinstance(command, Command), "only commands of callers come in company"
             replay = self._replay(command)
             if replay is not None:
                 answers.append(replay)
                 continue
-            rejection = answer.outcome if index == refused else companion
-            self._remember(command, rejection)
-            answers.append(Answer(rejection))
+            cause = unit[refused]
+            assert isinstance(cause, Command), "only commands of callers come in company"
+            outcome = (
+                rejection if index == refused else rejections.batch_rejected(cause.idempotency_key, rejection.code)
+            )
+            self._remember(command, outcome)
+            answers.append(Answer(outcome))
         return answers
 
-    def _execute_one(self, command: PostTransfer, transfer_ids: Iterator[UUID], group_id: UUID | None = None) -> Answer:
+    def _execute_one(self, command: AnyCommand, new_ids: Iterator[UUID], group_id: UUID | None) -> Answer:
+        if isinstance(command, ExpireHold):
+            return Answer(self._expire(command))
         replay = self._replay(command)
         if replay is not None:
             return replay
-        outcome = decide(command, self.accounts, transfer_id=next(transfer_ids), group_id=group_id, now=self.now)
-        if isinstance(outcome, Transfer):
-            self._apply(outcome)
+        outcome = self._decide(command, new_ids, group_id)
         self._remember(command, outcome)
         return Answer(outcome)
 
-    def _replay(self, command: PostTransfer) -> Answer | None:
+    def _decide(self, command: Command, new_ids: Iterator[UUID], group_id: UUID | None) -> Outcome:
+        match command:
+            case PostTransfer():
+                return self._post(command, next(new_ids), group_id)
+            case OpenHold():
+                return self._open_hold(command, next(new_ids), group_id)
+            case CaptureHold():
+                return self._capture(command, next(new_ids), group_id)
+            case VoidHold():
+                return self._void(command)
+            case ReverseTransfer():
+                return self._reverse(command, next(new_ids), group_id)
+            case FenceKey():
+                return FENCED
+        raise AssertionError(f"no rules for {type(command).__name__}")
+
+    def _post(self, command: PostTransfer, new_id: UUID, group_id: UUID | None) -> Transfer | Rejection:
+        outcome = decide_transfer(command, self.accounts, self._policy, new_id=new_id, group_id=group_id, now=self.now)
+        if isinstance(outcome, Transfer):
+            self._move(outcome)
+        return outcome
+
+    def _open_hold(self, command: OpenHold, new_id: UUID, group_id: UUID | None) -> Hold | Rejection:
+        outcome = decide_hold(command, self.accounts, self._policy, new_id=new_id, group_id=group_id, now=self.now)
+        if isinstance(outcome, Hold):
+            self._count(outcome.debit_account_id, outcome.credit_account_id, held=outcome.amount)
+            self.new_holds.append(outcome)
+        return outcome
+
+    def _capture(self, command: CaptureHold, new_id: UUID, group_id: UUID | None) -> Transfer | Rejection:
+        hold = self.holds.get(command.hold_id)
+        decided = decide_capture(
+            command, hold, self.accounts, self._policy, new_id=new_id, group_id=group_id, now=self.now
+        )
+        if isinstance(decided, Rejection):
+            return decided
+        assert hold is not None, "what was captured was found"
+        transfer, after = decided
+        self._move(transfer, held=after.reserved - hold.reserved)
+        self._change_hold(after)
+        return transfer
+
+    def _void(self, command: VoidHold) -> Hold | Rejection:
+        outcome = decide_void(command.hold_id, self.holds.get(command.hold_id), self.accounts, self.now)
+        if isinstance(outcome, Hold):
+            self._release(outcome)
+        return outcome
+
+    def _expire(self, command: ExpireHold) -> Hold:
+        """Free what the hold reserves, if it is open and past its time; else it stays as it is."""
+        hold = self.holds[command.hold_id]
+        if hold.status == HoldStatus.OPEN and hold.expires_at <= self.now:
+            hold = close_hold(hold, HoldStatus.EXPIRED, self.accounts, self.now)
+            self._release(hold)
+        return hold
+
+    def _reverse(self, command: ReverseTransfer, new_id: UUID, group_id: UUID | None) -> Transfer | Rejection:
+        before = self.reversed_amounts.get(command.transfer_id, 0)
+        outcome = decide_reversal(
+            command,
+            self.transfers.get(command.transfer_id),
+            before,
+            self.accounts,
+            self._policy,
+            new_id=new_id,
+            group_id=group_id,
+            now=self.now,
+        )
+        if isinstance(outcome, Transfer):
+            self._move(outcome)
+            self._first(self.touched_transfers, command.transfer_id, before)
+            self._set(self.reversed_amounts, command.transfer_id, before + outcome.amount)
+        return outcome
+
+    def _replay(self, command: Command) -> Answer | None:
         """Answer from the earlier decision under the command's key, if there is one.
 
-        A key that stands for another request is refused without being stored: the key is already taken.
+        A key that stands for another request, or was fenced, is refused without being stored: the key is taken.
         """
         earlier = self.decisions.get((command.client_id, command.idempotency_key))
         if earlier is None:
             return None
+        if isinstance(command, FenceKey):
+            return Answer(FENCED, replayed=True)  # whatever the key stands for: it is used up
+        if isinstance(earlier.outcome, Fenced):
+            return Answer(rejections.key_fenced(command.idempotency_key))
         if earlier.fingerprint != command.fingerprint:
             return Answer(rejections.idempotency_key_reused(command.idempotency_key))
-        outcome = earlier.transfer or earlier.rejection
-        assert outcome is not None, "a decision on a transfer holds a transfer or a rejection"
-        return Answer(outcome, replayed=True)
+        assert earlier.outcome is not None, "the fingerprint covers the operation, and the book knows its own"
+        return Answer(earlier.outcome, replayed=True)
 
-    def _remember(self, command: PostTransfer, outcome: Transfer | Rejection) -> None:
+    def _remember(self, command: Command, outcome: Outcome) -> None:
+        terms = debit = credit = None
+        if isinstance(outcome, Rejection):
+            terms = command.terms()
+            debit, credit = self._accounts_of(command)
         decision = Decision(
             ledger_id=command.ledger_id,
             client_id=command.client_id,
             idempotency_key=command.idempotency_key,
             fingerprint=command.fingerprint,
-            operation=POST_TRANSFER,
-            transfer=outcome if isinstance(outcome, Transfer) else None,
-            rejection=outcome if isinstance(outcome, Rejection) else None,
+            operation=command.operation,
+            outcome=outcome,
+            terms=terms,
+            debit_account_id=debit,
+            credit_account_id=credit,
             created_at=self.now,
         )
-        self.decisions[command.client_id, command.idempotency_key] = decision
+        self._set(self.decisions, (command.client_id, command.idempotency_key), decision)
         self.new_decisions.append(decision)
 
-    def _apply(self, transfer: Transfer) -> None:
-        debit = self.accounts[transfer.debit_account_id]
-        credit = self.accounts[transfer.credit_account_id]
-        self.touched.setdefault(debit.id, debit.version)
-        self.touched.setdefault(credit.id, credit.version)
-        debit.debits_posted += transfer.amount
-        credit.credits_posted += transfer.amount
-        debit.version = transfer.debit_account_version
-        credit.version = transfer.credit_account_version
-        debit.updated_at = credit.updated_at = self.now
+    def _accounts_of(self, command: Command) -> tuple[UUID | None, UUID | None]:
+        match command:
+            case PostTransfer() | OpenHold():
+                return command.debit_account_id, command.credit_account_id
+            case CaptureHold() | VoidHold():
+                hold = self.holds.get(command.hold_id)
+                return (None, None) if hold is None else (hold.debit_account_id, hold.credit_account_id)
+            case ReverseTransfer():
+                transfer = self.transfers.get(command.transfer_id)
+                return (None, None) if transfer is None else (transfer.credit_account_id, transfer.debit_account_id)
+        return None, None
+
+    def _move(self, transfer: Transfer, *, held: int = 0) -> None:
+        self._count(transfer.debit_account_id, transfer.credit_account_id, posted=transfer.amount, held=held)
         self.new_transfers.append(transfer)
+
+    def _release(self, closed: Hold) -> None:
+        reserved = self.holds[closed.id].reserved
+        self._count(closed.debit_account_id, closed.credit_account_id, held=-reserved)
+        self._change_hold(closed)
+
+    def _change_hold(self, after: Hold) -> None:
+        self._first(self.touched_holds, after.id, self.holds[after.id].captured_amount)
+        self._set(self.holds, after.id, after)
+
+    def _count(self, debit_account_id: UUID, credit_account_id: UUID, *, posted: int = 0, held: int = 0) -> None:
+        """Add to the counters of both accounts: one change, one version."""
+        debit, credit = self.accounts[debit_account_id], self.accounts[credit_account_id]
+        if self._undo is not None:
+            self._undo.append((self.accounts, debit.id, structs.replace(debit)))
+            self._undo.append((self.accounts, credit.id, structs.replace(credit)))
+        self._first(self.touched_accounts, debit.id, debit.version)
+        self._first(self.touched_accounts, credit.id, credit.version)
+        debit.debits_posted += posted
+        debit.debits_held += held
+        debit.version += 1
+        credit.credits_posted += posted
+        credit.credits_held += held
+        credit.version += 1
+        debit.updated_at = credit.updated_at = self.now
+
+    def _set(self, mapping: MutableMapping[K, V], key: K, value: V) -> None:
+        """Set what a refused unit takes back."""
+        if self._undo is not None:
+            self._undo.append((mapping, key, mapping.get(key)))
+        mapping[key] = value
+
+    def _first(self, mapping: MutableMapping[K, V], key: K, value: V) -> None:
+        """Set what is not set yet; a refused unit takes it back."""
+        if key not in mapping:
+            self._set(mapping, key, value)

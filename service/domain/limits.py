@@ -13,3 +13,6 @@ METADATA_VALUE_LENGTH_MAX = 500
 
 TRANSACTION_COMMANDS_MAX = 10_000
 """The most commands that one database transaction decides: an atomic batch of the largest size."""
+
+HOLD_SECONDS_MAX = 3_660 * 86_400
+"""The longest that any installation lets a hold live: ten years."""

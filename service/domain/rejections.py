@@ -4,10 +4,14 @@ A rejection is an outcome, not an exception: it is committed under its idempoten
 The functions stand in the order in which the rules are checked.
 """
 
-from typing import Any
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from msgspec import Struct
+
+if TYPE_CHECKING:
+    from service.domain.accounts import Account
 
 
 class Rejection(Struct, frozen=True, gc=False):
@@ -27,6 +31,15 @@ def idempotency_key_reused(idempotency_key: str) -> Rejection:
     )
 
 
+def key_fenced(idempotency_key: str) -> Rejection:
+    """The key was made unusable before it was used; nothing is stored."""
+    return Rejection(
+        "key_fenced",
+        "This idempotency key was fenced: nothing was or will be applied under it.",
+        {"idempotency_key": idempotency_key},
+    )
+
+
 def same_account(account_id: UUID) -> Rejection:
     """A transfer needs two accounts."""
     return Rejection(
@@ -38,6 +51,15 @@ def currency_unknown(currency: str) -> Rejection:
     """ISO 4217 has no such currency, or gives it no minor unit."""
     return Rejection(
         "currency_unknown", f"{currency} is not a currency of ISO 4217 with a minor unit.", {"currency": currency}
+    )
+
+
+def time_out_of_range(field: str, value: datetime, *, earliest: datetime, latest: datetime) -> Rejection:
+    """The time in ``field`` lies outside of what this installation allows."""
+    return Rejection(
+        "time_out_of_range",
+        f"{field} must lie between {_text(earliest)} and {_text(latest)}.",
+        {"field": field, "value": _text(value), "earliest": _text(earliest), "latest": _text(latest)},
     )
 
 
@@ -74,32 +96,115 @@ def balance_overflow(account_id: UUID, *, side: str, posted: int, held: int, amo
     )
 
 
-def insufficient_funds(account_id: UUID, *, available_balance: int, minimum_balance: int, amount: int) -> Rejection:
-    """The available balance less ``amount`` would lie below the account's minimum."""
+def insufficient_funds(account: "Account", *, minimum_balance: int, amount: int) -> Rejection:
+    """The available balance less ``amount`` would lie below the minimum."""
+    available = account.available_balance
     return Rejection(
         "insufficient_funds",
-        f"Account {account_id} has {available_balance} available and a minimum of {minimum_balance}.",
+        f"Account {account.id} has {available} available and a minimum of {minimum_balance}.",
         {
-            "account_id": str(account_id),
-            "available_balance": available_balance,
+            "account_id": str(account.id),
+            "balance": account.balance,
+            "held": account.balance - available,
+            "available_balance": available,
             "minimum_balance": minimum_balance,
             "amount": amount,
-            "shortfall": minimum_balance - (available_balance - amount),
+            "shortfall": minimum_balance - (available - amount),
         },
     )
 
 
-def balance_limit_exceeded(account_id: UUID, *, balance: int, maximum_balance: int, amount: int) -> Rejection:
-    """The balance plus ``amount`` would lie above the account's maximum."""
+def balance_limit_exceeded(account: "Account", *, maximum_balance: int, amount: int) -> Rejection:
+    """The balance plus ``amount`` would lie above the maximum."""
     return Rejection(
         "balance_limit_exceeded",
-        f"Account {account_id} has a balance of {balance} and a maximum of {maximum_balance}.",
+        f"Account {account.id} has a balance of {account.balance} and a maximum of {maximum_balance}.",
         {
-            "account_id": str(account_id),
-            "balance": balance,
+            "account_id": str(account.id),
+            "balance": account.balance,
             "maximum_balance": maximum_balance,
             "amount": amount,
-            "excess": balance + amount - maximum_balance,
+            "excess": account.balance + amount - maximum_balance,
+        },
+    )
+
+
+def hold_not_found(hold_id: UUID) -> Rejection:
+    """The ledger has no such hold."""
+    return Rejection("hold_not_found", f"This ledger has no hold {hold_id}.", {"hold_id": str(hold_id)})
+
+
+def hold_expired(hold_id: UUID, *, expires_at: datetime) -> Rejection:
+    """The hold's time is over, whether or not what it reserved has been freed yet."""
+    return Rejection(
+        "hold_expired",
+        f"Hold {hold_id} expired at {_text(expires_at)}.",
+        {"hold_id": str(hold_id), "expires_at": _text(expires_at)},
+    )
+
+
+def hold_not_open(hold_id: UUID, *, status: str, captured_amount: int) -> Rejection:
+    """The hold has met its end before: captured or voided."""
+    return Rejection(
+        "hold_not_open",
+        f"Hold {hold_id} is {status}.",
+        {"hold_id": str(hold_id), "hold_status": status, "captured_amount": captured_amount},
+    )
+
+
+def capture_exceeds_hold(hold_id: UUID, *, hold_amount: int, captured_amount: int, amount: int) -> Rejection:
+    """More was to be captured than the hold still reserves."""
+    return Rejection(
+        "capture_exceeds_hold",
+        f"Hold {hold_id} still reserves {hold_amount - captured_amount}.",
+        {
+            "hold_id": str(hold_id),
+            "hold_amount": hold_amount,
+            "captured_amount": captured_amount,
+            "amount": amount,
+            "excess": captured_amount + amount - hold_amount,
+        },
+    )
+
+
+def transfer_not_found(transfer_id: UUID) -> Rejection:
+    """The ledger has no such transfer."""
+    return Rejection(
+        "transfer_not_found", f"This ledger has no transfer {transfer_id}.", {"transfer_id": str(transfer_id)}
+    )
+
+
+def reversal_not_reversible(transfer_id: UUID, *, reverses_id: UUID) -> Rejection:
+    """A reversal is final; money goes out again by a new transfer."""
+    return Rejection(
+        "reversal_not_reversible",
+        f"Transfer {transfer_id} is itself a reversal; post a new transfer instead.",
+        {"transfer_id": str(transfer_id), "reverses_id": str(reverses_id)},
+    )
+
+
+def already_reversed(transfer_id: UUID, *, amount: int) -> Rejection:
+    """All of the transfer has been moved back before."""
+    return Rejection(
+        "already_reversed",
+        f"All of transfer {transfer_id} has been reversed.",
+        {"transfer_id": str(transfer_id), "reversed_amount": amount},
+    )
+
+
+def reversal_exceeds_transfer(
+    transfer_id: UUID, *, transfer_amount: int, reversed_amount: int, amount: int
+) -> Rejection:
+    """More was to be moved back than is left of the transfer."""
+    return Rejection(
+        "reversal_exceeds_transfer",
+        f"Of transfer {transfer_id}, {transfer_amount - reversed_amount} can still be reversed.",
+        {
+            "transfer_id": str(transfer_id),
+            "transfer_amount": transfer_amount,
+            "reversed_amount": reversed_amount,
+            "amount": amount,
+            "excess": reversed_amount + amount - transfer_amount,
         },
     )
 
@@ -160,3 +265,7 @@ def batch_rejected(idempotency_key: str, code: str) -> Rejection:
 def internal_error() -> Rejection:
     """The database refused what the rules had allowed: a fault of ours. Nothing is applied, nothing is stored."""
     return Rejection("internal_error", "The service failed on this request; nothing was applied.", {})
+
+
+def _text(time: datetime) -> str:
+    return time.isoformat().replace("+00:00", "Z")

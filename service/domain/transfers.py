@@ -1,4 +1,4 @@
-"""Transfers and the command that asks for one."""
+"""Transfers."""
 
 from datetime import datetime
 from uuid import UUID
@@ -6,32 +6,11 @@ from uuid import UUID
 from msgspec import Struct
 
 
-class PostTransfer(Struct, frozen=True, kw_only=True, gc=False):
-    """A caller's wish to move ``amount`` minor units of ``currency`` between two accounts of one ledger.
-
-    ``client_id`` and ``idempotency_key`` name the decision for ever; ``fingerprint`` is a digest of the request, by
-    which another request under the same key is told apart. ``effective_at`` is the value date, None for now.
-    """
-
-    ledger_id: int
-    client_id: str
-    idempotency_key: str
-    fingerprint: bytes
-    debit_account_id: UUID
-    credit_account_id: UUID
-    amount: int
-    currency: str
-    reference: str | None = None
-    description: str | None = None
-    metadata: dict[str, str] = {}
-    effective_at: datetime | None = None
-
-
 class Transfer(Struct, frozen=True, kw_only=True, gc=False):
     """An immutable fact: money that moved. Amounts and balances are in minor units of ``currency``.
 
     The versions are the accounts' own after this transfer, the balances the posted balances after it, each on its
-    account's normal side.
+    account's normal side. ``hold_id`` is the hold that it captured, ``reverses_id`` the transfer that it reversed.
     """
 
     ledger_id: int

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from service.domain.book import Answer
 from service.engine.queue import OverloadedError, Submission, SubmissionQueue, Unit
-from service.engine.settle import SettlementError, settle
+from service.engine.settle import SettlementError, rehearse, settle
 from service.settings import Settings
 from service.storage.database import Database
 from service.storage.errors import Failure, StorageError
@@ -59,6 +59,10 @@ class TransferEngine:
         submission = Submission(ledger_id, units)
         self._queue.put(submission)
         return await asyncio.shield(submission.answers)
+
+    async def rehearse(self, ledger_id: int, units: Sequence[Unit]) -> list[list[Answer]]:
+        """Return how ``units`` would be answered now; nothing is stored. Raises StorageError."""
+        return await rehearse(self._database, self._settings, ledger_id, units)
 
     async def _commit_batches(self) -> None:
         while taken := await self._queue.take(self._settings.batch_commands_max):

@@ -5,9 +5,9 @@ from collections import deque
 from collections.abc import Sequence
 
 from service.domain.book import Answer
-from service.domain.transfers import PostTransfer
+from service.domain.commands import AnyCommand
 
-Unit = Sequence[PostTransfer]
+Unit = Sequence[AnyCommand]
 """Commands that apply together or not at all."""
 
 

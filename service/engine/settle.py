@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from service.domain import rejections
 from service.domain.book import Answer, Book
 from service.domain.identifiers import ENTROPY_BITS, POSITIONS, identifier
+from service.domain.policy import Policy
 from service.engine.queue import Unit
 from service.settings import Settings
 from service.storage.batches import Batch
@@ -45,10 +46,11 @@ async def settle(database: Database, settings: Settings, ledger_id: int, units: 
         nonlocal commit_sent
         async with database.sessions() as session, session.begin():
             batch = Batch(session, ledger_id)
-            book = await batch.load([command for unit in units for command in unit])
-            transfer_ids = _identifiers(book)
-            answers = [book.execute(unit, transfer_ids) for unit in units]
-            if book.new_decisions:
+            contents = await batch.load([command for unit in units for command in unit])
+            book = Book(contents, settings.policy)
+            new_ids = _identifiers(book)
+            answers = [book.execute(unit, new_ids) for unit in units]
+            if book.changed:
                 try:
                     async with session.begin_nested():
                         await batch.store(book)
@@ -56,7 +58,7 @@ async def settle(database: Database, settings: Settings, ledger_id: int, units: 
                     if classify(error) is not None:
                         raise
                     logger.warning("batch refused, settling one by one", extra={"reason": _reason(error)})
-                    answers = [await _settle_alone(session, batch, unit) for unit in units]
+                    answers = [await _settle_alone(session, batch, unit, settings.policy) for unit in units]
             commit_sent = True
         return answers
 
@@ -73,16 +75,37 @@ async def settle(database: Database, settings: Settings, ledger_id: int, units: 
         raise SettlementError(outcome_unknown=commit_sent) from error
 
 
-async def _settle_alone(session: AsyncSession, batch: Batch, unit: Unit) -> list[Answer]:
+async def rehearse(database: Database, settings: Settings, ledger_id: int, units: Sequence[Unit]) -> list[list[Answer]]:
+    """Return how ``units`` would be answered now: the full decision on one snapshot, without locks; nothing is stored.
+
+    Raises StorageError.
+    """
+
+    async def attempt() -> list[list[Answer]]:
+        async with database.sessions() as session, session.begin():
+            await session.connection(
+                execution_options={"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+            )
+            contents = await Batch(session, ledger_id).load([command for unit in units for command in unit], lock=False)
+            book = Book(contents, settings.policy)
+            new_ids = _identifiers(book)
+            return [book.execute(unit, new_ids) for unit in units]
+
+    return await run_with_retries(
+        attempt, attempts_max=settings.read_attempts_max, deadline_seconds=settings.read_deadline_seconds
+    )
+
+
+async def _settle_alone(session: AsyncSession, batch: Batch, unit: Unit, policy: Policy) -> list[Answer]:
     """Settle one unit in a savepoint of its own, inside the batch's transaction, whose locks still stand.
 
     A unit that the database refuses again has met a fault of ours: it is refused and nothing of it is stored.
     """
     reason = ""
     for _ in range(_FALLBACK_TRIES):
-        book = await batch.load(unit)
+        book = Book(await batch.load(unit), policy)
         answers = book.execute(unit, _identifiers(book))
-        if not book.new_decisions:
+        if not book.changed:
             return answers
         try:
             async with session.begin_nested():

@@ -1,49 +1,78 @@
 """The statements of group commit: load what a batch of commands needs, store what it decided.
 
-All of them run inside the caller's transaction. Only the first goes through SQLAlchemy's executor, which begins the
-transaction; the rest speak to the driver, at a third of the cost a statement, and COPY has no other way.
+All of them run inside the caller's transaction. The first goes through SQLAlchemy's executor, which begins the
+transaction, and so do the rare ones; those of every batch speak to the driver, at a third of the cost a statement,
+and COPY has no other way.
 """
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
-from typing import Any, cast
+from typing import Any, TypeVar, cast
+from uuid import UUID
 
 import asyncpg
 import msgspec
-from sqlalchemy import Integer, bindparam, select
+from msgspec import Struct
+from sqlalchemy import Integer, Select, bindparam, select
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import DeclarativeBase
 
 from service.domain.accounts import Account
-from service.domain.book import Book, Decision
+from service.domain.book import FENCED, Book, Contents, Decision, Outcome
+from service.domain.commands import (
+    AnyCommand,
+    CaptureHold,
+    Command,
+    ExpireHold,
+    OpenHold,
+    PostTransfer,
+    ReverseTransfer,
+    VoidHold,
+)
+from service.domain.holds import Hold
 from service.domain.rejections import Rejection
-from service.domain.transfers import PostTransfer, Transfer
+from service.domain.transfers import Transfer
 from service.storage import models
 from service.storage.models import SCHEMA, UUIDS
+
+S = TypeVar("S", bound=Struct)
 
 _MICROSECOND = timedelta(microseconds=1)
 _encode = msgspec.json.Encoder().encode
 
-_ACCOUNTS = models.Account.__table__.c
-
-# Locks every account of the batch, in the order of ids, so that batches queue up behind each other instead of
-# deadlocking. NO KEY UPDATE: foreign key checks of other transfers (KEY SHARE) need not wait.
-_LOCK_ACCOUNTS = (
-    select(*(_ACCOUNTS[name] for name in Account.__struct_fields__))
-    .where(
-        _ACCOUNTS.ledger_id == bindparam("ledger_id", type_=Integer),
-        _ACCOUNTS.id == bindparam("account_ids", type_=UUIDS).any_(),
-    )
-    .order_by(_ACCOUNTS.id)
-    .with_for_update(key_share=True)
-)
-
+_ACCOUNT_COLUMNS = Account.__struct_fields__
 _TRANSFER_COLUMNS = Transfer.__struct_fields__
+_HOLD_COLUMNS = Hold.__struct_fields__
+
+
+def _by_ids(table: type[DeclarativeBase], columns: Sequence[str], key: str = "id") -> Select[Any]:
+    """Select ``columns`` of the rows of one ledger whose ``key`` is among ``ids``, in the order of the key."""
+    available = table.__table__.c
+    return (
+        select(*(available[name] for name in columns))
+        .where(
+            available.ledger_id == bindparam("ledger_id", type_=Integer),
+            available[key] == bindparam("ids", type_=UUIDS).any_(),
+        )
+        .order_by(available[key])
+    )
+
+
+# Rows are locked in the order of their keys, accounts before holds, so that batches queue up behind each other
+# instead of deadlocking. NO KEY UPDATE: foreign key checks of other transfers (KEY SHARE) need not wait.
+_READ_ACCOUNTS = _by_ids(models.Account, _ACCOUNT_COLUMNS)
+_LOCK_ACCOUNTS = _READ_ACCOUNTS.with_for_update(key_share=True)
+_READ_HOLDS = _by_ids(models.Hold, _HOLD_COLUMNS)
+_LOCK_HOLDS = _READ_HOLDS.with_for_update(key_share=True)
+_READ_ACCOUNTS_OF_HOLDS = _by_ids(models.Hold, ("debit_account_id", "credit_account_id"))
+_READ_TRANSFERS = _by_ids(models.Transfer, _TRANSFER_COLUMNS)
+_READ_REVERSED_AMOUNTS = _by_ids(models.ReversedTransfer, ("transfer_id", "reversed_amount"), key="transfer_id")
 
 # Earlier decisions under the batch's keys with the transfers they made, and the time. A statement of its own: its
 # snapshot is taken after the locks were granted, so it sees what the transactions waited for have committed.
 _READ_DECISIONS = f"""
     SELECT clock.now, decision.client_id, decision.idempotency_key, decision.fingerprint, decision.operation,
-           decision.problem, decision.created_at AS decided_at,
+           decision.outcome, decision.resource_id, decision.problem, decision.created_at AS decided_at,
            {", ".join(f"transfer.{name}" for name in _TRANSFER_COLUMNS)}
     FROM (SELECT clock_timestamp() AS now) AS clock
     LEFT JOIN (
@@ -67,6 +96,28 @@ _UPDATE_ACCOUNTS = f"""
     WHERE account.ledger_id = $1 AND account.id = new.id AND account.version = new.loaded_version
 """  # noqa: S608
 
+# Holds likewise: still open, and captured as far as was loaded.
+_UPDATE_HOLDS = f"""
+    UPDATE {SCHEMA}.holds AS hold
+    SET captured_amount = new.captured_amount, status = new.status, closed_at = new.closed_at,
+        closed_debit_account_version = new.closed_debit_account_version,
+        closed_credit_account_version = new.closed_credit_account_version
+    FROM unnest($2::uuid[], $3::bigint[], $4::bigint[], $5::text[], $6::timestamptz[], $7::bigint[], $8::bigint[])
+      AS new (id, loaded_amount, captured_amount, status, closed_at, closed_debit_account_version,
+              closed_credit_account_version)
+    WHERE hold.ledger_id = $1 AND hold.id = new.id AND hold.status = 'open'
+      AND hold.captured_amount = new.loaded_amount
+"""  # noqa: S608
+
+_ADD_REVERSED_AMOUNTS = f"""
+    INSERT INTO {SCHEMA}.reversed_transfers AS reversed (ledger_id, transfer_id, amount, reversed_amount)
+    SELECT $1, new.transfer_id, new.amount, new.reversed_amount - new.loaded_amount
+    FROM unnest($2::uuid[], $3::bigint[], $4::bigint[], $5::bigint[])
+      AS new (transfer_id, amount, loaded_amount, reversed_amount)
+    ON CONFLICT (ledger_id, transfer_id)
+    DO UPDATE SET reversed_amount = reversed.reversed_amount + excluded.reversed_amount
+"""  # noqa: S608
+
 _DECISION_COLUMNS = (
     "ledger_id",
     "client_id",
@@ -76,6 +127,9 @@ _DECISION_COLUMNS = (
     "outcome",
     "resource_id",
     "problem",
+    "terms",
+    "debit_account_id",
+    "credit_account_id",
     "created_at",
 )
 
@@ -95,56 +149,85 @@ class Batch:
         pooled = await connection.get_raw_connection()
         return cast("asyncpg.Connection", pooled.driver_connection)
 
-    async def load(self, commands: Sequence[PostTransfer]) -> Book:
-        """Lock the accounts of ``commands``, then read their earlier decisions and the time; return the open book.
+    async def load(self, commands: Sequence[AnyCommand], *, lock: bool = True) -> Contents:
+        """Lock what ``commands`` change, then read their earlier decisions and the time.
 
         The time is the database's, and later than every change of these accounts even if its clock was set back, so
-        that times and identifiers rise along every account.
+        that times and identifiers rise along every account. Without ``lock`` the caller's transaction must have one
+        snapshot (REPEATABLE READ), and nothing of what is decided may be stored.
         """
-        account_ids = {command.debit_account_id for command in commands}
-        account_ids.update(command.credit_account_id for command in commands)
-        locked = await self._session.execute(
-            _LOCK_ACCOUNTS, {"ledger_id": self._ledger_id, "account_ids": list(account_ids)}
+        wanted = _Wanted(commands)
+        transfers: list[Transfer] = []
+        if wanted.hold_ids:
+            wanted.add_accounts(await self._read(_READ_ACCOUNTS_OF_HOLDS, wanted.hold_ids))
+        if wanted.transfer_ids:
+            transfers = [Transfer(**row._asdict()) for row in await self._read(_READ_TRANSFERS, wanted.transfer_ids)]
+            wanted.add_accounts((transfer.debit_account_id, transfer.credit_account_id) for transfer in transfers)
+
+        rows = await self._read(_LOCK_ACCOUNTS if lock else _READ_ACCOUNTS, wanted.account_ids)
+        accounts = [Account(*row) for row in rows]
+        holds = []
+        if wanted.hold_ids:
+            rows = await self._read(_LOCK_HOLDS if lock else _READ_HOLDS, wanted.hold_ids)
+            holds = [Hold(**row._asdict()) for row in rows]
+        reversed_amounts: dict[UUID, int] = {}
+        if transfers:
+            rows = await self._read(_READ_REVERSED_AMOUNTS, wanted.transfer_ids)
+            reversed_amounts = {transfer_id: amount for transfer_id, amount in rows}  # noqa: C416 - rows are no tuples
+
+        now, decisions = await self._decisions(wanted.keys)
+        return Contents(
+            accounts=accounts,
+            decisions=decisions,
+            now=max([now, *(account.updated_at + _MICROSECOND for account in accounts)]),
+            holds=holds,
+            transfers=transfers,
+            reversed_amounts=reversed_amounts,
         )
-        accounts = [Account(*row) for row in locked]
-        keys = {(command.client_id, command.idempotency_key) for command in commands}
+
+    async def _read(self, query: Select[Any], ids: Iterable[UUID]) -> Iterable[Any]:
+        return await self._session.execute(query, {"ledger_id": self._ledger_id, "ids": list(ids)})
+
+    async def _decisions(self, keys: Sequence[tuple[str, str]]) -> tuple[datetime, list[Decision]]:
+        """Return the time, and the earlier decisions under ``keys`` (client, idempotency key)."""
         driver = await self._driver()
         rows = await driver.fetch(
             _READ_DECISIONS, self._ledger_id, [client for client, _ in keys], [key for _, key in keys]
         )
-        now: datetime = max([rows[0]["now"], *(account.updated_at + _MICROSECOND for account in accounts)])
-        return Book(accounts, _decisions(self._ledger_id, rows), now)
+        found = [row for row in rows if row["fingerprint"] is not None]  # one row at least, for the time alone
+        hold_ids = [row["resource_id"] for row in found if row["operation"] in _HOLD_OPERATIONS]
+        holds: dict[UUID, Hold] = {}
+        if hold_ids:
+            holds = {row.id: Hold(**row._asdict()) for row in await self._read(_READ_HOLDS, hold_ids)}
+        return rows[0]["now"], [_decision(self._ledger_id, row, holds) for row in found]
 
     async def store(self, book: Book) -> None:
-        """Write the new transfers, decisions and counters of ``book``, set by set.
+        """Write the new facts, decisions and counters of ``book``, set by set.
 
         Raises the driver's IntegrityConstraintViolationError where the database's rules disagree with ours.
         """
         driver = await self._driver()
+        if book.new_holds:
+            await _copy(driver, "holds", _HOLD_COLUMNS, map(_fact_record, book.new_holds))
         if book.new_transfers:
-            await driver.copy_records_to_table(
-                "transfers",
-                schema_name=SCHEMA,
-                columns=_TRANSFER_COLUMNS,
-                records=[_transfer_record(transfer) for transfer in book.new_transfers],
-            )
-        await driver.copy_records_to_table(
-            "decisions",
-            schema_name=SCHEMA,
-            columns=_DECISION_COLUMNS,
-            records=[_decision_record(decision) for decision in book.new_decisions],
-        )
-        if book.touched:
+            await _copy(driver, "transfers", _TRANSFER_COLUMNS, map(_fact_record, book.new_transfers))
+        if book.new_decisions:
+            await _copy(driver, "decisions", _DECISION_COLUMNS, map(_decision_record, book.new_decisions))
+        if book.touched_holds:
+            await self._update_holds(driver, book)
+        if book.touched_transfers:
+            await self._add_reversed_amounts(driver, book)
+        if book.touched_accounts:
             await self._update_accounts(driver, book)
 
     async def _update_accounts(self, driver: asyncpg.Connection, book: Book) -> None:
-        touched = [book.accounts[account_id] for account_id in book.touched]
+        touched = [book.accounts[account_id] for account_id in book.touched_accounts]
         status = await driver.execute(
             _UPDATE_ACCOUNTS,
             self._ledger_id,
             book.now,
             [account.id for account in touched],
-            list(book.touched.values()),
+            list(book.touched_accounts.values()),
             [account.version for account in touched],
             [account.debits_posted for account in touched],
             [account.credits_posted for account in touched],
@@ -154,46 +237,117 @@ class Batch:
         if status != f"UPDATE {len(touched)}":
             raise AssertionError(f"{len(touched)} locked accounts to update, the database says {status}")
 
+    async def _update_holds(self, driver: asyncpg.Connection, book: Book) -> None:
+        touched = [book.holds[hold_id] for hold_id in book.touched_holds]
+        status = await driver.execute(
+            _UPDATE_HOLDS,
+            self._ledger_id,
+            [hold.id for hold in touched],
+            list(book.touched_holds.values()),
+            [hold.captured_amount for hold in touched],
+            [hold.status for hold in touched],
+            [hold.closed_at for hold in touched],
+            [hold.closed_debit_account_version for hold in touched],
+            [hold.closed_credit_account_version for hold in touched],
+        )
+        if status != f"UPDATE {len(touched)}":
+            raise AssertionError(f"{len(touched)} locked holds to update, the database says {status}")
 
-def _transfer_record(transfer: Transfer) -> tuple[Any, ...]:
-    values = [getattr(transfer, name) for name in _TRANSFER_COLUMNS]
-    values[_METADATA] = _encode(transfer.metadata).decode() if transfer.metadata else "{}"
-    return tuple(values)
+    async def _add_reversed_amounts(self, driver: asyncpg.Connection, book: Book) -> None:
+        await driver.execute(
+            _ADD_REVERSED_AMOUNTS,
+            self._ledger_id,
+            list(book.touched_transfers),
+            [book.transfers[transfer_id].amount for transfer_id in book.touched_transfers],
+            list(book.touched_transfers.values()),
+            [book.reversed_amounts[transfer_id] for transfer_id in book.touched_transfers],
+        )
 
 
-_METADATA = _TRANSFER_COLUMNS.index("metadata")
+class _Wanted:
+    """What a batch of commands has to be loaded for."""
+
+    def __init__(self, commands: Sequence[AnyCommand]) -> None:
+        self.account_ids: set[UUID] = set()
+        self.hold_ids: set[UUID] = set()
+        self.transfer_ids: set[UUID] = set()
+        keys = set()
+        for command in commands:
+            if isinstance(command, Command):
+                keys.add((command.client_id, command.idempotency_key))
+            match command:
+                case PostTransfer() | OpenHold():
+                    self.account_ids.add(command.debit_account_id)
+                    self.account_ids.add(command.credit_account_id)
+                case CaptureHold() | VoidHold() | ExpireHold():
+                    self.hold_ids.add(command.hold_id)
+                case ReverseTransfer():
+                    self.transfer_ids.add(command.transfer_id)
+        self.keys = list(keys)
+
+    def add_accounts(self, pairs: Iterable[Iterable[UUID]]) -> None:
+        for pair in pairs:
+            self.account_ids.update(pair)
+
+
+async def _copy(
+    driver: asyncpg.Connection, table: str, columns: Sequence[str], records: Iterable[tuple[Any, ...]]
+) -> None:
+    await driver.copy_records_to_table(table, schema_name=SCHEMA, columns=columns, records=records)
+
+
+def _fact_record(fact: Transfer | Hold) -> tuple[Any, ...]:
+    return tuple(
+        [
+            getattr(fact, name) if name != "metadata" else (_encode(fact.metadata).decode() if fact.metadata else "{}")
+            for name in fact.__struct_fields__
+        ]
+    )
 
 
 def _decision_record(decision: Decision) -> tuple[Any, ...]:
-    transfer, rejection = decision.transfer, decision.rejection
+    outcome = decision.outcome
+    rejected = isinstance(outcome, Rejection)
     return (
         decision.ledger_id,
         decision.client_id,
         decision.idempotency_key,
         decision.fingerprint,
         decision.operation,
-        "applied" if rejection is None else "rejected",
-        None if transfer is None else transfer.id,
-        None if rejection is None else _encode(rejection).decode(),
+        "rejected" if rejected else "fenced" if outcome is FENCED else "applied",
+        outcome.id if isinstance(outcome, Transfer | Hold) else None,
+        _encode(outcome).decode() if rejected else None,
+        None if decision.terms is None else _encode(decision.terms).decode(),
+        decision.debit_account_id,
+        decision.credit_account_id,
         decision.created_at,
     )
 
 
-def _decisions(ledger_id: int, rows: Iterable[asyncpg.Record]) -> Iterable[Decision]:
-    for row in rows:
-        if row["fingerprint"] is None:  # the one row that only tells the time
-            continue
-        yield Decision(
-            ledger_id=ledger_id,
-            client_id=row["client_id"],
-            idempotency_key=row["idempotency_key"],
-            fingerprint=row["fingerprint"],
-            operation=row["operation"],
-            transfer=None if row["id"] is None else _transfer(row),
-            rejection=None if row["problem"] is None else msgspec.convert(row["problem"], Rejection),
-            created_at=row["decided_at"],
-        )
+_HOLD_OPERATIONS = frozenset({OpenHold.operation, VoidHold.operation})
 
 
-def _transfer(row: asyncpg.Record) -> Transfer:
-    return Transfer(**{name: row[name] for name in _TRANSFER_COLUMNS})
+def _decision(ledger_id: int, row: asyncpg.Record, holds: dict[UUID, Hold]) -> Decision:
+    return Decision(
+        ledger_id=ledger_id,
+        client_id=row["client_id"],
+        idempotency_key=row["idempotency_key"],
+        fingerprint=row["fingerprint"],
+        operation=row["operation"],
+        outcome=_outcome(row, holds),
+        created_at=row["decided_at"],
+    )
+
+
+def _outcome(row: asyncpg.Record, holds: dict[UUID, Hold]) -> Outcome | None:
+    """Return what was answered: the transfer, the hold as it was then, the rejection. None for another resource."""
+    if row["problem"] is not None:
+        return msgspec.convert(row["problem"], Rejection)
+    if row["outcome"] == "fenced":
+        return FENCED
+    if row["id"] is not None:
+        return Transfer(**{name: row[name] for name in _TRANSFER_COLUMNS})
+    hold = holds.get(row["resource_id"])
+    if hold is not None and row["operation"] == OpenHold.operation:
+        return hold.as_opened()
+    return hold

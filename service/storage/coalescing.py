@@ -7,10 +7,11 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from service.domain.holds import Hold
 from service.storage.models import Account, Transfer
 from service.storage.retry import Reader
 
-R = TypeVar("R", Account, Transfer)
+R = TypeVar("R", Account, Transfer, Hold)
 
 Query = Callable[[AsyncSession, int, Sequence[UUID]], Awaitable[Sequence[R]]]
 """Returns the rows that a ledger has of the ids, in any order."""

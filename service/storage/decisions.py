@@ -1,18 +1,30 @@
-"""The registry's rows for commands that make a row of their own (ledgers, accounts)."""
+"""The registry of decisions: reading it, and its rows for commands that make a row of their own (ledgers, accounts)."""
 
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, TypeVar
+from uuid import UUID
 
 import msgspec
 from msgspec import Struct
-from sqlalchemy import ARRAY, Text, any_, inspect, literal, select
+from sqlalchemy import ARRAY, Select, Text, any_, inspect, literal, select, tuple_, union_all
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.domain.rejections import Rejection
 from service.storage.models import Account, Base, Decision
 
 M = TypeVar("M", bound=Base)
+
+
+_POSITION = (Decision.created_at, Decision.client_id, Decision.idempotency_key)
+
+
+class Position(Struct, frozen=True, array_like=True):
+    """Where a decision stands in a list: when it was taken, whose it is, its key."""
+
+    created_at: datetime
+    client_id: str
+    idempotency_key: str
 
 
 class Key(Struct, frozen=True, kw_only=True):
@@ -23,6 +35,65 @@ class Key(Struct, frozen=True, kw_only=True):
     idempotency_key: str
     fingerprint: bytes
     operation: str
+
+
+class DecisionRepository:
+    """Reads the registry on the session of one unit of work."""
+
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
+
+    async def by_key(self, ledger_id: int, client_id: str, idempotency_key: str) -> Decision | None:
+        """Return what stands under the client's key."""
+        return await self._session.get(Decision, (ledger_id, client_id, idempotency_key))
+
+    async def refused(
+        self,
+        ledger_id: int,
+        *,
+        outcome: str,
+        limit: int,
+        before: Position | None,
+        account_id: UUID | None = None,
+        created_from: datetime | None = None,
+        created_to: datetime | None = None,
+    ) -> Sequence[Decision]:
+        """Return up to ``limit`` decisions of ``outcome`` (not applied), newest first, older than ``before``, created
+        in [created_from, created_to). An account's are looked up on either side, each in its own index.
+        """
+
+        def narrowed(query: Select[*tuple[Any, ...]]) -> Select[*tuple[Any, ...]]:
+            query = query.where(
+                Decision.ledger_id == ledger_id,
+                # Said in the text of the query: only then can the partial indexes serve it.
+                Decision.outcome != literal("applied", literal_execute=True),
+                Decision.outcome == outcome,
+            )
+            if before is not None:
+                query = query.where(tuple_(*_POSITION) < tuple_(*msgspec.structs.astuple(before)))
+            if created_from is not None:
+                query = query.where(Decision.created_at >= created_from)
+            if created_to is not None:
+                query = query.where(Decision.created_at < created_to)
+            return query.order_by(*(column.desc() for column in _POSITION)).limit(limit)
+
+        if account_id is None:
+            return (await self._session.scalars(narrowed(select(Decision)))).all()
+        sides = (Decision.debit_account_id, Decision.credit_account_id)
+        halves = [narrowed(select(*_POSITION).where(side == account_id)).subquery() for side in sides]
+        either = union_all(*(select(half) for half in halves)).subquery()
+        query = (
+            select(Decision)
+            .where(
+                Decision.ledger_id == ledger_id,
+                tuple_(Decision.client_id, Decision.idempotency_key).in_(
+                    select(either.c.client_id, either.c.idempotency_key)
+                ),
+            )
+            .order_by(*(column.desc() for column in _POSITION))
+            .limit(limit)
+        )
+        return (await self._session.scalars(query)).all()
 
 
 async def taken(session: AsyncSession, keys: Sequence[Key]) -> dict[str, Decision]:

@@ -175,6 +175,11 @@ class Transfer(Base):
             [f"{SCHEMA}.accounts.ledger_id", f"{SCHEMA}.accounts.id", f"{SCHEMA}.accounts.currency"],
             name=constraints.FK_TRANSFERS_CREDIT_ACCOUNT,
         ),
+        ForeignKeyConstraint(
+            ["ledger_id", "hold_id"],
+            [f"{SCHEMA}.holds.ledger_id", f"{SCHEMA}.holds.id"],
+            name=constraints.FK_TRANSFERS_HOLD,
+        ),
         CheckConstraint("amount > 0", name=constraints.CK_TRANSFERS_AMOUNT),
         CheckConstraint("debit_account_id <> credit_account_id", name=constraints.CK_TRANSFERS_ACCOUNTS),
         CheckConstraint(
@@ -182,6 +187,10 @@ class Transfer(Base):
         ),
         # Partial, so that a transfer without a reference pays nothing for it.
         Index("ix_transfers_reference", "ledger_id", "reference", "id", postgresql_where=text("reference IS NOT NULL")),
+        Index("ix_transfers_hold", "ledger_id", "hold_id", "id", postgresql_where=text("hold_id IS NOT NULL")),
+        Index(
+            "ix_transfers_reverses", "ledger_id", "reverses_id", "id", postgresql_where=text("reverses_id IS NOT NULL")
+        ),
     )
 
     ledger_id: Mapped[int] = mapped_column(Integer)
@@ -221,18 +230,134 @@ class Transfer(Base):
     )
 
 
+class Hold(Base):
+    """A reservation and what became of it. Indexes of open holds are partial: they shrink again."""
+
+    __tablename__ = "holds"
+    __table_args__ = (
+        PrimaryKeyConstraint("ledger_id", "id", name=constraints.PK_HOLDS),
+        ForeignKeyConstraint(
+            ["ledger_id", "debit_account_id", "currency"],
+            [f"{SCHEMA}.accounts.ledger_id", f"{SCHEMA}.accounts.id", f"{SCHEMA}.accounts.currency"],
+            name=constraints.FK_HOLDS_DEBIT_ACCOUNT,
+        ),
+        ForeignKeyConstraint(
+            ["ledger_id", "credit_account_id", "currency"],
+            [f"{SCHEMA}.accounts.ledger_id", f"{SCHEMA}.accounts.id", f"{SCHEMA}.accounts.currency"],
+            name=constraints.FK_HOLDS_CREDIT_ACCOUNT,
+        ),
+        CheckConstraint("amount > 0", name=constraints.CK_HOLDS_AMOUNT),
+        CheckConstraint("debit_account_id <> credit_account_id", name=constraints.CK_HOLDS_ACCOUNTS),
+        CheckConstraint("status IN ('open', 'captured', 'voided', 'expired')", name=constraints.CK_HOLDS_STATUS),
+        CheckConstraint(
+            "(status = 'open') = (closed_at IS NULL) AND (status = 'open') = (closed_debit_account_version IS NULL)"
+            " AND (status = 'open') = (closed_credit_account_version IS NULL)",
+            name=constraints.CK_HOLDS_CLOSED,
+        ),
+        CheckConstraint(
+            "captured_amount BETWEEN 0 AND amount AND (captured_amount > 0 OR status <> 'captured')"
+            " AND (captured_amount < amount OR status = 'captured')",
+            name=constraints.CK_HOLDS_CAPTURED,
+        ),
+        CheckConstraint(
+            "expires_at > created_at AND (status <> 'captured' OR closed_at < expires_at)",
+            name=constraints.CK_HOLDS_EXPIRY,
+        ),
+        Index("ix_holds_debit_account", "ledger_id", "debit_account_id", "id"),
+        Index("ix_holds_credit_account", "ledger_id", "credit_account_id", "id"),
+        Index(
+            "ix_holds_open_debit_account",
+            "ledger_id",
+            "debit_account_id",
+            "id",
+            postgresql_where=text("status = 'open'"),
+        ),
+        Index(
+            "ix_holds_open_credit_account",
+            "ledger_id",
+            "credit_account_id",
+            "id",
+            postgresql_where=text("status = 'open'"),
+        ),
+        # The sweeper's: it looks across ledgers, off the hot path.
+        Index("ix_holds_open_expiry", "expires_at", postgresql_where=text("status = 'open'")),
+    )
+
+    ledger_id: Mapped[int] = mapped_column(Integer)
+    id: Mapped[UUID]
+    debit_account_id: Mapped[UUID]
+    credit_account_id: Mapped[UUID]
+    amount: Mapped[int]
+    captured_amount: Mapped[int] = mapped_column(server_default=text("0"))
+    currency: Mapped[str]
+    status: Mapped[str] = mapped_column(server_default="open")
+    expires_at: Mapped[datetime]
+    debit_account_version: Mapped[int]
+    credit_account_version: Mapped[int]
+    closed_debit_account_version: Mapped[int | None]
+    closed_credit_account_version: Mapped[int | None]
+    group_id: Mapped[UUID | None]
+    reference: Mapped[str | None]
+    description: Mapped[str | None]
+    metadata_: Mapped[dict[str, str]] = mapped_column("metadata")
+    created_at: Mapped[datetime]
+    closed_at: Mapped[datetime | None]
+
+
+class ReversedTransfer(Base):
+    """How much of a transfer has been moved back: transfers never change, and a constraint needs both numbers."""
+
+    __tablename__ = "reversed_transfers"
+    __table_args__ = (
+        PrimaryKeyConstraint("ledger_id", "transfer_id", name=constraints.PK_REVERSED_TRANSFERS),
+        ForeignKeyConstraint(
+            ["ledger_id", "transfer_id"],
+            [f"{SCHEMA}.transfers.ledger_id", f"{SCHEMA}.transfers.id"],
+            name=constraints.FK_REVERSED_TRANSFERS_TRANSFER,
+        ),
+        CheckConstraint("reversed_amount BETWEEN 1 AND amount", name=constraints.CK_REVERSED_TRANSFERS_AMOUNT),
+    )
+
+    ledger_id: Mapped[int] = mapped_column(Integer)
+    transfer_id: Mapped[UUID]
+    amount: Mapped[int]
+    reversed_amount: Mapped[int]
+
+
 class Decision(Base):
     """The registry of every POST, for ever: what was answered under (ledger, client, idempotency key).
 
     An applied decision names its resource; one that made an account or a ledger keeps the answer given
-    (``resource``), since those change later. A rejected one keeps the rejection (``problem``).
+    (``resource``), since those change later. A rejected one keeps the rejection (``problem``), what was asked for
+    (``terms``) and of which accounts. A fenced one stands for a key that was made unusable.
     """
 
     __tablename__ = "decisions"
     __table_args__ = (
         PrimaryKeyConstraint("ledger_id", "client_id", "idempotency_key", name=constraints.PK_DECISIONS),
-        CheckConstraint("outcome IN ('applied', 'rejected')", name=constraints.CK_DECISIONS_OUTCOME),
+        CheckConstraint("outcome IN ('applied', 'rejected', 'fenced')", name=constraints.CK_DECISIONS_OUTCOME),
         CheckConstraint("(outcome = 'rejected') = (problem IS NOT NULL)", name=constraints.CK_DECISIONS_ANSWER),
+        # What was refused is looked up by time and by account; what was applied costs these indexes nothing.
+        Index(
+            "ix_decisions_refused",
+            "ledger_id",
+            "created_at",
+            "client_id",
+            "idempotency_key",
+            postgresql_where=text("outcome <> 'applied'"),
+        ),
+        *(
+            Index(
+                f"ix_decisions_refused_{side}",
+                "ledger_id",
+                f"{side}_account_id",
+                "created_at",
+                "client_id",
+                "idempotency_key",
+                postgresql_where=text(f"outcome <> 'applied' AND {side}_account_id IS NOT NULL"),
+            )
+            for side in ("debit", "credit")
+        ),
     )
 
     ledger_id: Mapped[int] = mapped_column(Integer)
@@ -244,6 +369,9 @@ class Decision(Base):
     resource_id: Mapped[UUID | None]
     resource: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     problem: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    terms: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    debit_account_id: Mapped[UUID | None]
+    credit_account_id: Mapped[UUID | None]
     created_at: Mapped[datetime]
 
 

@@ -46,6 +46,8 @@ class TransferRepository:
         limit: int,
         before: UUID | None,
         reference: str | None = None,
+        hold_id: UUID | None = None,
+        reverses_id: UUID | None = None,
         created_from: datetime | None = None,
         created_to: datetime | None = None,
     ) -> Sequence[Transfer]:
@@ -55,6 +57,10 @@ class TransferRepository:
             query = query.where(Transfer.id < before)
         if reference is not None:
             query = query.where(Transfer.reference == reference)
+        if hold_id is not None:
+            query = query.where(Transfer.hold_id == hold_id)
+        if reverses_id is not None:
+            query = query.where(Transfer.reverses_id == reverses_id)
         return (await self._session.scalars(_within(query, created_from, created_to))).all()
 
     async def page_of_account(

@@ -1,4 +1,4 @@
-"""Create ledgers, accounts, transfers, decisions and tokens, and the ledger `main`.
+"""Create ledgers, accounts, holds, transfers, decisions and tokens, and the ledger `main`.
 
 Tables are append-only by privilege: the owner's default privileges let the service's role insert and read. The tables
 whose rows change are named at the end.
@@ -11,7 +11,7 @@ down_revision = None
 branch_labels = None
 depends_on = None
 
-MUTABLE_TABLES = ("accounts", "tokens")
+MUTABLE_TABLES = ("accounts", "holds", "reversed_transfers", "tokens")
 
 LEDGERS = """
 CREATE TABLE funds.ledgers (
@@ -74,6 +74,55 @@ CREATE INDEX ix_accounts_status ON funds.accounts (ledger_id, status, id);
 CREATE INDEX ix_accounts_currency ON funds.accounts (ledger_id, currency, id);
 """
 
+# Indexes of open holds are partial: they shrink again as holds meet their end.
+HOLDS = """
+CREATE TABLE funds.holds (
+    ledger_id                     integer NOT NULL,
+    id                            uuid NOT NULL,
+    debit_account_id              uuid NOT NULL,
+    credit_account_id             uuid NOT NULL,
+    amount                        bigint NOT NULL,
+    captured_amount               bigint NOT NULL DEFAULT 0,
+    currency                      text NOT NULL,
+    status                        text NOT NULL DEFAULT 'open',
+    expires_at                    timestamptz NOT NULL,
+    debit_account_version         bigint NOT NULL,
+    credit_account_version        bigint NOT NULL,
+    closed_debit_account_version  bigint,
+    closed_credit_account_version bigint,
+    group_id                      uuid,
+    reference                     text,
+    description                   text,
+    metadata                      jsonb NOT NULL,
+    created_at                    timestamptz NOT NULL,
+    closed_at                     timestamptz,
+    CONSTRAINT pk_holds PRIMARY KEY (ledger_id, id),
+    CONSTRAINT fk_holds_debit_account FOREIGN KEY (ledger_id, debit_account_id, currency)
+        REFERENCES funds.accounts (ledger_id, id, currency),
+    CONSTRAINT fk_holds_credit_account FOREIGN KEY (ledger_id, credit_account_id, currency)
+        REFERENCES funds.accounts (ledger_id, id, currency),
+    CONSTRAINT ck_holds_amount CHECK (amount > 0),
+    CONSTRAINT ck_holds_accounts CHECK (debit_account_id <> credit_account_id),
+    CONSTRAINT ck_holds_status CHECK (status IN ('open', 'captured', 'voided', 'expired')),
+    CONSTRAINT ck_holds_closed CHECK (
+        (status = 'open') = (closed_at IS NULL) AND (status = 'open') = (closed_debit_account_version IS NULL)
+        AND (status = 'open') = (closed_credit_account_version IS NULL)
+    ),
+    CONSTRAINT ck_holds_captured CHECK (
+        captured_amount BETWEEN 0 AND amount AND (captured_amount > 0 OR status <> 'captured')
+        AND (captured_amount < amount OR status = 'captured')
+    ),
+    CONSTRAINT ck_holds_expiry CHECK (
+        expires_at > created_at AND (status <> 'captured' OR closed_at < expires_at)
+    )
+);
+CREATE INDEX ix_holds_debit_account ON funds.holds (ledger_id, debit_account_id, id);
+CREATE INDEX ix_holds_credit_account ON funds.holds (ledger_id, credit_account_id, id);
+CREATE INDEX ix_holds_open_debit_account ON funds.holds (ledger_id, debit_account_id, id) WHERE status = 'open';
+CREATE INDEX ix_holds_open_credit_account ON funds.holds (ledger_id, credit_account_id, id) WHERE status = 'open';
+CREATE INDEX ix_holds_open_expiry ON funds.holds (expires_at) WHERE status = 'open';
+"""
+
 TRANSFERS = """
 CREATE TABLE funds.transfers (
     ledger_id              integer NOT NULL,
@@ -101,29 +150,58 @@ CREATE TABLE funds.transfers (
         REFERENCES funds.accounts (ledger_id, id, currency),
     CONSTRAINT fk_transfers_credit_account FOREIGN KEY (ledger_id, credit_account_id, currency)
         REFERENCES funds.accounts (ledger_id, id, currency),
+    CONSTRAINT fk_transfers_hold FOREIGN KEY (ledger_id, hold_id) REFERENCES funds.holds (ledger_id, id),
     CONSTRAINT ck_transfers_amount CHECK (amount > 0),
     CONSTRAINT ck_transfers_accounts CHECK (debit_account_id <> credit_account_id),
     CONSTRAINT ck_transfers_versions CHECK (debit_account_version > 0 AND credit_account_version > 0)
 );
 CREATE INDEX ix_transfers_reference ON funds.transfers (ledger_id, reference, id) WHERE reference IS NOT NULL;
+CREATE INDEX ix_transfers_hold ON funds.transfers (ledger_id, hold_id, id) WHERE hold_id IS NOT NULL;
+CREATE INDEX ix_transfers_reverses ON funds.transfers (ledger_id, reverses_id, id) WHERE reverses_id IS NOT NULL;
 """
 
+# Transfers never change; how much of each was moved back stands here, where a constraint bounds it.
+REVERSED_TRANSFERS = """
+CREATE TABLE funds.reversed_transfers (
+    ledger_id       integer NOT NULL,
+    transfer_id     uuid NOT NULL,
+    amount          bigint NOT NULL,
+    reversed_amount bigint NOT NULL,
+    CONSTRAINT pk_reversed_transfers PRIMARY KEY (ledger_id, transfer_id),
+    CONSTRAINT fk_reversed_transfers_transfer FOREIGN KEY (ledger_id, transfer_id)
+        REFERENCES funds.transfers (ledger_id, id),
+    CONSTRAINT ck_reversed_transfers_amount CHECK (reversed_amount BETWEEN 1 AND amount)
+);
+"""
+
+# What was refused is looked up by time and by account; what was applied costs these indexes nothing.
 DECISIONS = """
 CREATE TABLE funds.decisions (
-    ledger_id       integer NOT NULL,
-    client_id       text NOT NULL,
-    idempotency_key text NOT NULL,
-    fingerprint     bytea NOT NULL,
-    operation       text NOT NULL,
-    outcome         text NOT NULL,
-    resource_id     uuid,
-    resource        jsonb,
-    problem         jsonb,
-    created_at      timestamptz NOT NULL,
+    ledger_id         integer NOT NULL,
+    client_id         text NOT NULL,
+    idempotency_key   text NOT NULL,
+    fingerprint       bytea NOT NULL,
+    operation         text NOT NULL,
+    outcome           text NOT NULL,
+    resource_id       uuid,
+    resource          jsonb,
+    problem           jsonb,
+    terms             jsonb,
+    debit_account_id  uuid,
+    credit_account_id uuid,
+    created_at        timestamptz NOT NULL,
     CONSTRAINT pk_decisions PRIMARY KEY (ledger_id, client_id, idempotency_key),
-    CONSTRAINT ck_decisions_outcome CHECK (outcome IN ('applied', 'rejected')),
+    CONSTRAINT ck_decisions_outcome CHECK (outcome IN ('applied', 'rejected', 'fenced')),
     CONSTRAINT ck_decisions_answer CHECK ((outcome = 'rejected') = (problem IS NOT NULL))
 );
+CREATE INDEX ix_decisions_refused ON funds.decisions (ledger_id, created_at, client_id, idempotency_key)
+    WHERE outcome <> 'applied';
+CREATE INDEX ix_decisions_refused_debit
+    ON funds.decisions (ledger_id, debit_account_id, created_at, client_id, idempotency_key)
+    WHERE outcome <> 'applied' AND debit_account_id IS NOT NULL;
+CREATE INDEX ix_decisions_refused_credit
+    ON funds.decisions (ledger_id, credit_account_id, created_at, client_id, idempotency_key)
+    WHERE outcome <> 'applied' AND credit_account_id IS NOT NULL;
 """
 
 TOKENS = """
@@ -151,7 +229,7 @@ END $$;
 
 
 def upgrade() -> None:
-    for statements in (LEDGERS, ACCOUNTS, TRANSFERS, DECISIONS, TOKENS):
+    for statements in (LEDGERS, ACCOUNTS, HOLDS, TRANSFERS, REVERSED_TRANSFERS, DECISIONS, TOKENS):
         for statement in statements.split(";\n"):
             if statement.strip():
                 op.execute(statement)
@@ -160,5 +238,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    for table in ("tokens", "decisions", "transfers", "accounts", "ledgers"):
+    for table in ("tokens", "decisions", "reversed_transfers", "transfers", "holds", "accounts", "ledgers"):
         op.execute(f"DROP TABLE funds.{table}")

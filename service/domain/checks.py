@@ -1,0 +1,116 @@
+"""The rules that transfers and holds share. Each check returns the rejection of the first account that breaks it."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from uuid import UUID
+
+from service.domain import rejections
+from service.domain.accounts import Account, AccountStatus, NormalSide
+from service.domain.currencies import MINOR_UNIT_EXPONENTS
+from service.domain.limits import INT64_MAX
+from service.domain.policy import Policy
+from service.domain.rejections import Rejection
+
+# A member of an enumeration is slower to reach than a name, and this is the hot path.
+CREDIT = NormalSide.CREDIT.value
+_OPEN = AccountStatus.OPEN.value
+
+
+def check_request(debit_account_id: UUID, credit_account_id: UUID, currency: str) -> Rejection | None:
+    """What can be told without the accounts: same_account, currency_unknown."""
+    if debit_account_id == credit_account_id:
+        return rejections.same_account(debit_account_id)
+    if currency not in MINOR_UNIT_EXPONENTS:
+        return rejections.currency_unknown(currency)
+    return None
+
+
+def check_value_date(effective_at: datetime | None, policy: Policy, now: datetime) -> Rejection | None:
+    """A value date lies within the policy's window around now (time_out_of_range)."""
+    if effective_at is None:
+        return None
+    earliest, latest = now - policy.effective_past_max, now + policy.effective_future_max
+    if earliest <= effective_at <= latest:
+        return None
+    return rejections.time_out_of_range("effective_at", effective_at, earliest=earliest, latest=latest)
+
+
+def check_expiry(expires_at: datetime, policy: Policy, now: datetime) -> Rejection | None:
+    """A hold expires after now, and no later than the policy allows (time_out_of_range)."""
+    latest = now + policy.hold_duration_max
+    if now < expires_at <= latest:
+        return None
+    return rejections.time_out_of_range("expires_at", expires_at, earliest=now, latest=latest)
+
+
+def find_accounts(
+    accounts: Mapping[UUID, Account], debit_account_id: UUID, credit_account_id: UUID
+) -> tuple[Account, Account] | Rejection:
+    """Return the debit account and the credit account (account_not_found)."""
+    debit, credit = accounts.get(debit_account_id), accounts.get(credit_account_id)
+    if debit is None:
+        return rejections.account_not_found(debit_account_id)
+    if credit is None:
+        return rejections.account_not_found(credit_account_id)
+    return debit, credit
+
+
+def check_status(debit: Account, credit: Account) -> Rejection | None:
+    """Both accounts are open (account_closed of either, then account_frozen of either)."""
+    if debit.status == credit.status == _OPEN:
+        return None
+    for account in (debit, credit):
+        if account.status == AccountStatus.CLOSED:
+            return rejections.account_closed(account.id)
+    for account in (debit, credit):
+        if account.status == AccountStatus.FROZEN:
+            return rejections.account_frozen(account.id)
+    raise AssertionError(f"unknown account status: {debit.status}, {credit.status}")
+
+
+def check_currency(debit: Account, credit: Account, currency: str) -> Rejection | None:
+    """Both accounts hold the currency (currency_mismatch)."""
+    for account in (debit, credit):
+        if account.currency != currency:
+            return rejections.currency_mismatch(account.id, account_currency=account.currency, currency=currency)
+    return None
+
+
+def check_overflow(debit: Account, credit: Account, amount: int) -> Rejection | None:
+    """Posted and held together fit the counters (balance_overflow): a capture never finds its counter full."""
+    if debit.debits_posted + debit.debits_held > INT64_MAX - amount:
+        return rejections.balance_overflow(
+            debit.id, side="debit", posted=debit.debits_posted, held=debit.debits_held, amount=amount
+        )
+    if credit.credits_posted + credit.credits_held > INT64_MAX - amount:
+        return rejections.balance_overflow(
+            credit.id, side="credit", posted=credit.credits_posted, held=credit.credits_held, amount=amount
+        )
+    return None
+
+
+def check_minimum(debit: Account, credit: Account, amount: int) -> Rejection | None:
+    """The side whose balance falls keeps its minimum in its available balance (insufficient_funds)."""
+    for account, falls in ((debit, debit.normal_side == CREDIT), (credit, credit.normal_side != CREDIT)):
+        minimum = account.minimum_balance
+        if falls and minimum is not None and account.available_balance - amount < minimum:
+            return rejections.insufficient_funds(account, minimum_balance=minimum, amount=amount)
+    return None
+
+
+def check_maximum(debit: Account, credit: Account, amount: int) -> Rejection | None:
+    """The side whose balance rises keeps its maximum in its posted balance (balance_limit_exceeded)."""
+    for account, rises in ((debit, debit.normal_side != CREDIT), (credit, credit.normal_side == CREDIT)):
+        maximum = account.maximum_balance
+        if rises and maximum is not None and account.balance + amount > maximum:
+            return rejections.balance_limit_exceeded(account, maximum_balance=maximum, amount=amount)
+    return None
+
+
+def available_amount(debit: Account, credit: Account, amount: int) -> int:
+    """Return how much of ``amount`` can move before a side that falls reaches its minimum; 0 or less for nothing."""
+    for account, falls in ((debit, debit.normal_side == CREDIT), (credit, credit.normal_side != CREDIT)):
+        minimum = account.minimum_balance
+        if falls and minimum is not None:
+            amount = min(amount, account.available_balance - minimum)
+    return amount
