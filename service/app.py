@@ -14,6 +14,7 @@ from service.api.holds import HoldController
 from service.api.keys import IdempotencyKeyController
 from service.api.ledgers import LedgerController
 from service.api.overview import get_overview
+from service.api.paths import Application
 from service.api.transfers import TransferController
 from service.audit.overview import OverviewReader
 from service.engine.engine import TransferEngine
@@ -58,7 +59,7 @@ def create_app(settings: Settings | None = None) -> Litestar:
             for database in databases:
                 await database.close()
 
-    app = Litestar(
+    app = Application(
         route_handlers=[
             LedgerController,
             AccountController,

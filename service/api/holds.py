@@ -20,6 +20,7 @@ from service.domain.commands import CaptureHold, OpenHold, VoidHold
 from service.storage.holds import HoldRepository
 from service.storage.retry import Reader
 
+_WHOLE = CaptureRequest()
 _SETTLE_PROBLEMS = ("hold_not_found", "hold_expired", "hold_not_open")
 _KEY_PROBLEMS = ("idempotency_key_reused", "key_fenced")
 
@@ -86,7 +87,7 @@ class HoldController(Controller):
         services: NamedDependency[Services],
         ledger: NamedDependency[LedgerRef],
         hold_id: FromPath[UUID],
-        data: JSONBody[CaptureRequest],
+        data: JSONBody[CaptureRequest] = _WHOLE,
         idempotency_key: IdempotencyKey = None,
         dry_run: DryRun = False,  # noqa: FBT002
     ) -> Response[TransferView]:

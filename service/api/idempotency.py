@@ -5,6 +5,7 @@ from typing import Annotated
 
 from litestar.params import HeaderParameter
 
+from service.api.paths import ESCAPED_SLASH
 from service.api.problems import ProblemError
 from service.domain.limits import IDEMPOTENCY_KEY_LENGTH_MAX
 
@@ -43,7 +44,9 @@ def parse_key(header: str | None) -> str:
     return key
 
 
-def check_key(key: str) -> None:
-    """Raise ProblemError (idempotency_key_invalid) for what cannot be the content of a key."""
+def key_in_path(segment: str) -> str:
+    """Return the key that a segment of the path names. Raises ProblemError (idempotency_key_invalid)."""
+    key = segment.replace(ESCAPED_SLASH, "/")
     if not _CONTENT.fullmatch(key):
         raise ProblemError("idempotency_key_invalid")
+    return key

@@ -9,7 +9,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.api.context import LedgerRef, Services
-from service.api.idempotency import check_key
+from service.api.idempotency import key_in_path
 from service.api.problems import ProblemDetails, rejection_problem, responses
 from service.api.schemas import (
     AccountView,
@@ -65,8 +65,8 @@ class IdempotencyKeyController(Controller):
         idempotency_key: PathKey,
     ) -> Response[KeyView]:
         """Tell what became of a key. It is read where it is written, never from a replica."""
-        check_key(idempotency_key)
-        return Response(await _key_view(services, ledger, request.user, idempotency_key))
+        key = key_in_path(idempotency_key)
+        return Response(await _key_view(services, ledger, request.user, key))
 
     @post(
         "/fence",
@@ -85,10 +85,9 @@ class IdempotencyKeyController(Controller):
         """Make a key that was never used unusable for ever, and tell what became of it: `fenced`, or what the request
         that came first was answered. Either way the outcome is certain from now on. May be sent again at will.
         """
-        check_key(idempotency_key)
-        fence = FenceKey.of(ledger.id, request.user.client, idempotency_key)
-        await services.engine.submit(ledger.id, [[fence]])
-        return Response(await _key_view(services, ledger, request.user, idempotency_key))
+        key = key_in_path(idempotency_key)
+        await services.engine.submit(ledger.id, [[FenceKey.of(ledger.id, request.user.client, key)]])
+        return Response(await _key_view(services, ledger, request.user, key))
 
 
 async def _key_view(services: Services, ledger: LedgerRef, principal: Principal, key: str) -> KeyView:

@@ -15,6 +15,7 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath
 from msgspec import Meta, Struct
 
+from service.api.paths import ESCAPED_SLASH
 from service.domain.rejections import Rejection
 from service.engine.queue import OverloadedError
 from service.engine.settle import SettlementError
@@ -279,7 +280,7 @@ def answer_problem(request: Request[Any, Any, Any], error: ProblemError) -> Resp
         problem_content(
             error.code,
             error.detail,
-            instance=request.scope["path"],
+            instance=request.scope["path"].replace(ESCAPED_SLASH, "%2F"),
             members=error.members,
             outcome=error.outcome,
         ),

@@ -30,6 +30,8 @@ from service.storage.models import Transfer
 from service.storage.retry import Reader
 from service.storage.transfers import TransferRepository
 
+_WHOLE = ReversalRequest()
+
 POST_PROBLEMS = (
     "same_account",
     "currency_unknown",
@@ -102,7 +104,7 @@ class TransferController(Controller):
         services: NamedDependency[Services],
         ledger: NamedDependency[LedgerRef],
         transfer_id: FromPath[UUID],
-        data: JSONBody[ReversalRequest],
+        data: JSONBody[ReversalRequest] = _WHOLE,
         idempotency_key: IdempotencyKey = None,
         dry_run: DryRun = False,  # noqa: FBT002
     ) -> Response[TransferView]:

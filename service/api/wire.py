@@ -39,9 +39,15 @@ class StrictJSON(AbstractDTO[T]):
 
     @classmethod
     def decode_for(cls, handler: BaseRouteHandler, body: bytes) -> Any:
-        """Return the ``data`` of ``handler`` in ``body``. Raises ProblemError (malformed_request)."""
+        """Return the ``data`` of ``handler`` in ``body``; an empty one is the route's default, if it has one.
+
+        Raises ProblemError (malformed_request).
+        """
         if not body:
-            raise malformed("", "a body is required")
+            parameter = handler.parsed_fn_signature.parameters["data"]
+            if not parameter.has_default:
+                raise malformed("", "a body is required")
+            return parameter.default
         return decode(_decoder(handler), body)
 
     def decode_builtins(self, value: Any) -> Any:

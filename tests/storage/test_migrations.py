@@ -24,7 +24,7 @@ from service.storage.models import SCHEMA, Base
 from service.storage.preflight import DatabaseUnusableError, operator_engine
 from tests.servers import ROOT, TestDatabase, clean_environment
 
-SERVICE_MAY_UPDATE = {"accounts", "tokens"}
+SERVICE_MAY_UPDATE = {"accounts", "holds", "reversed_transfers", "tokens"}
 
 
 @pytest.fixture
