@@ -2,7 +2,7 @@
 # Paths are relative, so that the clone may lie anywhere.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format lock clean
+.PHONY: help run test check format bench bench-full lock clean
 .SUFFIXES:
 MAKEFLAGS += --no-builtin-rules
 
@@ -16,6 +16,8 @@ help:
 	@echo "make test      run the tests; make test ARGS='-k transfer' runs some"
 	@echo "make check     formatting, lint, types, import directions, migrations"
 	@echo "make format    format the code and fix what lint can fix"
+	@echo "make bench     measure the service against SQL by hand and the textbook way, in 3 minutes"
+	@echo "make bench-full  the same three times over, and with millions of transfers stored (about an hour)"
 	@echo "make lock      resolve the requirements again; make lock ARGS=--upgrade takes newer versions"
 	@echo "make clean     remove .venv and caches; the data in .data stays"
 
@@ -38,6 +40,12 @@ check: .venv/.development
 format: .venv/.development
 	.venv/bin/ruff check --fix
 	.venv/bin/ruff format
+
+bench: .venv/.development
+	@exec .venv/bin/python -m tests.benchmarks quick $(ARGS)
+
+bench-full: .venv/.development
+	@exec .venv/bin/python -m tests.benchmarks full $(ARGS)
 
 # The development lock comes first and the runtime lock takes its versions, so that tests run on what production runs.
 lock: .venv/.development

@@ -1,0 +1,182 @@
+"""The PostgreSQL of a benchmark, its databases, and the proof that no leg lost or made money."""
+
+import asyncio
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import asyncpg
+from msgspec import Struct
+
+from service.storage.embedded import SERVICE, SUPERUSER, EmbeddedPostgres
+from service.storage.migrations import upgrade
+from tests.benchmarks.traffic import ACCOUNT_ID, ACCOUNTS, CURRENCY, FIRST_ACCOUNT
+
+# Production-like, sized for a small machine. What is not named here is PostgreSQL's default.
+POSTGRES_SETTINGS = {
+    "fsync": "on",
+    "synchronous_commit": "on",
+    "full_page_writes": "on",
+    "shared_buffers": "1GB",
+    "max_wal_size": "4GB",
+    "checkpoint_timeout": "15min",
+    "max_connections": "200",
+}
+TEMPLATE = "funds"
+OPENING_BALANCE = 1_000_000_000
+
+# The treasury's id sorts behind every account's. Opening balances are transfers like all others: sums agree from the
+# start. Key and fingerprint have the shape of real ones.
+_FILL = f"""
+    INSERT INTO funds.accounts (ledger_id, id, currency, normal_side, minimum_balance, debits_posted, credits_posted,
+                                version, created_at, updated_at)
+    SELECT 1, ('{ACCOUNT_ID.format("")}' || {FIRST_ACCOUNT} + number)::uuid, '{CURRENCY}', 'credit', 0, 0,
+           {OPENING_BALANCE}, 1, now(), now()
+    FROM generate_series(0, {ACCOUNTS - 1}) AS number
+    UNION ALL
+    SELECT 1, '{ACCOUNT_ID.format("999999999999")}', '{CURRENCY}', 'debit', NULL, {OPENING_BALANCE * ACCOUNTS}, 0,
+           {ACCOUNTS}, now(), now();
+
+    INSERT INTO funds.transfers (ledger_id, id, debit_account_id, credit_account_id, amount, currency,
+        debit_account_version, credit_account_version, debit_balance_after, credit_balance_after, metadata,
+        effective_at, created_at)
+    SELECT 1, uuidv7(), '{ACCOUNT_ID.format("999999999999")}', id, {OPENING_BALANCE}, currency,
+           number, 1, {OPENING_BALANCE} * number, {OPENING_BALANCE}, '{{}}', now(), now()
+    FROM (SELECT id, currency, row_number() OVER (ORDER BY id) AS number
+          FROM funds.accounts WHERE normal_side = 'credit') AS account
+    ORDER BY number;
+
+    INSERT INTO funds.decisions (ledger_id, client_id, idempotency_key, fingerprint, operation, outcome, resource_id,
+        created_at)
+    SELECT 1, 'admin', md5(id::text), decode(md5(id::text), 'hex'), 'post_transfer', 'applied', id, created_at
+    FROM funds.transfers;
+"""
+
+_SUMS = """
+    SELECT (SELECT count(*) FROM funds.transfers) AS transfers,
+           (SELECT count(*) FROM funds.decisions WHERE outcome = 'applied') AS applied,
+           (SELECT count(*) FROM funds.decisions) AS decisions,
+           (SELECT sum(amount) FROM funds.transfers) AS amounts,
+           (SELECT sum(debits_posted) FROM funds.accounts) AS debits,
+           (SELECT sum(credits_posted) FROM funds.accounts) AS credits,
+           (SELECT sum(version) FROM funds.accounts) AS versions
+"""
+
+
+class BooksError(Exception):
+    """A leg lost or made money, or a transfer that was acknowledged is not there."""
+
+
+class Server(Struct, frozen=True):
+    """A running PostgreSQL with a template of funded accounts."""
+
+    postgres: EmbeddedPostgres
+
+    @property
+    def pid(self) -> int:
+        """The process id of the postmaster."""
+        assert self.postgres.pid is not None, "it runs"
+        return self.postgres.pid
+
+    @contextmanager
+    def database(self, name: str, like: "BenchmarkDatabase | None" = None) -> Iterator["BenchmarkDatabase"]:
+        """Clone the template, or the database ``like``; the clone is dropped at the end."""
+        source, strategy = (TEMPLATE, "WAL_LOG") if like is None else (like.name, "FILE_COPY")
+        self._execute(f"CREATE DATABASE {name} TEMPLATE {source} STRATEGY {strategy}")
+        try:
+            yield BenchmarkDatabase(self, name, ACCOUNTS if like is None else like.transfers)
+        finally:
+            self._execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+    def settings(self) -> dict[str, str]:
+        """Return the settings named in POSTGRES_SETTINGS and the version, as the server itself tells them."""
+        names = ["server_version", *POSTGRES_SETTINGS]
+        rows = asyncio.run(
+            _fetch(
+                self.postgres.url(SUPERUSER, "postgres"),
+                "SELECT name, current_setting(name) AS value FROM unnest($1::text[]) AS name",
+                names,
+            )
+        )
+        return {row["name"]: row["value"] for row in rows}
+
+    def _execute(self, statement: str) -> None:
+        asyncio.run(_execute(self.postgres.url(SUPERUSER, "postgres"), statement))
+
+
+class BenchmarkDatabase(Struct):
+    """A database of funded accounts; ``transfers`` counts those that must be in it."""
+
+    server: Server
+    name: str
+    transfers: int
+
+    @property
+    def url(self) -> str:
+        """The URL for the role of the service."""
+        return self.server.postgres.url(SERVICE, self.name)
+
+    def execute(self, statement: str) -> None:
+        """Run ``statement`` as the superuser."""
+        asyncio.run(_execute(self.server.postgres.url(SUPERUSER, self.name), statement))
+
+    def fetch_column(self, query: str) -> list[str]:
+        """Return the first column of ``query``, as text."""
+        return [str(row[0]) for row in asyncio.run(_fetch(self.server.postgres.url(SUPERUSER, self.name), query))]
+
+    def settle(self) -> None:
+        """Write out what earlier legs left dirty, so that the next does not pay for it."""
+        self.execute("CHECKPOINT")
+
+    def add(self, acknowledged: int) -> None:
+        """Count ``acknowledged`` more transfers and prove that they are there, and the books in balance.
+
+        Raises BooksError.
+        """
+        self.transfers += acknowledged
+        [sums] = asyncio.run(_fetch(self.server.postgres.url(SUPERUSER, self.name), _SUMS))
+        counted = {sums["transfers"], sums["applied"], sums["decisions"], self.transfers}
+        if len(counted) != 1 or sums["versions"] != 2 * self.transfers:
+            raise BooksError(f"{self.name}: {self.transfers} transfers were acknowledged, the books say {dict(sums)}")
+        if not sums["amounts"] == sums["debits"] == sums["credits"]:
+            raise BooksError(f"{self.name}: the books are out of balance: {dict(sums)}")
+
+
+class PostgresDirectory:
+    """The server's life: a new data directory, removed at the end."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._postgres = EmbeddedPostgres(directory, options=POSTGRES_SETTINGS)
+
+    def __enter__(self) -> Server:
+        shutil.rmtree(self._directory, ignore_errors=True)
+        if os.geteuid() == 0:
+            self._directory.mkdir(parents=True, mode=0o711)  # PostgreSQL runs as another user
+        self._postgres.start()
+        asyncio.run(upgrade(self._postgres.owner_url))
+        asyncio.run(_execute(self._postgres.superuser_url, _FILL, "VACUUM ANALYZE"))
+        return Server(self._postgres)
+
+    def __exit__(self, *_: object) -> None:
+        self._postgres.stop()
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+
+async def _execute(url: str, *statements: str) -> None:
+    connection = await asyncpg.connect(url)
+    try:
+        for statement in statements:
+            await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+async def _fetch(url: str, query: str, *arguments: object) -> list[asyncpg.Record]:
+    connection = await asyncpg.connect(url)
+    try:
+        return list(await connection.fetch(query, *arguments))
+    finally:
+        await connection.close()
