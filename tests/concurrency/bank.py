@@ -8,7 +8,8 @@ from typing import Any
 from uuid import uuid4
 
 from tests.concurrency.client import Client
-from tests.concurrency.journal import Journal, Order
+from tests.concurrency.journal import Journal
+from tests.concurrency.orders import AnyOrder, CaptureOrder, HoldOrder, Order, ReversalOrder, VoidOrder
 
 OPENING_BALANCE = 1_000
 
@@ -21,8 +22,20 @@ class Bank:
     treasury: str
     customers: list[str]
 
-    def order(self, debit: str, credit: str, amount: int = 1) -> Order:
-        return Order(self.ledger, str(uuid4()), debit, credit, amount)
+    def order(self, debit: str, credit: str, amount: int = 1, *, at_most: bool = False) -> Order:
+        return Order(self.ledger, str(uuid4()), debit, credit, amount, at_most=at_most)
+
+    def hold(self, debit: str, credit: str, amount: int = 1) -> HoldOrder:
+        return HoldOrder(self.ledger, str(uuid4()), debit, credit, amount)
+
+    def capture(self, hold: str, amount: int | None = None, *, final: bool = True) -> CaptureOrder:
+        return CaptureOrder(self.ledger, str(uuid4()), hold, amount, final)
+
+    def void(self, hold: str) -> VoidOrder:
+        return VoidOrder(self.ledger, str(uuid4()), hold)
+
+    def reversal(self, transfer: str, amount: int | None = None) -> ReversalOrder:
+        return ReversalOrder(self.ledger, str(uuid4()), transfer, amount)
 
     def random_orders(self, count: int, dice: random.Random, amount_max: int = 400) -> list[Order]:
         """Transfers between customers; the amounts are such that some find too little."""
@@ -58,9 +71,9 @@ async def open_bank(client: Client, journal: Journal, customers: int = 20, balan
     return bank
 
 
-def some_twice(orders: Sequence[Order], dice: random.Random, share: float = 0.25) -> list[Order]:
+def some_twice(orders: Sequence[AnyOrder], dice: random.Random, share: float = 0.25) -> list[AnyOrder]:
     """Return the orders with ``share`` of them repeated near themselves, so that twins meet in flight."""
-    sequence: list[Order] = []
+    sequence: list[AnyOrder] = []
     for order in orders:
         sequence.append(order)
         if dice.random() < share:

@@ -7,14 +7,19 @@ import pytest
 from tests.concurrency.client import Client
 from tests.concurrency.journal import Journal
 from tests.concurrency.services import launch
-from tests.servers import RunningService, TestPostgres, random_token
+from tests.servers import RunningService, TestDatabase, TestPostgres, random_token
 
 
 @pytest.fixture(scope="package")
-async def shared_database_url(postgres: TestPostgres) -> AsyncIterator[str]:
+async def shared_database(postgres: TestPostgres) -> AsyncIterator[TestDatabase]:
     name, database = await postgres.make_database()
-    yield database.service_url
+    yield database
     await postgres.drop_database(name)
+
+
+@pytest.fixture(scope="package")
+def shared_database_url(shared_database: TestDatabase) -> str:
+    return shared_database.service_url
 
 
 @pytest.fixture(scope="package")

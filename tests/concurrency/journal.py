@@ -2,16 +2,16 @@
 
 import asyncio
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import cycle
-from typing import Any
 
 import asyncpg
 
 from tests.concurrency.client import Answer, Client, ConnectionLostError
+from tests.concurrency.orders import AnyOrder
 
 SETTLE_SECONDS_MAX = 60.0
 RETRY_SECONDS = 0.05
@@ -19,34 +19,9 @@ RETRY_SECONDS = 0.05
 _UNAVAILABLE_CODES = {"overloaded", "database_unavailable", "contention"}
 
 
-@dataclass(frozen=True)
-class Order:
-    """A transfer that somebody wants, under its key."""
-
-    ledger: str
-    key: str
-    debit: str
-    credit: str
-    amount: int
-    currency: str = "USD"
-
-    @property
-    def path(self) -> str:
-        return f"/v1/ledgers/{self.ledger}/transfers"
-
-    @property
-    def body(self) -> dict[str, Any]:
-        return {
-            "debit_account_id": self.debit,
-            "credit_account_id": self.credit,
-            "amount": self.amount,
-            "currency": self.currency,
-        }
-
-
 @dataclass
 class _Record:
-    order: Order
+    order: AnyOrder
     in_flight: int = 0
     in_doubt: bool = False  # a try was lost, had an unknown outcome, or ran beside another
     refused_at: datetime | None = None  # when it was last said that nothing had been applied
@@ -67,7 +42,7 @@ class Journal:
         self._faults_expected = faults_expected
 
     @property
-    def unanswered(self) -> list[Order]:
+    def unanswered(self) -> list[AnyOrder]:
         """Orders without a decision, as far as their callers know."""
         return [record.order for record in self._records.values() if record.decided is None]
 
@@ -84,15 +59,15 @@ class Journal:
     def decided_count(self) -> int:
         return sum(record.decided is not None for record in self._records.values())
 
-    def answers(self, order: Order) -> list[Answer]:
+    def answers(self, order: AnyOrder) -> list[Answer]:
         record = self._records.get((order.ledger, order.key))
         return [] if record is None else record.answers
 
-    def expect(self, order: Order) -> None:
+    def expect(self, order: AnyOrder) -> None:
         """Take note of an order that is sent by other means and whose answer nobody waits for."""
         self._record(order).in_doubt = True
 
-    async def post(self, client: Client, order: Order) -> Answer | None:
+    async def post(self, client: Client, order: AnyOrder) -> Answer | None:
         """Send ``order`` once; None when the connection was lost."""
         record = self._record(order)
         if record.in_flight:
@@ -110,7 +85,7 @@ class Journal:
         self._take(record, answer)
         return answer
 
-    async def post_all(self, clients: Sequence[Client], orders: Iterable[Order], *, concurrency: int = 64) -> None:
+    async def post_all(self, clients: Sequence[Client], orders: Iterable[AnyOrder], *, concurrency: int = 64) -> None:
         """Send every order once, ``concurrency`` at a time, to ``clients`` in turn."""
         waiting = iter(zip(list(orders), cycle(clients)))
 
@@ -141,13 +116,14 @@ class Journal:
             for ledger, records in by_ledger.items():
                 rows = await connection.fetch(_DECISIONS, ledger)
                 _assert_agree(records, {row["idempotency_key"]: row for row in rows})
-                transfers = await connection.fetchval(_TRANSFER_COUNT, ledger)
-                applied = sum(row["outcome"] == "applied" for row in rows)
-                assert transfers == applied, f"{transfers} transfers in {ledger}, {applied} were decided"
+                made = await connection.fetchrow(_COUNTS, ledger)
+                applied = Counter(row["operation"] for row in rows if row["outcome"] == "applied")
+                assert made["transfers"] == sum(applied[operation] for operation in _MAKES_TRANSFER), (made, applied)
+                assert made["holds"] == applied["open_hold"], (made, applied)
         finally:
             await connection.close()
 
-    def _record(self, order: Order) -> _Record:
+    def _record(self, order: AnyOrder) -> _Record:
         record = self._records.setdefault((order.ledger, order.key), _Record(order))
         assert record.order == order, "a journal holds one order a key"
         return record
@@ -165,7 +141,7 @@ class Journal:
                 record.in_doubt = True
             record.refused_at = datetime.now(UTC)
             return
-        assert answer.status in {201, 409, 422}, what
+        assert answer.status in {200, 201, 409, 422}, what
         if record.decided is None:
             if not record.in_doubt:  # nobody else has sent this key, and every try before was said to be not applied
                 assert self._faults_expected or not answer.replayed, f"applied though never asked for: {what}"
@@ -180,27 +156,42 @@ class Journal:
 
 
 def _made_before(answer: Answer, moment: datetime | None) -> bool:
-    if moment is None or answer.status != 201:
+    if moment is None or answer.status not in {200, 201}:
         return False
-    return datetime.fromisoformat(answer.content["created_at"]) < moment
+    made_at = answer.content["closed_at"] if answer.status == 200 else answer.content["created_at"]
+    return datetime.fromisoformat(made_at) < moment
 
 
+_MAKES_TRANSFER = ("post_transfer", "capture_hold", "reverse_transfer")
 _DECISIONS = """
-    SELECT decision.idempotency_key, decision.outcome, decision.problem ->> 'code' AS code, transfer.*
+    SELECT decision.idempotency_key, decision.operation, decision.outcome, decision.problem ->> 'code' AS code,
+           coalesce(to_jsonb(transfer), to_jsonb(hold)) AS made
     FROM funds.decisions AS decision
     JOIN funds.ledgers AS ledger ON ledger.id = decision.ledger_id
     LEFT JOIN funds.transfers AS transfer
       ON transfer.ledger_id = decision.ledger_id AND transfer.id = decision.resource_id
-    WHERE ledger.name = $1 AND decision.operation = 'post_transfer'
+    LEFT JOIN funds.holds AS hold ON hold.ledger_id = decision.ledger_id AND hold.id = decision.resource_id
+    WHERE ledger.name = $1 AND decision.operation NOT IN ('create_account', 'fence_key')
 """
-_TRANSFER_COUNT = """
-    SELECT count(*) FROM funds.transfers AS transfer
-    JOIN funds.ledgers AS ledger ON ledger.id = transfer.ledger_id WHERE ledger.name = $1
+_COUNTS = """
+    SELECT (SELECT count(*) FROM funds.transfers WHERE ledger_id = ledger.id) AS transfers,
+           (SELECT count(*) FROM funds.holds WHERE ledger_id = ledger.id) AS holds
+    FROM funds.ledgers AS ledger WHERE ledger.name = $1
 """
-_SHOWN = (
-    "id", "debit_account_id", "credit_account_id", "amount", "currency", "debit_account_version",
-    "credit_account_version", "debit_balance_after", "credit_balance_after",
-)  # fmt: skip
+_FACTS = ("id", "debit_account_id", "credit_account_id", "amount", "currency", "debit_account_version",
+          "credit_account_version")  # fmt: skip
+_TRANSFER_FACTS = (*_FACTS, "debit_balance_after", "credit_balance_after", "hold_id", "reverses_id", "group_id")
+_SHOWN = {
+    **dict.fromkeys(_MAKES_TRANSFER, _TRANSFER_FACTS),
+    "open_hold": _FACTS,  # a hold's answer shows it as it was opened
+    "void_hold": (
+        *_FACTS,
+        "status",
+        "captured_amount",
+        "closed_debit_account_version",
+        "closed_credit_account_version",
+    ),
+}
 
 
 def _assert_agree(records: list[_Record], decisions: dict[str, asyncpg.Record]) -> None:
@@ -212,10 +203,11 @@ def _assert_agree(records: list[_Record], decisions: dict[str, asyncpg.Record]) 
             assert record.in_doubt or row is None, f"applied though said not to be: {record.order}"
             continue
         assert row is not None, f"acknowledged and lost: {record.order}, {json.dumps(answer.content)}"
-        if answer.status == 201:
-            shown = {name: answer.content[name] for name in _SHOWN}
-            stored = {name: row[name] if isinstance(row[name], int) else str(row[name]) for name in _SHOWN}
+        assert row["operation"] == record.order.operation, record.order
+        if answer.status in {200, 201}:
             assert row["outcome"] == "applied", record.order
-            assert shown == stored, f"told {shown}, stored {stored}"
+            stored = json.loads(row["made"])
+            for name in _SHOWN[record.order.operation]:
+                assert answer.content[name] == stored[name], f"{name}: told {answer.content}, stored {stored}"
         else:
             assert (row["outcome"], row["code"]) == ("rejected", answer.content["code"]), record.order

@@ -68,3 +68,32 @@ async def decided(url: str, keys: list[str]) -> set[str]:
     finally:
         await connection.close()
     return {row["idempotency_key"] for row in rows}
+
+
+async def expire_now(superuser_url: str, hold_ids: list[str]) -> None:
+    """Let the time of the open ones of ``hold_ids`` be over at this very moment of the database's clock."""
+    connection = await asyncpg.connect(superuser_url)
+    try:
+        # Each row's time is read after its lock was granted: later than everything that happened to the hold before.
+        await connection.execute(
+            "UPDATE funds.holds SET expires_at = clock_timestamp()"
+            " WHERE status = 'open' AND id = ANY($1::text[]::uuid[])",
+            hold_ids,
+        )
+    finally:
+        await connection.close()
+
+
+async def wait_until_closed(url: str, hold_ids: list[str]) -> None:
+    """Wait until none of ``hold_ids`` is open."""
+    connection = await asyncpg.connect(url)
+    try:
+
+        async def closed() -> bool:
+            return not await connection.fetchval(
+                "SELECT count(*) FROM funds.holds WHERE status = 'open' AND id = ANY($1::text[]::uuid[])", hold_ids
+            )
+
+        await wait_until(closed)
+    finally:
+        await connection.close()

@@ -5,7 +5,8 @@ import asyncio
 from tests.concurrency.bank import open_bank
 from tests.concurrency.client import Client
 from tests.concurrency.invariants import assert_ledger_is_sound
-from tests.concurrency.journal import Journal, Order
+from tests.concurrency.journal import Journal
+from tests.concurrency.orders import Order
 from tests.concurrency.outsider import decided, holding_account, wait_until
 
 

@@ -7,7 +7,8 @@ from functools import partial
 from tests.concurrency.bank import open_bank
 from tests.concurrency.client import Client
 from tests.concurrency.invariants import assert_ledger_is_sound
-from tests.concurrency.journal import Journal, Order
+from tests.concurrency.journal import Journal
+from tests.concurrency.orders import Order
 from tests.concurrency.outsider import Outsider, decided, holding_account, wait_until
 from tests.servers import RunningService
 
