@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from litestar import Litestar
 from litestar.di import Provide
 
-from service.api import context, documentation, health, problems, security
+from service.api import context, description, documentation, health, problems, security
 from service.api.accounts import AccountController
 from service.api.batches import post_batch
 from service.api.decisions import list_decisions
@@ -87,7 +87,7 @@ def create_app(settings: Settings | None = None) -> Litestar:
         logging_config=None,
         debug=False,
     )
-    documentation.complete(app.openapi_schema)
+    description.complete(app)
     return app
 
 

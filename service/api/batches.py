@@ -41,6 +41,7 @@ GroupName = Annotated[
     Meta(
         min_length=1,
         max_length=limits.REFERENCE_LENGTH_MAX,
+        pattern=r"^[^\x00]*$",
         description="Items of one group apply together or not at all, in the place of the group's first item.",
     ),
 ]
@@ -57,7 +58,7 @@ class BatchItem(TransferRequest, kw_only=True, frozen=True, forbid_unknown_field
     """One transfer of a batch, under a key of its own; with `hold`, one hold to open instead."""
 
     idempotency_key: Annotated[
-        str, Meta(min_length=1, max_length=limits.IDEMPOTENCY_KEY_LENGTH_MAX, pattern=r"^[\x21-\x7e]+$")
+        str, Meta(min_length=1, max_length=limits.IDEMPOTENCY_KEY_LENGTH_MAX, pattern=r"^[\x21-\x7e]+(?!\n)$")
     ]
     group: GroupName | None = None
     hold: HoldTerms | None = None

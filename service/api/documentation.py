@@ -9,7 +9,7 @@ from litestar import Request, Router, get
 from litestar.enums import OpenAPIMediaType
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import OpenAPIRenderPlugin, SwaggerRenderPlugin
-from litestar.openapi.spec import Components, OpenAPI, OpenAPIHeader, OpenAPIType, Schema, SecurityScheme
+from litestar.openapi.spec import Components, SecurityScheme
 from litestar.static_files import create_static_files_router
 
 from service.api.problems import ProblemError
@@ -72,42 +72,3 @@ def assets_router() -> Router:
         opt={"scope": None},
         include_in_schema=False,
     )
-
-
-def complete(document: OpenAPI) -> None:
-    """Add to ``document`` what Litestar cannot know: headers of answers, headers that are required, open operations."""
-    for path, item in (document.paths or {}).items():
-        for method in ("get", "post", "patch"):
-            operation = getattr(item, method)
-            if operation is None:
-                continue
-            if not path.startswith("/v1/"):
-                operation.security = []
-            for parameter in operation.parameters or []:
-                if parameter.param_in == "header":
-                    parameter.required = True
-            for status, response in (operation.responses or {}).items():
-                response.headers = {**(response.headers or {}), **_response_headers(path, method, int(status))}
-
-
-def _response_headers(path: str, method: str, status: int) -> dict[str, OpenAPIHeader]:
-    headers = {}
-    if status == 503:  # noqa: PLR2004
-        headers["Retry-After"] = "Seconds to wait before trying again."
-    if status == 401:  # noqa: PLR2004
-        headers["WWW-Authenticate"] = "Bearer."
-    if method == "post" and path.startswith("/v1/"):
-        if status == 201:  # noqa: PLR2004
-            headers["Location"] = "The path of what was created."
-        if status in {201, 404, 409, 422}:
-            headers["Idempotency-Replayed"] = "`true` when this answer was given before, absent otherwise."
-    if "/accounts" in path and (
-        (method in {"get", "patch"} and status == 200 and path.endswith("}")) or (method == "post" and status == 201)  # noqa: PLR2004
-    ):
-        headers["ETag"] = "Names the state that PATCH can change; send it as If-Match."
-    if method == "get" and status == 200 and path.endswith(("/ledgers", "/accounts", "/transfers")):  # noqa: PLR2004
-        headers["Link"] = 'The next page, `rel="next"`; absent on the last one.'
-    return {
-        name: OpenAPIHeader(schema=Schema(type=OpenAPIType.STRING), description=description)
-        for name, description in headers.items()
-    }

@@ -16,6 +16,7 @@ from litestar.params import FromPath
 from msgspec import Meta, Struct
 
 from service.api.paths import ESCAPED_SLASH
+from service.api.problem_members import ProblemMembers
 from service.domain.rejections import Rejection
 from service.engine.queue import OverloadedError
 from service.engine.settle import SettlementError
@@ -38,10 +39,8 @@ class ProblemType(Struct, frozen=True):
     retryable: bool = False
 
 
-class ProblemDetails(Struct, kw_only=True, frozen=True):
-    """An error (RFC 9457). Further members explain it: insufficient funds names the account, its available balance,
-    its minimum and the shortfall.
-    """
+class ProblemDetails(ProblemMembers, kw_only=True, frozen=True):
+    """An error (RFC 9457). Further members explain it, each kind of error by its own."""
 
     type: Annotated[str, Meta(description="A path under /problems/ that serves this problem's explanation.")]
     title: str
@@ -124,6 +123,9 @@ CATALOGUE: dict[str, ProblemType] = {
         412, "The resource has changed", "If-Match names a state that is no longer current: read, decide, send again."
     ),
     "request_too_large": ProblemType(413, "The request is too large", "The body is larger than this operation takes."),
+    "unsupported_media_type": ProblemType(
+        415, "The body is not JSON", "Send JSON, and call it so: `Content-Type: application/json`."
+    ),
     "insufficient_funds": ProblemType(
         422,
         "Insufficient funds",
@@ -365,7 +367,6 @@ _COMMON = (
     "unauthenticated",
     "forbidden",
     "ledger_not_found",
-    "request_too_large",
     "internal_error",
     "overloaded",
     "database_unavailable",
@@ -389,7 +390,14 @@ def responses(*codes: str, common: Iterable[str] = _COMMON) -> dict[int, Respons
     }
 
 
-@get("/problems/{code:str}", media_type=MediaType.TEXT, opt={"scope": None}, tags=["Problems"])
+@get(
+    "/problems/{code:str}",
+    media_type=MediaType.TEXT,
+    opt={"scope": None},
+    operation_id="explainProblem",
+    tags=["Problems"],
+    responses=responses("not_found", common=("internal_error",)),
+)
 async def explain_problem(code: FromPath[str]) -> str:
     """Explain one problem in plain text: what a problem's `type` points at."""
     kind = CATALOGUE.get(code)

@@ -14,7 +14,8 @@ from service.storage import models
 
 # PostgreSQL cannot store NUL in text; JSON can carry it.
 _NO_NUL = r"^[^\x00]*$"
-LEDGER_NAME_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,62}$"
+# Python's `$` matches before a line's end, too.
+LEDGER_NAME_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,62}(?!\n)$"
 
 Amount = Annotated[
     int, Meta(ge=1, le=limits.INT64_MAX, description="In minor units of the currency: 1050 USD is $10.50.")
@@ -76,7 +77,7 @@ class LedgerView(Struct, kw_only=True, frozen=True):
 
     name: str
     description: str | None
-    created_at: datetime
+    created_at: Time
 
 
 class AccountRequest(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
@@ -121,8 +122,8 @@ class AccountView(Struct, kw_only=True, frozen=True):
     available_balance: int
     version: Annotated[int, Meta(description="Counts every change of the counters.")]
     metadata: dict[str, str]
-    created_at: datetime
-    updated_at: datetime
+    created_at: Time
+    updated_at: Time
     transfers: Annotated[
         "list[TransferView] | UnsetType",
         Meta(description="With `expand=transfers`: the most recent transfers, newest first."),
@@ -208,8 +209,8 @@ class TransferView(Struct, kw_only=True, frozen=True):
     reference: str | None
     description: str | None
     metadata: dict[str, str]
-    effective_at: datetime
-    created_at: datetime
+    effective_at: Time
+    created_at: Time
     debit_account: Annotated[
         "AccountView | UnsetType", Meta(description="With `expand=accounts`: the account as it is now.")
     ] = UNSET

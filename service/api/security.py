@@ -11,8 +11,9 @@ from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 from msgspec import Struct
 
+from service.api.headers import refuse_other_media_types, refuse_repeated
 from service.api.problems import ProblemError
-from service.api.queries import refuse_unknown_parameters
+from service.api.queries import check_query
 from service.storage.retry import Reader
 from service.storage.tokens import SCOPES, TOKEN_CACHE_SECONDS, find_active
 
@@ -88,26 +89,31 @@ class Authorization(ASGIMiddleware):
     scopes = (ScopeType.HTTP,)
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
-        """Let the request pass. Raises ProblemError (unauthenticated, forbidden, malformed_request)."""
+        """Let the request pass. Raises ProblemError: unauthenticated, forbidden, or what is wrong with its headers and
+        its query.
+        """
         http = cast("HTTPScope", scope)
         handler = http["route_handler"]
+        given = cast("list[tuple[bytes, bytes]]", http["headers"])
+        headers = dict(given)
         options = http["method"] == "OPTIONS"
         required = None if options else handler.opt["scope"]
         if required is not None or options:
             authenticator: Authenticator = scope["litestar_app"].state.authenticator
-            principal = await authenticator.authenticate(_authorization(scope))
+            principal = await authenticator.authenticate(_text(headers.get(b"authorization")))
             if required is not None and not principal.may(required):
                 raise ProblemError(
                     "forbidden", f"This operation needs the scope {required}.", members={"required_scope": required}
                 )
             scope["user"] = principal
-        if scope["query_string"]:
-            refuse_unknown_parameters(scope["query_string"], handler.parsed_fn_signature.parameters)
+        if len(headers) < len(given):
+            refuse_repeated(given)
+        if "data" in handler.parsed_fn_signature.parameters:
+            refuse_other_media_types(headers.get(b"content-type"))
+        if http["query_string"]:
+            check_query(http["query_string"], handler)
         await next_app(scope, receive, send)
 
 
-def _authorization(scope: Scope) -> str | None:
-    for name, value in scope["headers"]:
-        if name == b"authorization":
-            return value.decode("latin-1")
-    return None
+def _text(value: bytes | None) -> str | None:
+    return None if value is None else value.decode("latin-1")

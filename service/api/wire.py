@@ -14,6 +14,7 @@ from service.api.problems import ProblemError, malformed
 T = TypeVar("T")
 
 _ERROR_PATH = re.compile(r" - at (?:`key` in )?`\$(?P<path>.*)`$")
+_UNKNOWN_FIELD = re.compile(r"Object contains unknown field `(?P<name>.*)`", re.DOTALL)
 
 
 class StrictJSON(AbstractDTO[T]):
@@ -90,4 +91,8 @@ def fault(message: str) -> ProblemError:
     match = _ERROR_PATH.search(message)
     path = match["path"] if match else ""
     pointer = re.sub(r"\.|\[", "/", path.replace("[...]", "")).replace("]", "")
-    return malformed(pointer, message[: match.start()] if match else message)
+    reason = message[: match.start()] if match else message
+    unknown = _UNKNOWN_FIELD.fullmatch(reason)
+    if unknown is not None:
+        pointer += "/" + unknown["name"].replace("~", "~0").replace("/", "~1")
+    return malformed(pointer, reason)
