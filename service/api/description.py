@@ -61,7 +61,9 @@ def _add_problems(one: _Described) -> None:
         for status, response in one.operation.responses.items()
         if int(status) < 400 or problems.MEDIA_TYPE in (response.content or {})  # noqa: PLR2004
     }
-    codes = []
+    codes = ["malformed_request"]
+    if "ledger" in parameters:
+        codes += ["ledger_not_found"]
     if "data" in parameters:
         codes += ["request_too_large", "unsupported_media_type"]
     if _takes_key(one.handler):
@@ -94,6 +96,7 @@ def _replace_schemas(described: list[_Described]) -> dict[str, Any]:
         handler, operation = one.handler, one.operation
         data = handler.parsed_fn_signature.parameters.get("data")
         if data is not None:
+            operation.request_body.required = not data.has_default
             places += [(content, data.annotation) for content in operation.request_body.content.values()]
         for status, response in operation.responses.items():
             kind = _answer_type(handler, int(status))
@@ -103,7 +106,7 @@ def _replace_schemas(described: list[_Described]) -> dict[str, Any]:
             if parameter.param_in == "query":
                 places.append((parameter, in_query[parameter.name]))
             elif parameter.param_in == "header":
-                parameter.required = True
+                parameter.required = "dry_run" not in in_query  # which needs no key
                 places.append((parameter, str))
     schemas, components = msgspec.json.schema_components([kind for _, kind in places], ref_template=_REF)
     for (place, _), schema in zip(places, schemas, strict=True):
@@ -130,9 +133,9 @@ def _response_headers(one: _Described, status: int) -> dict[str, OpenAPIHeader]:
     if status == 401:  # noqa: PLR2004
         headers["WWW-Authenticate"] = "Bearer."
     if _takes_key(one.handler):
-        if status == 201:  # noqa: PLR2004
-            headers["Location"] = "The path of what was created."
-        if status in {201, 404, 409, 422}:
+        if status in {200, 201}:
+            headers["Location"] = "The path of what was created or changed; absent from a dry run."
+        if status in {200, 201, 404, 409, 422}:
             headers["Idempotency-Replayed"] = "`true` when this answer was given before, absent otherwise."
     if "/accounts" in one.path and (
         (one.method in {"get", "patch"} and status == 200 and one.path.endswith("}"))  # noqa: PLR2004

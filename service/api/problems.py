@@ -363,10 +363,8 @@ EXCEPTION_HANDLERS: dict[Any, Any] = {
 }
 
 _COMMON = (
-    "malformed_request",
     "unauthenticated",
     "forbidden",
-    "ledger_not_found",
     "internal_error",
     "overloaded",
     "database_unavailable",
