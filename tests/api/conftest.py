@@ -1,0 +1,90 @@
+"""One application for all tests of HTTP; the OpenAPI document judges each answer. A test opens ledgers of its own."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import httpx
+import pytest
+from litestar import Litestar
+
+from service.app import create_app
+from service.settings import Settings
+from service.storage.database import Database
+from service.storage.tokens import create_token
+from tests.api.contract import Contract, JudgedTransport
+from tests.api.ledger import Book, unique
+from tests.servers import TestDatabase, TestPostgres, random_token, started
+
+MakeClient = Callable[..., Awaitable[httpx.AsyncClient]]
+
+
+@dataclass(frozen=True)
+class Application:
+    """The application as it runs, its database, and the contract that its answers are held to."""
+
+    app: Litestar
+    settings: Settings
+    database: TestDatabase
+    contract: Contract
+
+    def client(self, token: str | None) -> httpx.AsyncClient:
+        """Return a client with this token, or without any."""
+        # Exceptions become answers, as they do behind a real server.
+        carrier = httpx.ASGITransport(app=self.app, raise_app_exceptions=False)  # type: ignore[arg-type]
+        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+        return httpx.AsyncClient(
+            transport=JudgedTransport(carrier, self.contract), base_url="http://funds", headers=headers
+        )
+
+
+@pytest.fixture(scope="package")
+async def application(postgres: TestPostgres) -> AsyncIterator[Application]:
+    name, database = await postgres.make_database()
+    settings = Settings(database_url=database.service_url, admin_token=random_token(), log_level="warning")
+    app = create_app(settings)
+    async with started(app):
+        yield Application(app, settings, database, Contract(app.openapi_schema.to_schema()))
+    await postgres.drop_database(name)
+
+
+@pytest.fixture
+async def client(application: Application) -> AsyncIterator[httpx.AsyncClient]:
+    """A client with the admin token."""
+    async with application.client(application.settings.admin_token) as client:
+        yield client
+
+
+@pytest.fixture
+async def stranger(application: Application) -> AsyncIterator[httpx.AsyncClient]:
+    """A client without a token."""
+    async with application.client(None) as client:
+        yield client
+
+
+@pytest.fixture
+async def book(client: httpx.AsyncClient) -> Book:
+    """A ledger of the test's own, for the admin."""
+    return await Book.open(client, unique("ledger"))
+
+
+@pytest.fixture
+async def make_client(application: Application) -> AsyncIterator[MakeClient]:
+    """Make clients with tokens of their own: ``await make_client("read", ledgers=["main"])``."""
+    clients: list[httpx.AsyncClient] = []
+    database = Database.connect(application.database.owner_url, application.settings)
+
+    async def make(
+        *scopes: str, name: str = "", ledgers: Sequence[str] | None = None, expires_at: datetime | None = None
+    ) -> httpx.AsyncClient:
+        async with database.sessions() as session, session.begin():
+            token = await create_token(
+                session, client=name or unique("client"), scopes=scopes, ledgers=ledgers, expires_at=expires_at
+            )
+        clients.append(application.client(token))
+        return clients[-1]
+
+    yield make
+    for client in clients:
+        await client.aclose()
+    await database.close()

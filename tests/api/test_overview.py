@@ -1,0 +1,44 @@
+"""A ledger at a glance."""
+
+from tests.api.ledger import Book, answer, problem, unique
+
+
+async def test_an_empty_ledger(book: Book) -> None:
+    assert answer(await book.client.get(f"{book.path}/overview")) == {
+        "ledger": book.name,
+        "account_counts": {},
+        "transfer_count": 0,
+        "totals": [],
+        "latest_transfers": [],
+        "busiest_accounts": [],
+    }
+
+
+async def test_counts_totals_and_the_latest(book: Book) -> None:
+    bank = await book.account(normal_side="debit", reference="bank")
+    customer = await book.account(reference="customer", minimum_balance=0)
+    euros = [await book.account(currency="EUR") for _ in range(2)]
+    await book.revise(euros[1], status="frozen")
+    posted = [await book.move(bank, customer, 100), await book.move(customer, bank, 30)]
+
+    overview = answer(await book.client.get(f"{book.path}/overview"))
+    assert overview["ledger"] == book.name
+    assert overview["account_counts"] == {"open": 3, "frozen": 1}
+    assert overview["transfer_count"] == 2
+    assert overview["latest_transfers"] == [posted[1], posted[0]]
+    assert {one["id"] for one in overview["busiest_accounts"][:2]} == {bank["id"], customer["id"]}
+    assert overview["totals"] == [
+        {"currency": "EUR", "account_count": 2, "debits_posted": "0", "credits_posted": "0"},
+        {"currency": "USD", "account_count": 2, "debits_posted": "130", "credits_posted": "130"},
+    ]
+
+
+async def test_totals_may_exceed_what_one_account_can_hold(book: Book) -> None:
+    for _ in range(2):
+        await book.move(await book.account(), await book.account(), 2**63 - 1)
+    [total] = answer(await book.client.get(f"{book.path}/overview"))["totals"]
+    assert total["debits_posted"] == total["credits_posted"] == str(2 * (2**63 - 1))
+
+
+async def test_a_ledger_that_is_not_there(book: Book) -> None:
+    problem(await book.client.get(f"/v1/ledgers/{unique('absent')}/overview"), 404, "ledger_not_found")

@@ -1,0 +1,237 @@
+"""Lists in pages: everything once, newest first, by cursor or by Link; limits and cursors that are refused."""
+
+import base64
+import json
+import re
+from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from tests.api.ledger import JSON, Book, answer, item, problem
+
+
+def _path_of_next(response: httpx.Response) -> str | None:
+    link = response.headers.get("Link")
+    if link is None:
+        return None
+    match = re.fullmatch(r'<(/[^>]*)>; rel="next"', link)
+    assert match is not None, link
+    return match[1]
+
+
+async def _pages(client: httpx.AsyncClient, path: str, **query: Any) -> AsyncIterator[list[JSON]]:
+    """Follow the Link of each page, which must say the same as its cursor."""
+    next_path: str | None = str(httpx.URL(path, params=query))
+    while next_path is not None:
+        response = await client.get(next_path)
+        page = answer(response)
+        assert len(page["items"]) <= int(query.get("limit", 100))
+        yield page["items"]
+        next_path = _path_of_next(response)
+        if next_path is None:
+            assert page["next_cursor"] is None
+        else:
+            assert dict(httpx.URL(next_path).params) == {
+                **{name: str(value) for name, value in query.items()},
+                "cursor": page["next_cursor"],
+            }
+
+
+async def _walk(client: httpx.AsyncClient, path: str, **query: Any) -> list[str]:
+    """Return the ids of everything that the list has, page by page."""
+    return [one["id"] if "id" in one else one["name"] async for page in _pages(client, path, **query) for one in page]
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 6, 7, 8, 1000])
+async def test_pages_hold_everything_once_newest_first(book: Book, limit: int) -> None:
+    accounts = [await book.account() for _ in range(7)]
+    expected = [one["id"] for one in reversed(accounts)]
+    assert await _walk(book.client, book.accounts, limit=limit) == expected
+
+
+async def test_the_last_page_has_no_next(book: Book) -> None:
+    await book.account()
+    response = await book.client.get(f"{book.accounts}?limit=1")
+    assert answer(response)["next_cursor"] is None
+    assert "Link" not in response.headers
+
+
+async def test_a_page_holds_a_hundred_unless_told(book: Book) -> None:
+    debit, credit = await book.account(), await book.account()
+    await book.batch(*(item(debit, credit) for _ in range(101)))
+    sizes = [len(page) async for page in _pages(book.client, book.transfers)]
+    assert sizes == [100, 1]
+
+
+async def test_ledgers_are_walked_by_name(book: Book) -> None:
+    names = await _walk(book.client, "/v1/ledgers", limit=5)
+    assert names == sorted(set(names))
+    assert {"main", book.name} <= set(names)
+
+
+async def test_what_comes_while_walking_disturbs_no_page(book: Book) -> None:
+    accounts = [await book.account() for _ in range(4)]
+    walked: list[str] = []
+    async for page in _pages(book.client, book.accounts, limit=2):
+        walked += [one["id"] for one in page]
+        await book.account()
+    assert walked == [one["id"] for one in reversed(accounts)]
+
+
+class Traffic:
+    """Seven transfers among three accounts, oldest first."""
+
+    def __init__(self, book: Book) -> None:
+        self.book = book
+        self.accounts: list[JSON] = []
+        self.posted: list[JSON] = []
+
+    async def make(self) -> None:
+        self.accounts = [await self.book.account(reference=name) for name in ("a", "b", "c")]
+        a, b, c = self.accounts
+        for number, (debit, credit) in enumerate([(a, b), (b, a), (b, c), (a, c), (c, a), (a, b), (b, c)]):
+            self.posted.append(await self.book.move(debit, credit, reference="odd" if number % 2 else "even"))
+
+    def newest_first(self, **members: Any) -> list[str]:
+        """The ids of those that have these members."""
+        return [one["id"] for one in reversed(self.posted) if one | members == one]
+
+
+@pytest.fixture
+async def traffic(book: Book) -> Traffic:
+    traffic = Traffic(book)
+    await traffic.make()
+    return traffic
+
+
+@pytest.mark.parametrize("limit", [1, 2, 100])
+async def test_transfers_filter_by_account_on_either_side(traffic: Traffic, limit: int) -> None:
+    book, [a, *_] = traffic.book, traffic.accounts
+    expected = [
+        one["id"] for one in reversed(traffic.posted) if a["id"] in {one["debit_account_id"], one["credit_account_id"]}
+    ]
+    assert await _walk(book.client, book.transfers, account_id=a["id"], limit=limit) == expected
+    expected = [one for one in expected if one in traffic.newest_first(reference="odd")]
+    assert await _walk(book.client, book.transfers, account_id=a["id"], reference="odd", limit=limit) == expected
+
+
+@pytest.mark.parametrize("limit", [1, 2, 100])
+@pytest.mark.parametrize("side", ["debit", "credit"])
+async def test_transfers_filter_by_an_accounts_reference(traffic: Traffic, side: str, limit: int) -> None:
+    book, [a, *_] = traffic.book, traffic.accounts
+    expected = traffic.newest_first(**{f"{side}_account_id": a["id"]})
+    assert len(expected) > 1
+    assert await _walk(book.client, book.transfers, **{f"{side}_account_reference": "a"}, limit=limit) == expected
+
+
+@pytest.mark.parametrize("limit", [1, 2, 100])
+async def test_transfers_filter_by_reference(traffic: Traffic, limit: int) -> None:
+    book = traffic.book
+    assert await _walk(book.client, book.transfers, reference="even", limit=limit) == traffic.newest_first(
+        reference="even"
+    )
+    assert await _walk(book.client, book.transfers, reference="neither", limit=limit) == []
+
+
+@pytest.mark.parametrize("by_account", [False, True])
+async def test_transfers_filter_by_time_from_inclusive_to_exclusive(traffic: Traffic, by_account: bool) -> None:  # noqa: FBT001
+    book, [_, b, _] = traffic.book, traffic.accounts
+    query = {"account_id": b["id"]} if by_account else {}
+    everything = await _walk(book.client, book.transfers, **query)
+    first, last = traffic.posted[1], traffic.posted[5]
+    between = [one for one in everything if first["id"] <= one < last["id"]]
+    assert first["id"] in between
+    times = {"created_from": first["created_at"], "created_to": last["created_at"]}
+    assert await _walk(book.client, book.transfers, **query, **times, limit=2) == between
+
+    later = (datetime.fromisoformat(last["created_at"]) + timedelta(microseconds=1)).isoformat()
+    up_to_last = await _walk(book.client, book.transfers, **query, created_to=later, limit=2)
+    assert up_to_last == [one for one in everything if one <= last["id"]]
+
+
+@pytest.mark.parametrize("time", ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59.999999Z", "0001-01-01T00:00:00+23:59"])
+async def test_times_at_the_calendars_ends(traffic: Traffic, time: str) -> None:
+    book = traffic.book
+    after = await _walk(book.client, book.transfers, created_from=time)
+    before = await _walk(book.client, book.transfers, created_to=time)
+    assert [after, before] in ([traffic.newest_first(), []], [[], traffic.newest_first()])
+
+
+async def test_filters_that_find_nothing(traffic: Traffic) -> None:
+    book = traffic.book
+    for query in ({"account_id": str(uuid4())}, {"debit_account_reference": "z"}, {"credit_account_reference": "z"}):
+        assert await _walk(book.client, book.transfers, **query) == []
+
+
+@pytest.mark.parametrize(
+    ("query", "pointer"),
+    [
+        ("account_id={id}&debit_account_reference=a", "/query"),
+        ("account_id={id}&credit_account_reference=a", "/query"),
+        ("debit_account_reference=a&credit_account_reference=a", "/query"),
+        ("debit_account_reference=a&reference=r", "/query/reference"),
+        ("debit_account_reference=a&created_from=2026-01-01T00:00:00Z", "/query/reference"),
+        ("credit_account_reference=a&created_to=2026-01-01T00:00:00Z", "/query/reference"),
+    ],
+)
+async def test_filters_that_exclude_each_other(book: Book, query: str, pointer: str) -> None:
+    response = await book.client.get(f"{book.transfers}?{query.format(id=uuid4())}")
+    [fault] = problem(response, 400, "malformed_request")["errors"]
+    assert fault["pointer"].startswith(pointer)
+
+
+def _cursor(obj: object) -> str:
+    return base64.urlsafe_b64encode(json.dumps(obj).encode()).decode().rstrip("=")
+
+
+FORGED = [
+    "",
+    "a",
+    "abc",
+    "!!!",
+    "%00%00",
+    "=",
+    "====",
+    "ü",
+    _cursor(None),
+    _cursor({}),
+    _cursor([]),
+    _cursor(1.5),
+    _cursor(obj=True),
+]
+
+
+@pytest.mark.parametrize("cursor", FORGED)
+@pytest.mark.parametrize("path", ["/v1/ledgers", "accounts", "transfers"])
+async def test_a_cursor_that_nobody_was_given(book: Book, path: str, cursor: str) -> None:
+    path = path if path.startswith("/") else f"{book.path}/{path}"
+    response = await book.client.get(path, params={"cursor": cursor})
+    problem(response, 400, "cursor_invalid")
+
+
+@pytest.mark.parametrize(
+    ("path", "position"),
+    [
+        ("/v1/ledgers", 5),
+        ("/v1/ledgers", "No Ledger's Name"),
+        ("/v1/ledgers", "main\n"),
+        ("accounts", "main"),
+        ("accounts", 5),
+        ("transfers", 5),
+        ("transfers?account_id={id}", "{id}"),
+        ("transfers?account_id={id}", -1),
+        ("transfers?account_id={id}", 2**63),
+        ("transfers?debit_account_reference=a", "{id}"),
+        ("transfers?credit_account_reference=a", "{id}"),
+    ],
+)
+async def test_a_cursor_of_another_list(book: Book, path: str, position: object) -> None:
+    account_id = str(uuid4())
+    path = path if path.startswith("/") else f"{book.path}/{path.format(id=account_id)}"
+    cursor = _cursor(account_id if position == "{id}" else position)
+    separator = "&" if "?" in path else "?"
+    problem(await book.client.get(f"{path}{separator}cursor={cursor}"), 400, "cursor_invalid")
