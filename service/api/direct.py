@@ -7,6 +7,7 @@ length or over the limit) goes the long way, to the same handler and the same an
 the middleware were taken away.
 """
 
+from functools import cache
 from typing import Any, cast
 
 import msgspec
@@ -79,8 +80,13 @@ class Direct(ASGIMiddleware):
 def _fits(headers: dict[bytes, bytes], handler: HTTPRouteHandler) -> bool:
     """Whether the body's length is told and within the route's limit."""
     length = headers.get(b"content-length", b"")
-    limit = handler.resolve_request_max_body_size()
+    limit = _body_limit(handler)
     return length.isdigit() and (limit is None or int(length) <= limit)
+
+
+@cache
+def _body_limit(handler: HTTPRouteHandler) -> int | None:
+    return handler.resolve_request_max_body_size()
 
 
 async def _read(receive: Receive) -> bytes:

@@ -1,6 +1,7 @@
 """What travels over the wire: requests and answers, with their bounds."""
 
 from datetime import datetime
+from operator import attrgetter
 from typing import Annotated, Literal
 from uuid import UUID
 
@@ -257,9 +258,8 @@ def account_view(
 ) -> AccountView:
     """Return how the API shows ``account`` of the ledger named ``ledger``."""
     domain = as_domain(account)
-    shared = {name: getattr(account, name) for name in _ACCOUNT_FIELDS}
     return AccountView(
-        **shared,
+        **dict(zip(_ACCOUNT_FIELDS, _account_values(account), strict=True)),
         ledger=ledger,
         balance=domain.balance,
         available_balance=domain.available_balance,
@@ -272,7 +272,9 @@ def account_view(
 def posted_transfer_view(ledger: str, transfer: Transfer) -> TransferView:
     """Return how the API shows a transfer that the engine answered with."""
     return TransferView(
-        ledger=ledger, metadata=transfer.metadata, **{name: getattr(transfer, name) for name in _TRANSFER_FIELDS}
+        ledger=ledger,
+        metadata=transfer.metadata,
+        **dict(zip(_TRANSFER_FIELDS, _transfer_values(transfer), strict=True)),
     )
 
 
@@ -283,13 +285,13 @@ def transfer_view(ledger: str, transfer: models.Transfer, *, with_accounts: bool
         metadata=transfer.metadata_,
         debit_account=account_view(ledger, transfer.debit_account) if with_accounts else UNSET,
         credit_account=account_view(ledger, transfer.credit_account) if with_accounts else UNSET,
-        **{name: getattr(transfer, name) for name in _TRANSFER_FIELDS},
+        **dict(zip(_TRANSFER_FIELDS, _transfer_values(transfer), strict=True)),
     )
 
 
 def hold_view(ledger: str, hold: Hold) -> HoldView:
     """Return how the API shows ``hold`` of the ledger named ``ledger``."""
-    return HoldView(ledger=ledger, **{name: getattr(hold, name) for name in _HOLD_FIELDS})
+    return HoldView(ledger=ledger, **dict(zip(_HOLD_FIELDS, _hold_values(hold), strict=True)))
 
 
 _TRANSFER_FIELDS = [name for name in Transfer.__struct_fields__ if name not in {"ledger_id", "metadata"}]
@@ -299,3 +301,7 @@ _ACCOUNT_FIELDS = [
     if name not in {"ledger", "balance", "available_balance", "metadata", "transfers", "holds"}
 ]
 _HOLD_FIELDS = [name for name in Hold.__struct_fields__ if name != "ledger_id"]
+
+_transfer_values = attrgetter(*_TRANSFER_FIELDS)
+_account_values = attrgetter(*_ACCOUNT_FIELDS)
+_hold_values = attrgetter(*_HOLD_FIELDS)

@@ -6,6 +6,7 @@ Each has a database transaction of its own: they are rare, and none of them move
 import secrets
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
+from operator import attrgetter
 from typing import Generic, TypeVar
 from uuid import UUID
 
@@ -192,7 +193,10 @@ def tag_of(account: Account) -> str:
 
 def as_domain(account: Account) -> accounts.Account:
     """Return what the rules need to know of the row."""
-    return accounts.Account(**{name: getattr(account, name) for name in accounts.Account.__struct_fields__})
+    return accounts.Account(*_domain_values(account))
+
+
+_domain_values = attrgetter(*accounts.Account.__struct_fields__)
 
 
 async def _create_once(

@@ -58,7 +58,7 @@ class TransferEngine:
         """
         submission = Submission(ledger_id, units)
         self._queue.put(submission)
-        return await asyncio.shield(submission.answers)
+        return await submission.answers
 
     async def rehearse(self, ledger_id: int, units: Sequence[Unit]) -> list[list[Answer]]:
         """Return how ``units`` would be answered now; nothing is stored. Raises StorageError."""
@@ -87,7 +87,9 @@ class TransferEngine:
             else:
                 remaining = iter(answers)
                 for submission in batch:
-                    submission.answers.set_result([next(remaining) for _ in submission.units])
+                    own = [next(remaining) for _ in submission.units]
+                    if not submission.answers.done():  # its caller has gone away
+                        submission.answers.set_result(own)
 
     def _without_expired(self, taken: list[Submission]) -> list[Submission]:
         """Refuse what has waited too long: its caller may have given up, and nothing of it was sent."""
@@ -102,5 +104,5 @@ class TransferEngine:
 
 
 def _fail(submission: Submission, error: Exception) -> None:
-    submission.answers.set_exception(error)
-    submission.answers.exception()  # marks it as seen: the caller may have gone away
+    if not submission.answers.done():  # its caller has gone away
+        submission.answers.set_exception(error)

@@ -8,6 +8,7 @@ and COPY has no other way.
 import time
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
+from operator import attrgetter
 from typing import Any, TypeVar, cast
 from uuid import UUID
 
@@ -235,9 +236,9 @@ class Batch:
         """
         driver = await self._driver()
         if book.new_holds:
-            await _copy(driver, "holds", _HOLD_COLUMNS, map(_fact_record, book.new_holds))
+            await _copy(driver, "holds", _HOLD_COLUMNS, _records(book.new_holds, _HOLD_COLUMNS))
         if book.new_transfers:
-            await _copy(driver, "transfers", _TRANSFER_COLUMNS, map(_fact_record, book.new_transfers))
+            await _copy(driver, "transfers", _TRANSFER_COLUMNS, _records(book.new_transfers, _TRANSFER_COLUMNS))
         if book.new_decisions:
             await _copy(driver, "decisions", _DECISION_COLUMNS, map(_decision_record, book.new_decisions))
         if book.touched_holds:
@@ -323,13 +324,14 @@ async def _copy(
     await driver.copy_records_to_table(table, schema_name=SCHEMA, columns=columns, records=records)
 
 
-def _fact_record(fact: Transfer | Hold) -> tuple[Any, ...]:
-    return tuple(
-        [
-            getattr(fact, name) if name != "metadata" else (_encode(fact.metadata).decode() if fact.metadata else "{}")
-            for name in fact.__struct_fields__
-        ]
-    )
+def _records(facts: Iterable[Transfer | Hold], columns: Sequence[str]) -> Iterable[tuple[Any, ...]]:
+    """Yield the facts as rows; metadata goes in as text."""
+    values = attrgetter(*columns)
+    place = columns.index("metadata")
+    for fact in facts:
+        row = values(fact)
+        metadata = _encode(fact.metadata).decode() if fact.metadata else "{}"
+        yield (*row[:place], metadata, *row[place + 1 :])
 
 
 def _decision_record(decision: Decision) -> tuple[Any, ...]:
