@@ -13,7 +13,7 @@ from msgspec import Meta
 
 from service.api.problems import malformed
 
-_INTEGER = re.compile(r"-?[0-9]{1,20}")
+_INTEGER = re.compile(r"0|-?[1-9][0-9]{0,19}")
 _BOOLEANS = {"true": True, "false": False}
 _BOUNDS = ("ge", "gt", "le", "lt", "min_length", "max_length", "pattern")
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 from urllib.parse import unquote
+from uuid import uuid4
 
 import httpx
 from jsonschema import Draft202012Validator
@@ -60,6 +61,11 @@ class Operation:
     template: str
     method: str
     description: Mapping[str, Any]
+
+    @property
+    def path(self) -> str:
+        """The path in ledger main, of a resource that is not there."""
+        return filled(self.template)
 
     @property
     def codes(self) -> Mapping[str, frozenset[str]]:
@@ -218,9 +224,14 @@ class Contract:
         return validator
 
 
+def filled(template: str) -> str:
+    """Return the path of ``template`` in ledger main, with other parameters that name nothing."""
+    return re.sub(r"\{\w+\}", lambda _: str(uuid4()), template.replace("{ledger_name}", "main"))
+
+
 def _meant(text: str, kind: object) -> Any:
     """Return the value of type ``kind`` that ``text`` stands for in a query, a path or a header."""
-    if kind == "integer" and re.fullmatch(r"-?\d+", text):
+    if kind == "integer" and re.fullmatch(r"0|-?[1-9][0-9]*", text):
         return int(text)
     if kind == "boolean":
         return {"true": True, "false": False}.get(text, text)

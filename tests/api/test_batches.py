@@ -1,0 +1,279 @@
+"""Batches: an answer for every item, units that apply together, replay of the whole and of parts, bounds."""
+
+from uuid import uuid4
+
+import pytest
+
+from tests.api.conftest import MakeClient
+from tests.api.ledger import JSON, Book, answer, item, keyed, pointers, problem, unique
+
+
+@pytest.fixture
+async def payer(book: Book) -> JSON:
+    """An account that can pay 10."""
+    payer = await book.account(minimum_balance=0)
+    await book.move(await book.account(), payer, 10)
+    return payer
+
+
+@pytest.fixture
+async def payee(book: Book) -> JSON:
+    return await book.account()
+
+
+def _codes(batch: JSON) -> list[str | int]:
+    """What became of each item: its status, or the code of its problem."""
+    return [one["problem"]["code"] if "problem" in one else one["status"] for one in batch["results"]]
+
+
+async def test_every_item_gets_the_answer_of_a_request_of_its_own(book: Book, payer: JSON, payee: JSON) -> None:
+    items = [item(payer, payee, amount=2, reference="first", metadata={"k": "v"}), item(payer, payee, amount=3)]
+    response = await book.batch(*items)
+    assert response.status_code == 201
+    batch = answer(response)
+    assert (batch["posted"], batch["rejected"]) == (2, 0)
+    for sent, result in zip(items, batch["results"], strict=True):
+        assert (result["idempotency_key"], result["status"], result["replayed"]) == (
+            sent["idempotency_key"],
+            201,
+            False,
+        )
+        read = answer(await book.client.get(f"{book.transfers}/{result['transfer']['id']}"))
+        assert read == result["transfer"]
+        assert read["amount"] == sent["amount"]
+        assert read["group_id"] is None
+    assert (await book.read_account(payer))["balance"] == 5
+
+
+async def test_items_apply_in_their_order_and_see_each_other(book: Book, payee: JSON) -> None:
+    poor = await book.account(minimum_balance=0)
+    response = await book.batch(item(poor, payee), item(payee, poor), item(poor, payee))
+    assert response.status_code == 207
+    assert _codes(answer(response)) == ["insufficient_funds", 201, 201]
+
+
+async def test_a_refused_item_takes_no_other_down(book: Book, payer: JSON, payee: JSON) -> None:
+    response = await book.batch(
+        item(payer, payee, amount=4),
+        item(payer, payee, amount=7),
+        item(payer, {"id": str(uuid4())}),
+        item(payer, payer),
+        item(payer, payee, currency="XXX"),
+        item(payer, payee, amount=6),
+    )
+    assert response.status_code == 207
+    batch = answer(response)
+    expected = [201, "insufficient_funds", "account_not_found", "same_account", "currency_unknown", 201]
+    assert _codes(batch) == expected
+    assert (batch["posted"], batch["rejected"]) == (2, 4)
+    assert [one["status"] for one in batch["results"]] == [201, 422, 404, 422, 422, 201]
+    refused = batch["results"][1]["problem"]
+    explanation = {"account_id": payer["id"], "available_balance": 6, "shortfall": 1, "status": 422, "retryable": False}
+    assert refused | explanation == refused
+    assert refused["instance"] == book.batches
+    assert refused["type"] == "/problems/insufficient_funds"
+    assert (await book.read_account(payer))["balance"] == 0
+
+
+async def test_a_batch_of_refusals_only(book: Book, payee: JSON) -> None:
+    response = await book.batch(item(payee, payee), item(payee, payee))
+    assert response.status_code == 207
+    assert (answer(response)["posted"], answer(response)["rejected"]) == (0, 2)
+
+
+async def test_an_atomic_batch_applies_whole(book: Book, payer: JSON, payee: JSON) -> None:
+    response = await book.batch(item(payer, payee, amount=4), item(payee, payer), mode="atomic")
+    assert response.status_code == 201
+    results = answer(response)["results"]
+    assert len({one["transfer"]["group_id"] for one in results}) == 1
+    assert results[0]["transfer"]["group_id"] is not None
+    assert (await book.read_account(payee))["balance"] == 3
+
+
+async def test_an_atomic_batch_applies_not_at_all(book: Book, payer: JSON, payee: JSON) -> None:
+    items = [item(payer, payee, amount=4), item(payer, payee, amount=7), item(payer, payee)]
+    response = await book.batch(*items, mode="atomic")
+    refused = problem(response, 422, "batch_rejected")
+    assert (refused["posted"], refused["rejected"], refused["outcome"]) == (0, 3, "not_applied")
+    assert _codes(refused) == ["batch_rejected", "insufficient_funds", "batch_rejected"]
+    for companion in (refused["results"][0], refused["results"][2]):
+        assert companion["problem"]["refused_code"] == "insufficient_funds"
+        assert companion["problem"]["refused_idempotency_key"] == items[1]["idempotency_key"]
+    assert (await book.read_account(payer))["balance"] == 10
+    assert (await book.read_account(payee))["version"] == 0
+
+
+async def test_groups_apply_together_in_the_place_of_their_first_item(book: Book, payee: JSON) -> None:
+    poor, rich = await book.account(minimum_balance=0), await book.account()
+    response = await book.batch(
+        item(rich, poor, amount=5, group="first"),
+        item(poor, payee, amount=5),
+        item(poor, payee, amount=5, group="first"),
+        item(poor, payee, group="second"),
+        item(rich, payee, group="second"),
+        item(rich, payee),
+    )
+    assert response.status_code == 207
+    batch = answer(response)
+    expected = [201, "insufficient_funds", 201, "insufficient_funds", "batch_rejected", 201]
+    assert _codes(batch) == expected
+    groups = [one["transfer"]["group_id"] for one in batch["results"] if "transfer" in one]
+    assert groups[0] == groups[1] is not None
+    assert groups[2] is None
+
+
+async def test_a_group_of_one_is_an_item_like_any_other(book: Book, payer: JSON, payee: JSON) -> None:
+    [result] = answer(await book.batch(item(payer, payee, "alone-" + payer["id"], group="alone")))["results"]
+    assert result["transfer"]["group_id"] is None
+
+
+async def test_an_atomic_batch_is_one_group_already(book: Book, payer: JSON, payee: JSON) -> None:
+    response = await book.batch(item(payer, payee), item(payer, payee, group="g"), mode="atomic")
+    assert pointers(response) == ["/transfers/1/group"]
+    assert (await book.read_account(payer))["balance"] == 10
+
+
+@pytest.mark.parametrize("mode", ["independent", "atomic"])
+async def test_a_batch_replays_whole(book: Book, payer: JSON, payee: JSON, mode: str) -> None:
+    items = [item(payer, payee, amount=2) for _ in range(3)]
+    first, again = [answer(await book.batch(*items, mode=mode)) for _ in range(2)]
+    assert [one["replayed"] for one in again["results"]] == [True, True, True]
+    assert [one | {"replayed": False} for one in again["results"]] == first["results"]
+    assert (again["posted"], again["rejected"]) == (3, 0)
+    assert (await book.read_account(payer))["balance"] == 4
+
+
+async def test_refusals_replay_too(book: Book, payer: JSON, payee: JSON) -> None:
+    items = [item(payer, payee, amount=11), item(payer, payee, amount=10)]
+    await book.batch(*items)
+    await book.move(payee, payer, 10)
+    response = await book.batch(*items)
+    assert response.status_code == 207
+    assert _codes(answer(response)) == ["insufficient_funds", 201]
+    assert [one["replayed"] for one in answer(response)["results"]] == [True, True]
+
+
+async def test_a_refused_atomic_batch_replays_its_refusal(book: Book, payer: JSON, payee: JSON) -> None:
+    items = [item(payer, payee), item(payer, payee, amount=11)]
+    first = problem(await book.batch(*items, mode="atomic"), 422, "batch_rejected")
+    await book.move(payee, payer, 100)
+    again = problem(await book.batch(*items, mode="atomic"), 422, "batch_rejected")
+    assert [one["replayed"] for one in again["results"]] == [True, True]
+    assert _codes(again) == _codes(first)
+
+
+async def test_what_was_applied_before_replays_and_the_rest_applies(book: Book, payer: JSON, payee: JSON) -> None:
+    items = [item(payer, payee, amount=2) for _ in range(3)]
+    await book.batch(items[1])
+    response = await book.batch(*items)
+    assert response.status_code == 201
+    assert [one["replayed"] for one in answer(response)["results"]] == [False, True, False]
+    assert (await book.read_account(payer))["balance"] == 4
+
+
+async def test_an_item_and_a_single_transfer_share_their_key(book: Book, payer: JSON, payee: JSON) -> None:
+    key = unique("key")
+    posted = await book.post(payer, payee, key, amount=2)
+    [result] = answer(await book.batch(item(payer, payee, key, amount=2)))["results"]
+    assert (result["replayed"], result["transfer"]) == (True, answer(posted))
+
+    key = unique("key")
+    [result] = answer(await book.batch(item(payer, payee, key)))["results"]
+    replayed = await book.post(payer, payee, key)
+    assert (replayed.headers["Idempotency-Replayed"], answer(replayed)) == ("true", result["transfer"])
+
+
+async def test_a_key_twice_in_one_batch_is_one_transfer(book: Book, payer: JSON, payee: JSON) -> None:
+    twin = item(payer, payee, amount=2)
+    response = await book.batch(twin, item(payer, payee), twin)
+    results = answer(response)["results"]
+    assert [one["replayed"] for one in results] == [False, False, True]
+    assert results[0]["transfer"] == results[2]["transfer"]
+    assert (await book.read_account(payer))["balance"] == 7
+
+
+@pytest.mark.parametrize(
+    ("mode", "status", "first", "balance"), [("independent", 207, 201, 9), ("atomic", 422, "batch_rejected", 10)]
+)
+async def test_a_key_for_two_requests_in_one_batch(
+    book: Book, payer: JSON, payee: JSON, mode: str, status: int, first: str | int, balance: int
+) -> None:
+    key = unique("key")
+    response = await book.batch(item(payer, payee, key), item(payer, payee, key, amount=2), mode=mode)
+    assert response.status_code == status
+    assert _codes(answer(response)) == [first, "idempotency_key_reused"]
+    assert (await book.read_account(payer))["balance"] == balance
+
+
+async def test_a_key_in_two_groups(book: Book, payer: JSON, payee: JSON) -> None:
+    key = unique("key")
+    response = await book.batch(
+        item(payer, payee, key, group="first"),
+        item(payer, payee, group="first"),
+        item(payer, payee, key, group="second"),
+        item(payer, payee, group="second"),
+    )
+    assert response.status_code == 207
+    assert _codes(answer(response)) == [201, 201, "idempotency_key_reused", "batch_rejected"]
+    assert (await book.read_account(payer))["balance"] == 8
+
+
+async def test_a_key_that_was_decided_in_company_stands_for_that_company(book: Book, payer: JSON, payee: JSON) -> None:
+    items = [item(payer, payee), item(payer, payee)]
+    assert (await book.batch(*items, mode="atomic")).status_code == 201
+    alone = await book.batch(items[0])
+    assert _codes(answer(alone)) == ["idempotency_key_reused"]
+    other_company = await book.batch(items[0], item(payer, payee), mode="atomic")
+    assert "idempotency_key_reused" in _codes(problem(other_company, 422, "batch_rejected"))
+    assert (await book.read_account(payer))["balance"] == 8
+
+
+async def test_keys_of_a_batch_belong_to_its_client(
+    book: Book, payer: JSON, payee: JSON, make_client: MakeClient
+) -> None:
+    sent = item(payer, payee)
+    await book.batch(sent)
+    other = book.seen_by(await make_client("transfers:write"))
+    [result] = answer(await other.batch(sent))["results"]
+    assert (result["replayed"], result["status"]) == (False, 201)
+
+
+async def test_a_batch_needs_no_key_of_its_own_and_ignores_one(book: Book, payer: JSON, payee: JSON) -> None:
+    body = {"transfers": [item(payer, payee)]}
+    for replayed in (False, True):
+        response = await book.client.post(book.batches, json=body, headers=keyed())
+        assert [one["replayed"] for one in answer(response)["results"]] == [replayed]
+
+
+@pytest.mark.parametrize("mode", ["independent", "atomic"])
+async def test_the_largest_batch_and_one_more(book: Book, payee: JSON, mode: str) -> None:
+    source = await book.account()
+    items = [item(source, payee, f"{mode}-{number}-{payee['id']}", amount=number + 1) for number in range(10_001)]
+    assert pointers(await book.batch(*items, mode=mode)) == ["/transfers"]
+    assert (await book.read_account(payee))["version"] == 0
+
+    response = await book.batch(*items[:-1], mode=mode)
+    assert response.status_code == 201
+    batch = answer(response)
+    assert batch["posted"] == 10_000
+    assert [one["transfer"]["amount"] for one in batch["results"]] == list(range(1, 10_001))
+    assert [one["transfer"]["credit_account_version"] for one in batch["results"]] == list(range(1, 10_001))
+    assert (await book.read_account(payee))["balance"] == 10_000 * 10_001 // 2
+
+
+async def test_a_batch_of_more_than_sixteen_mebibytes(book: Book, payer: JSON, payee: JSON) -> None:
+    limit = 16 * 2**20
+    padding = item(payer, payee, metadata={"k": "v" * limit})
+    problem(await book.batch(padding), 413, "request_too_large")
+    assert (await book.read_account(payer))["balance"] == 10
+
+
+async def test_a_ledger_that_is_not_there(book: Book, payer: JSON, payee: JSON) -> None:
+    absent = Book(book.client, unique("absent"))
+    problem(await absent.batch(item(payer, payee)), 404, "ledger_not_found")
+
+
+async def test_accounts_of_another_ledger(book: Book, payer: JSON) -> None:
+    other = await Book.open(book.client, unique("other"))
+    response = await book.batch(item(payer, await other.account()))
+    assert _codes(answer(response)) == ["account_not_found"]

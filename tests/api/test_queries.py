@@ -1,0 +1,131 @@
+"""Query strings: an unknown, repeated or wrong parameter is refused, and the document says the same."""
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from tests.api.conftest import Application
+from tests.api.contract import Operation
+from tests.api.ledger import Book, pointers
+
+INTEGERS = [
+    "",
+    "x",
+    "01",
+    "1.0",
+    "1e1",
+    "0x1",
+    "+1",
+    " 1",
+    "1 ",
+    "1_0",
+    "１",
+    "true",
+    "9" * 30,
+    "99999999999999999999999",
+]
+TIMES = ["", "now", "5", "2026-01-01", "2026-01-01T00:00:00", "2026-02-30T00:00:00Z", "2026-01-01T00:00:00+25:00"]
+IDS = ["", "x", "5", str(uuid4())[:-1], "urn:uuid:" + str(uuid4())]
+TEXTS = ["", "a\x00b", "r" * 256]
+
+WRONG = [
+    *(("/v1/ledgers", "limit", value) for value in (*INTEGERS, "0", "-1", "1001")),
+    ("/v1/ledgers", "cursor", "c" * 501),
+    *(("accounts", "limit", value) for value in ("0", "1001", "1.0")),
+    *(("accounts", "currency", value) for value in ("", "usd", "US", "USDT", "USD\n", "U\x00D")),
+    *(("accounts", "status", value) for value in ("", "Open", "active", "open\x00")),
+    *(("accounts", "reference", value) for value in TEXTS),
+    *(("transfers", "limit", value) for value in ("0", "1001", "1.0")),
+    *(("transfers", "account_id", value) for value in IDS),
+    *(("transfers", "reference", value) for value in TEXTS),
+    *(("transfers", "debit_account_reference", value) for value in TEXTS),
+    *(("transfers", "credit_account_reference", value) for value in TEXTS),
+    *(("transfers", "created_from", value) for value in TIMES),
+    *(("transfers", "created_to", value) for value in TIMES),
+    *((f"accounts/{uuid4()}", "expand", value) for value in ("", "everything", "Transfers")),
+    *((f"transfers/{uuid4()}", "expand", value) for value in ("", "everything", "account")),
+]
+
+
+def _path(path: str) -> str:
+    return path if path.startswith("/") else f"/v1/ledgers/main/{path}"
+
+
+def _described(application: Application, path: str) -> tuple[Operation, Mapping[str, Mapping[str, Any]]]:
+    found = application.contract.find(path)
+    assert found is not None
+    operation = found[1]["GET"]
+    return operation, application.contract.parameters(operation, "query")
+
+
+@pytest.mark.parametrize(("path", "name", "value"), WRONG, ids=lambda text: repr(text)[:30])
+async def test_a_wrong_value(
+    application: Application, client: httpx.AsyncClient, path: str, name: str, value: str
+) -> None:
+    assert pointers(await client.get(_path(path), params={name: value})) == [f"/query/{name}"]
+    _, described = _described(application, _path(path))
+    assert application.contract.parameter_faults(described[name], value)
+
+
+async def test_every_parameter_comes_once_unless_it_is_a_list(
+    application: Application, client: httpx.AsyncClient
+) -> None:
+    values = {"integer": "5", "boolean": "true"}
+    for operation in application.contract.operations:
+        for name, parameter in application.contract.parameters(operation, "query").items():
+            kind = parameter["schema"].get("type", "string")
+            if kind == "array":
+                continue
+            value = values.get(kind, str(uuid4()))
+            response = await client.request(operation.method, f"{operation.path}?{name}={value}&{name}={value}")
+            assert pointers(response) == [f"/query/{name}"]
+
+
+@pytest.mark.parametrize(
+    "name", ["unknown", "Limit", "limit ", "data", "request", "services", "ledger", "ledger_name", ""]
+)
+async def test_a_parameter_that_no_operation_has(
+    application: Application, client: httpx.AsyncClient, name: str
+) -> None:
+    for operation in application.contract.operations:
+        response = await client.request(operation.method, operation.path, params={name: "1"})
+        assert pointers(response) == [f"/query/{name}"]
+
+
+async def test_parameters_of_the_path_are_none_of_the_query(client: httpx.AsyncClient) -> None:
+    response = await client.get(f"/v1/ledgers/main/accounts/{uuid4()}?account_id={uuid4()}")
+    assert pointers(response) == ["/query/account_id"]
+
+
+@pytest.mark.parametrize("query", ["", "?", "?&", "?limit=100&"])
+async def test_an_empty_query_is_none(book: Book, query: str) -> None:
+    assert (await book.client.get(f"{book.accounts}{query}")).status_code == 200
+
+
+@pytest.mark.parametrize("limit", ["1", "1000", "%31"])
+async def test_every_way_to_write_a_limit(book: Book, limit: str) -> None:
+    assert (await book.client.get(f"{book.accounts}?limit={limit}")).status_code == 200
+
+
+@pytest.mark.parametrize("zone", ["Z", "z", "%2B00:00", "-12:30"])
+async def test_every_way_to_write_a_zone(book: Book, zone: str) -> None:
+    response = await book.client.get(f"{book.transfers}?created_from=2026-01-01T00:00:00{zone}")
+    assert response.status_code == 200
+
+
+@pytest.mark.parametrize("text", ["a b&c=d+e", "ü", "🏦", "%", "50%25", "a/b?c#d"])
+async def test_text_is_found_as_it_was_stored(book: Book, text: str) -> None:
+    account = await book.account(reference=text)
+    response = await book.client.get(book.accounts, params={"reference": text})
+    assert [one["id"] for one in response.json()["items"]] == [account["id"]]
+
+
+@pytest.mark.parametrize("escaped", ["%FF", "%ED%A0%80", "%C0%80", "%zz", "%"])
+async def test_bytes_that_are_no_text_find_nothing(book: Book, escaped: str) -> None:
+    await book.account(reference="�")
+    response = await book.client.get(f"{book.accounts}?reference={escaped}&currency=EUR")
+    assert response.status_code == 200
+    assert response.json()["items"] == []
