@@ -7,11 +7,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import cycle
+from typing import Any, TypeVar
 
 import asyncpg
 
 from tests.concurrency.client import Answer, Client, ConnectionLostError
 from tests.concurrency.orders import AnyOrder
+
+OrderT = TypeVar("OrderT", bound=AnyOrder)
 
 SETTLE_SECONDS_MAX = 60.0
 RETRY_SECONDS = 0.05
@@ -62,6 +65,22 @@ class Journal:
     def answers(self, order: AnyOrder) -> list[Answer]:
         record = self._records.get((order.ledger, order.key))
         return [] if record is None else record.answers
+
+    def outcome(self, order: AnyOrder) -> str:
+        """What was decided: "applied", or the code of the refusal."""
+        decided = self._record(order).decided
+        assert decided is not None, f"undecided: {order}"
+        return "applied" if decided.status in {200, 201} else str(decided.content["code"])
+
+    def content(self, order: AnyOrder) -> Any:
+        """What was answered, the first time and ever since."""
+        decided = self._record(order).decided
+        assert decided is not None, f"undecided: {order}"
+        return decided.content
+
+    def applied(self, orders: Iterable[OrderT]) -> list[OrderT]:
+        """Return those of ``orders`` that were not refused."""
+        return [order for order in orders if self.outcome(order) == "applied"]
 
     def expect(self, order: AnyOrder) -> None:
         """Take note of an order that is sent by other means and whose answer nobody waits for."""
