@@ -174,7 +174,8 @@ CREATE TABLE funds.reversed_transfers (
 );
 """
 
-# What was refused is looked up by time and by account; what was applied costs these indexes nothing.
+# What was refused is looked up by time and by account; what was applied costs these indexes nothing. Answers are json,
+# not jsonb: they replay with their members in the order in which they were first given.
 DECISIONS = """
 CREATE TABLE funds.decisions (
     ledger_id         integer NOT NULL,
@@ -184,9 +185,9 @@ CREATE TABLE funds.decisions (
     operation         text NOT NULL,
     outcome           text NOT NULL,
     resource_id       uuid,
-    resource          jsonb,
-    problem           jsonb,
-    terms             jsonb,
+    resource          json,
+    problem           json,
+    terms             json,
     debit_account_id  uuid,
     credit_account_id uuid,
     created_at        timestamptz NOT NULL,

@@ -26,7 +26,7 @@ from sqlalchemy import (
     or_,
     text,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSON, JSONB
 from sqlalchemy.dialects.postgresql import UUID as PGUUID
 from sqlalchemy.orm import DeclarativeBase, Mapped, foreign, mapped_column, relationship, remote
 
@@ -367,9 +367,9 @@ class Decision(Base):
     operation: Mapped[str]
     outcome: Mapped[str]
     resource_id: Mapped[UUID | None]
-    resource: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
-    problem: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
-    terms: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    resource: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    problem: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    terms: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     debit_account_id: Mapped[UUID | None]
     credit_account_id: Mapped[UUID | None]
     created_at: Mapped[datetime]
