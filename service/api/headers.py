@@ -14,7 +14,10 @@ def refuse_repeated(headers: Iterable[tuple[bytes, bytes]]) -> None:
 
     Raises ProblemError (idempotency_key_invalid, malformed_request).
     """
-    counts = Counter(name for name, _ in headers)
+    names = [name for name, _ in headers]
+    if len(set(names)) == len(names):
+        return
+    counts = Counter(names)
     if counts[b"idempotency-key"] > 1:
         raise ProblemError("idempotency_key_invalid")
     for name in _ONCE:

@@ -118,8 +118,8 @@ class Book:
     def execute(self, unit: Sequence[AnyCommand], new_ids: Iterator[UUID]) -> list[Answer]:
         """Answer the commands of ``unit``, which apply together or not at all; ``new_ids`` names what they make.
 
-        When one command of several is refused, nothing of the unit is applied: the refused one keeps its own
-        rejection and every other one is remembered as refused with it (batch_rejected).
+        When one command of several is refused, now or before, nothing of the unit is applied: the refused one keeps
+        its own rejection and every other one is remembered as refused with it (batch_rejected).
         """
         if len(unit) == 1:
             return [self._execute_one(unit[0], new_ids, None)]
@@ -132,7 +132,7 @@ class Book:
             for command in unit:
                 answer = self._execute_one(command, new_ids, group_id)
                 answers.append(answer)
-                if isinstance(answer.outcome, Rejection) and not answer.replayed:
+                if isinstance(answer.outcome, Rejection):
                     break
             else:
                 return answers
