@@ -1,12 +1,18 @@
 """What the tests of the engine share: its own pool, and someone who stands outside the service."""
 
 from collections.abc import AsyncIterator
+from typing import Any
+from uuid import UUID
 
 import asyncpg
 import pytest
+from msgspec import structs
 
+from service.engine.engine import TransferEngine
 from service.settings import Settings
 from service.storage.database import Database
+from tests.engine.callers import Start
+from tests.rows import add_accounts
 
 
 @pytest.fixture
@@ -23,3 +29,28 @@ async def superuser(superuser_url: str) -> AsyncIterator[asyncpg.Connection]:
     connection = await asyncpg.connect(superuser_url)
     yield connection
     await connection.close()
+
+
+@pytest.fixture
+async def start(settings: Settings, database_url: str) -> AsyncIterator[Start]:
+    """Engines that are stopped after the test."""
+    made: list[tuple[TransferEngine, Database]] = []
+
+    async def start_engine(**changes: Any) -> TransferEngine:
+        changed = structs.replace(settings, **changes)
+        database = Database.connect_engine(database_url, changed)
+        engine = TransferEngine(database, changed)
+        made.append((engine, database))
+        await engine.start()
+        return engine
+
+    yield start_engine
+    for engine, database in made:
+        await engine.stop()
+        await database.close()
+
+
+@pytest.fixture
+async def accounts(superuser: asyncpg.Connection) -> tuple[UUID, UUID]:
+    debit, credit = await add_accounts(superuser, 2)
+    return debit, credit

@@ -1,0 +1,175 @@
+"""The queue in front of the engine: bounded, in order, fair among ledgers."""
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from service.engine.queue import OverloadedError, Submission, SubmissionQueue
+from tests.engine.commands import fence
+
+ANY_SIZE = 1_000_000
+
+
+def submission(size: int = 1, ledger_id: int = 1) -> Submission:
+    """A submission of one unit of ``size`` commands."""
+    return Submission(ledger_id, [[fence(str(number)) for number in range(size)]])
+
+
+def filled(*submissions: Submission, commands_max: int = ANY_SIZE) -> SubmissionQueue:
+    queue = SubmissionQueue(commands_max)
+    for one in submissions:
+        queue.put(one)
+    return queue
+
+
+async def test_a_submission_counts_the_commands_of_all_its_units() -> None:
+    assert Submission(1, [[fence("a")], [fence("b"), fence("c")]]).command_count == 3
+
+
+async def test_what_waits_for_a_ledger_is_taken_at_once_and_in_order() -> None:
+    waiting = [submission() for _ in range(5)]
+    assert await filled(*waiting).take(ANY_SIZE) == waiting
+
+
+@pytest.mark.parametrize(
+    ("sizes", "commands_max", "taken"),
+    [
+        ([1, 1, 1], 3, [3]),
+        ([1, 1, 1], 2, [2, 1]),
+        ([2, 2, 2], 3, [1, 1, 1]),
+        ([2, 1, 1, 3], 4, [3, 1]),
+        # Nothing overtakes: the small one behind the big one waits for it.
+        ([2, 3, 1], 4, [1, 2]),
+        # One that is bigger than a batch is a batch of its own.
+        ([9], 4, [1]),
+        ([1, 9, 1], 4, [1, 1, 1]),
+    ],
+)
+async def test_a_batch_is_bounded_in_commands(sizes: list[int], commands_max: int, taken: list[int]) -> None:
+    waiting = [submission(size) for size in sizes]
+    queue = filled(*waiting)
+
+    batches = [await queue.take(commands_max) for _ in taken]
+
+    assert [len(batch) for batch in batches] == taken
+    assert [one for batch in batches for one in batch] == waiting
+
+
+async def test_ledgers_take_turns() -> None:
+    """A ledger with much to do waits behind the others after each of its batches."""
+    busy = [submission(2, ledger_id=1) for _ in range(3)]
+    calm = [submission(2, ledger_id=ledger_id) for ledger_id in (2, 3)]
+    queue = filled(*busy, *calm)
+
+    turns = [(await queue.take(2))[0].ledger_id for _ in range(5)]
+
+    assert turns == [1, 2, 3, 1, 1]
+
+
+async def test_a_batch_holds_one_ledger_only() -> None:
+    ones, twos = [[submission(ledger_id=ledger_id) for _ in range(3)] for ledger_id in (1, 2)]
+    queue = filled(*(one for pair in zip(ones, twos, strict=True) for one in pair))
+
+    assert [await queue.take(ANY_SIZE), await queue.take(ANY_SIZE)] == [ones, twos]
+
+
+async def test_a_full_queue_refuses() -> None:
+    """The bound counts commands of all ledgers together, and taking makes room."""
+    queue = filled(submission(2, ledger_id=1), submission(1, ledger_id=2), commands_max=4)
+    with pytest.raises(OverloadedError):
+        queue.put(submission(2, ledger_id=3))
+    queue.put(submission(1, ledger_id=3))
+    with pytest.raises(OverloadedError):
+        queue.put(submission(1, ledger_id=1))
+
+    await queue.take(ANY_SIZE)
+
+    queue.put(submission(2, ledger_id=1))
+
+
+async def test_a_refused_submission_leaves_nothing_behind() -> None:
+    first = submission(2)
+    queue = filled(first, commands_max=2)
+    with pytest.raises(OverloadedError):
+        queue.put(submission(1, ledger_id=2))
+
+    assert await queue.take(ANY_SIZE) == [first]
+    queue.close()
+    assert await queue.take(ANY_SIZE) == []
+
+
+async def test_an_empty_queue_takes_any_size() -> None:
+    """Else a submission bigger than the bound could never be made; the next one has to wait."""
+    big = submission(10)
+    queue = filled(big, commands_max=4)
+    with pytest.raises(OverloadedError):
+        queue.put(submission(1))
+
+    assert await queue.take(4) == [big]
+    queue.put(submission(10))
+
+
+async def _takers(queue: SubmissionQueue, count: int) -> list[asyncio.Task[Sequence[Submission]]]:
+    """Tasks that wait in ``take``."""
+    tasks: list[asyncio.Task[Sequence[Submission]]] = [
+        asyncio.create_task(queue.take(1), name=f"taker-{number}") for number in range(count)
+    ]
+    await asyncio.sleep(0)
+    return tasks
+
+
+async def test_who_waits_is_woken_by_what_comes() -> None:
+    queue = filled()
+    takers = await _takers(queue, 2)
+    first, second = submission(ledger_id=1), submission(ledger_id=2)
+    queue.put(first)
+    queue.put(second)
+    assert await asyncio.gather(*takers) == [[first], [second]]
+
+
+async def test_what_a_taker_leaves_wakes_the_next_one() -> None:
+    """Two submissions for one ledger arrive before anybody runs: both committers get one."""
+    queue = filled()
+    takers = await _takers(queue, 2)
+    waiting = [submission(), submission()]
+    for one in waiting:
+        queue.put(one)
+    assert await asyncio.gather(*takers) == [[waiting[0]], [waiting[1]]]
+
+
+async def test_a_taker_that_gave_up_takes_nothing_with_it() -> None:
+    queue = filled()
+    lost, waiting = await _takers(queue, 2)
+    lost.cancel()
+    only = submission()
+    queue.put(only)
+    assert await waiting == [only]
+    assert lost.cancelled()
+
+
+async def test_a_closed_queue_refuses_and_gives_away_what_it_has() -> None:
+    waiting = [submission(ledger_id=1), submission(ledger_id=2)]
+    queue = filled(*waiting)
+    queue.close()
+    with pytest.raises(OverloadedError):
+        queue.put(submission())
+
+    assert [await queue.take(ANY_SIZE) for _ in range(3)] == [[waiting[0]], [waiting[1]], []]
+
+
+async def test_closing_releases_everybody_who_waits() -> None:
+    queue = filled()
+    takers = await _takers(queue, 3)
+    queue.close()
+    assert await asyncio.gather(*takers) == [[], [], []]
+
+
+async def test_draining_takes_what_is_left() -> None:
+    waiting = [submission(ledger_id=ledger_id) for ledger_id in (1, 2, 1)]
+    queue = filled(*waiting, commands_max=3)
+
+    assert {*queue.drain()} == {*waiting}
+
+    assert queue.drain() == []
+    queue.put(submission(3))
