@@ -124,3 +124,18 @@ class ReversalOrder(AnyOrder):
     @property
     def body(self) -> dict[str, Any]:
         return {"amount": self.amount}
+
+
+@dataclass(frozen=True)
+class AccountOrder(AnyOrder):
+    """An account to open."""
+
+    operation: ClassVar[str] = "create_account"
+
+    @property
+    def path(self) -> str:
+        return f"/v1/ledgers/{self.ledger}/accounts"
+
+    @property
+    def body(self) -> dict[str, Any]:
+        return {"currency": "USD"}
