@@ -2,8 +2,10 @@
 
 from collections.abc import AsyncIterator, Iterator
 
+import asyncpg
 import pytest
 
+from service.storage import constraints
 from tests.concurrency.client import Client
 from tests.concurrency.journal import Journal
 from tests.concurrency.services import launch
@@ -14,7 +16,9 @@ from tests.servers import RunningService, TestDatabase, TestPostgres, random_tok
 async def shared_database(postgres: TestPostgres) -> AsyncIterator[TestDatabase]:
     name, database = await postgres.make_database()
     yield database
+    deadlocks = await _deadlocks(database.superuser_url)
     await postgres.drop_database(name)
+    assert deadlocks == 0, "locks were not taken in one order"
 
 
 @pytest.fixture(scope="package")
@@ -36,6 +40,21 @@ def services(
     finally:
         codes = first.stop(), second.stop()
     assert codes == (0, 0)
+    lines = [line for service in (first, second) for line in service.log.read_text().splitlines()]
+    complaints = [line for line in lines if line.startswith("{") or "Traceback" in line]
+    # Of two processes that decide under one key, one finds it taken and replays.
+    assert [line for line in complaints if constraints.PK_DECISIONS not in line] == []
+
+
+async def _deadlocks(superuser_url: str) -> int:
+    """How many deadlocks the database has ended since it was made."""
+    connection = await asyncpg.connect(superuser_url)
+    try:
+        return int(
+            await connection.fetchval("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")
+        )
+    finally:
+        await connection.close()
 
 
 @pytest.fixture
