@@ -1,8 +1,10 @@
 """One application for all tests of HTTP; the OpenAPI document judges each answer. A test opens ledgers of its own."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import httpx
 import pytest
@@ -38,13 +40,20 @@ class Application:
         )
 
 
+@asynccontextmanager
+async def serving(database: TestDatabase, **settings: Any) -> AsyncIterator[Application]:
+    """An application on ``database``, started and stopped."""
+    chosen = Settings(database_url=database.service_url, admin_token=random_token(), log_level="warning", **settings)
+    app = create_app(chosen)
+    async with started(app):
+        yield Application(app, chosen, database, Contract(app.openapi_schema.to_schema()))
+
+
 @pytest.fixture(scope="package")
 async def application(postgres: TestPostgres) -> AsyncIterator[Application]:
     name, database = await postgres.make_database()
-    settings = Settings(database_url=database.service_url, admin_token=random_token(), log_level="warning")
-    app = create_app(settings)
-    async with started(app):
-        yield Application(app, settings, database, Contract(app.openapi_schema.to_schema()))
+    async with serving(database) as application:
+        yield application
     await postgres.drop_database(name)
 
 

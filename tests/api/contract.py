@@ -113,6 +113,10 @@ class Contract:
 
     def check(self, exchange: Exchange) -> None:
         """Hold an answer to the document. Raises AssertionError that says what it breaks."""
+        if exchange.method == "HEAD":
+            assert not exchange.body, f"the answer to HEAD has a body: {exchange}"
+            assert exchange.status < 500, f"a fault: {exchange}"
+            return
         if exchange.media_type == PROBLEM:
             self._check_problem(exchange)
         if UNDESCRIBED.fullmatch(exchange.path):

@@ -1,0 +1,203 @@
+"""The OpenAPI document: complete, well formed, exact; its page works without internet."""
+
+import re
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from typing import Any
+
+import httpx
+import pytest
+from jsonschema import Draft202012Validator
+from litestar.routes import HTTPRoute
+
+from service.api.problems import CATALOGUE
+from tests.api.conftest import Application
+from tests.api.contract import PROBLEM
+from tests.api.ledger import answer
+
+INT64_MAX = 2**63 - 1
+EVERYWHERE = {"unauthenticated", "forbidden", "internal_error", "malformed_request"}
+# What the document says and the service does not know of: errors that only the server in front of it gives.
+EXTERNAL = re.compile(r"(?:https?:)?//[\w.-]+\.\w+")
+
+
+def _walk(node: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every object of the document with its path."""
+    if isinstance(node, dict):
+        yield path, node
+        for name, value in node.items():
+            yield from _walk(value, f"{path}/{name}")
+    elif isinstance(node, list):
+        for index, value in enumerate(node):
+            yield from _walk(value, f"{path}/{index}")
+
+
+def _schemas(document: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every outermost schema of the document with its path."""
+    yield from ((f"/components/schemas/{name}", schema) for name, schema in document["components"]["schemas"].items())
+    for path, node in _walk(document["paths"]):
+        if isinstance(node.get("schema"), dict):
+            yield path, node["schema"]
+
+
+@pytest.fixture
+async def document(stranger: httpx.AsyncClient) -> Any:
+    response = await stranger.get("/openapi.json")
+    assert response.status_code == 200
+    assert response.headers["content-type"].startswith("application/vnd.oai.openapi+json")
+    return answer(response)
+
+
+async def test_the_served_document_is_the_one_that_judges_these_tests(application: Application, document: Any) -> None:
+    assert document == application.contract.document
+    assert re.fullmatch(r"3\.1\.\d+", document["openapi"])
+    assert document["info"]["title"]
+    assert document["info"]["version"]
+
+
+async def test_every_route_is_described_but_for_the_document_and_its_page(
+    application: Application, document: Any
+) -> None:
+    served = {
+        (method.lower(), route.path_format)
+        for route in application.app.routes
+        if isinstance(route, HTTPRoute) and not re.match(r"/docs|/openapi\.json", route.path_format)
+        for method in route.methods - {"OPTIONS"}
+    }
+    described = {(method, path) for path, item in document["paths"].items() for method in item}
+    assert described == served
+
+
+async def test_operations_are_told_apart_and_explained(application: Application) -> None:
+    operations = [operation.description for operation in application.contract.operations]
+    identifiers = [operation["operationId"] for operation in operations]
+    assert sorted(identifiers) == sorted(set(identifiers))
+    assert all(re.fullmatch(r"[a-z]+[A-Za-z]*", identifier) for identifier in identifiers)
+    assert all(operation["description"] and operation["tags"] for operation in operations)
+
+
+async def test_every_reference_leads_somewhere_and_every_component_is_used(document: Any) -> None:
+    references = {node["$ref"] for _, node in _walk(document) if isinstance(node.get("$ref"), str)}
+    schemas = {f"#/components/schemas/{name}" for name in document["components"]["schemas"]}
+    assert references == schemas
+
+
+async def test_every_schema_is_one(document: Any) -> None:
+    for path, schema in _schemas(document):
+        Draft202012Validator.check_schema(schema)
+        assert schema, f"{path} says nothing"
+
+
+async def test_defaults_and_examples_keep_to_their_schemas(document: Any) -> None:
+    for path, node in _walk({"components": document["components"], "paths": document["paths"]}):
+        if "type" not in node and "enum" not in node and "anyOf" not in node:
+            continue
+        validator = Draft202012Validator({**node, "components": document["components"]})
+        for value in [*([node["default"]] if "default" in node else []), *node.get("examples", [])]:
+            assert validator.is_valid(value), f"{path}: {value!r}"
+
+
+async def test_what_is_sent_is_closed_and_numbers_are_exact(application: Application, document: Any) -> None:
+    for operation in application.contract.operations:
+        if "requestBody" in operation.description:
+            schema = operation.description["requestBody"]["content"]["application/json"]["schema"]
+            name = schema["$ref"].rpartition("/")[2]
+            assert document["components"]["schemas"][name]["additionalProperties"] is False
+    amount = document["components"]["schemas"]["AccountRequest"]["properties"]["maximum_balance"]["anyOf"][0]
+    assert (amount["minimum"], amount["maximum"]) == (-INT64_MAX, INT64_MAX)
+    for path, node in _walk(document):
+        for bound in ("minimum", "maximum", "maxLength", "minLength", "maxItems"):
+            assert not isinstance(node.get(bound), float), f"{path}/{bound}"
+
+
+async def test_parameters_of_paths_are_described(application: Application) -> None:
+    for operation in application.contract.operations:
+        described = application.contract.parameters(operation, "path")
+        assert described.keys() == set(re.findall(r"\{(\w+)\}", operation.template))
+        assert all(parameter["required"] for parameter in described.values())
+
+
+async def test_keys_are_required_where_they_are_taken(application: Application, client: httpx.AsyncClient) -> None:
+    for operation in application.contract.operations:
+        if operation.method != "POST":
+            continue
+        header = application.contract.parameters(operation, "header").get("Idempotency-Key")
+        codes = operation.codes["400"]
+        assert (header is not None) == ("idempotency_key_required" in codes), operation.template
+        response = await client.post(operation.path, json={})
+        if header is None:
+            assert answer(response).get("code") != "idempotency_key_required"
+
+
+async def test_security_is_required_of_what_is_not_open(document: Any) -> None:
+    assert document["security"] == [{"token": []}]
+    assert document["components"]["securitySchemes"]["token"]["scheme"] == "bearer"
+    for path, item in document["paths"].items():
+        for operation in item.values():
+            assert ("security" in operation) == (not path.startswith("/v1/"))
+            assert operation.get("security", []) == []
+
+
+async def test_problems_are_described_by_codes_of_the_catalogue(application: Application) -> None:
+    for operation in application.contract.operations:
+        for status, response in operation.description["responses"].items():
+            if int(status) < 400:
+                assert response.get("content", {}).keys() != {PROBLEM}
+                continue
+            assert response["content"].keys() == {PROBLEM}
+            codes = operation.codes[status]
+            assert codes, f"{operation.method} {operation.template} {status} names no code"
+            for code in codes:
+                assert CATALOGUE[code].status == int(status)
+        expected = EVERYWHERE if operation.template.startswith("/v1/") else {"internal_error"}
+        described = frozenset().union(*operation.codes.values())
+        assert expected <= described, f"{operation.method} {operation.template}"
+        assert ("ledger_not_found" in described) == ("{ledger_name}" in operation.template)
+
+
+async def test_every_code_belongs_to_some_operation(application: Application) -> None:
+    described = frozenset().union(*(codes for one in application.contract.operations for codes in one.codes.values()))
+    # No operation is asked for when the method is wrong.
+    assert set(CATALOGUE) - described == {"method_not_allowed"}
+
+
+class _References(HTMLParser):
+    """Collects what a page loads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        del tag
+        self.found += [value or "" for name, value in attrs if name in {"src", "href", "action", "data", "srcset"}]
+
+
+@pytest.mark.parametrize("path", ["/docs", "/docs/"])
+async def test_the_page_loads_from_the_service_alone(stranger: httpx.AsyncClient, path: str) -> None:
+    page = await stranger.get(path)
+    assert page.headers["content-type"].startswith("text/html")
+    assert not EXTERNAL.search(page.text)
+    references = _References()
+    references.feed(page.text)
+    assert len(references.found) >= 3
+    for reference in references.found:
+        asset = await stranger.get(reference)
+        assert (asset.status_code, len(asset.content) > 0) == (200, True), reference
+        if reference.endswith(".css"):
+            assert not re.search(r"@import|url\((?!\s*['\"]?(data:|#))", asset.text), f"{reference} loads more"
+
+
+async def test_assets_are_served_with_their_types(stranger: httpx.AsyncClient) -> None:
+    for name, kind in {
+        "swagger-ui.css": "text/css",
+        "swagger-ui-bundle.js": "javascript",
+        "favicon-32x32.png": "image/png",
+    }.items():
+        assert kind in (await stranger.get(f"/docs/assets/{name}")).headers["content-type"]
+
+
+async def test_the_page_shows_the_document_that_is_served(stranger: httpx.AsyncClient, document: Any) -> None:
+    assert answer(await stranger.get("/docs/openapi.json")) == document
+    page = (await stranger.get("/docs")).text
+    assert all(operation["operationId"] in page for item in document["paths"].values() for operation in item.values())
