@@ -44,9 +44,23 @@ def main() -> None:
     arguments = parser.parse_args()
     plans = {
         "quick": Plan(
-            rounds=1, seconds=2, warmup_seconds=0.5, workers=arguments.workers, textbook_workers=2, growth=False
+            rounds=3,
+            seconds=1.0,
+            hand_seconds=2,
+            warmup_seconds=0.3,
+            workers=arguments.workers,
+            textbook_workers=2,
+            thorough=False,
         ),
-        "full": Plan(rounds=3, seconds=5, warmup_seconds=1, workers=arguments.workers, textbook_workers=2, growth=True),
+        "full": Plan(
+            rounds=3,
+            seconds=5.0,
+            hand_seconds=5,
+            warmup_seconds=1.0,
+            workers=arguments.workers,
+            textbook_workers=2,
+            thorough=True,
+        ),
     }
     if arguments.mode in plans:
         run(arguments.mode, plans[arguments.mode])

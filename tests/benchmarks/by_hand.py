@@ -34,7 +34,7 @@ _TRANSFER = f"""
 SELECT public.post_transfer(1, 'admin', :key_high || '-' || :key_low,
     ('{ACCOUNT_ID.format("")}' || :debit)::uuid, ('{ACCOUNT_ID.format("")}' || :credit)::uuid, :amount, '{CURRENCY}');
 """
-_GET_ACCOUNT = f"""
+GET_ACCOUNT = f"""
 \\set account random({FIRST_ACCOUNT}, {FIRST_ACCOUNT + _LAST})
 SELECT * FROM funds.accounts WHERE ledger_id = 1 AND id = ('{ACCOUNT_ID.format("")}' || :account)::uuid;
 """
@@ -54,17 +54,13 @@ def install(database: BenchmarkDatabase) -> None:
     database.execute(_FUNCTION.read_text())
 
 
-def transfer(database: BenchmarkDatabase, workload: Workload, *, clients: int, seconds: int) -> HandSample:
-    """Post transfers for ``seconds``."""
-    return _pgbench(database, _CHOICES[workload] + _TRANSFER, clients=clients, seconds=seconds)
+def transfers(workload: Workload) -> str:
+    """Return the script that posts transfers."""
+    return _CHOICES[workload] + _TRANSFER
 
 
-def get_account(database: BenchmarkDatabase, *, clients: int, seconds: int) -> HandSample:
-    """Read single accounts for ``seconds``."""
-    return _pgbench(database, _GET_ACCOUNT, clients=clients, seconds=seconds)
-
-
-def _pgbench(database: BenchmarkDatabase, script: str, *, clients: int, seconds: int) -> HandSample:
+def pgbench(database: BenchmarkDatabase, script: str, *, clients: int, seconds: int) -> HandSample:
+    """Run ``script`` again and again for ``seconds``, its statements prepared."""
     url = urlsplit(database.url)
     place = parse_qs(url.query)
     with tempfile.NamedTemporaryFile("w", suffix=".sql") as file:

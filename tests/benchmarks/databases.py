@@ -126,10 +126,6 @@ class BenchmarkDatabase(Struct):
         """Return the first column of ``query``, as text."""
         return [str(row[0]) for row in asyncio.run(_fetch(self.server.postgres.url(SUPERUSER, self.name), query))]
 
-    def settle(self) -> None:
-        """Write out what earlier legs left dirty, so that the next does not pay for it."""
-        self.execute("CHECKPOINT")
-
     def add(self, acknowledged: int) -> None:
         """Count ``acknowledged`` more transfers and prove that they are there, and the books in balance.
 

@@ -18,6 +18,12 @@ def cpu_seconds(root: int) -> float:
     return ticks / _TICKS_PER_SECOND
 
 
+def busy_seconds() -> float:
+    """Return the CPU seconds that the whole machine has been busy since it started, on all cores together."""
+    user, nice, system, _idle, _waiting, *rest = (_PROC / "stat").read_text().partition("\n")[0].split()[1:9]
+    return sum(map(int, (user, nice, system, *rest))) / _TICKS_PER_SECOND
+
+
 def memory_mb(root: int) -> tuple[float, float]:
     """Return the resident memory of the largest child of ``root`` (a server's worker) in MB: now, and at its peak."""
     sizes = [_memory(pid) for pid, _ in _tree(root) if pid != root]

@@ -19,7 +19,7 @@ Family = Literal[
     "GET transfer", "list transfers", "pgbench select",
 ]  # fmt: skip
 
-Phase = Literal["main", "growth"]
+Phase = Literal["main", "workers", "growth"]
 
 
 def machine() -> dict[str, str]:
@@ -43,7 +43,8 @@ class Leg(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     ``items`` is the size of a batch, ``stored`` how many transfers were in the database before the leg (rounded to
     what was asked for), ``offered_per_second`` the rate of an open loop. CPU is in seconds per 1,000 operations;
-    memory is that of the largest worker in MB, after the leg and at its peak since the start of the server.
+    ``other_cores`` is how many cores were busy with anything else. Memory is that of the largest worker in MB, after
+    the leg and at its peak since the start of the server.
     """
 
     family: Family
@@ -64,6 +65,7 @@ class Leg(Struct, frozen=True, kw_only=True, omit_defaults=True):
     server_cpu: float | None = None
     postgres_cpu: float | None = None
     client_cpu: float | None = None
+    other_cores: float = 0.0
     worker_memory_mb: float | None = None
     worker_memory_peak_mb: float | None = None
 

@@ -30,6 +30,7 @@ class Endpoint(Struct, frozen=True):
 
     port: int
     pid: int
+    workers: int
     token: str = ""
 
 
@@ -47,7 +48,7 @@ def service(url: str, log: Path, *, workers: int) -> Iterator[Endpoint]:
     running = RunningService(environment, log, "--no-migrate")
     try:
         running.wait_until_ready()
-        yield Endpoint(running.port, running.process.pid, token)
+        yield Endpoint(running.port, running.process.pid, workers, token)
     finally:
         running.stop()
 
@@ -68,7 +69,7 @@ def application(target: str, log: Path, *, workers: int, url: str = "") -> Itera
         )
     try:
         _wait_until_answering(port, process, log)
-        yield Endpoint(port, process.pid)
+        yield Endpoint(port, process.pid, workers)
     finally:
         process.terminate()
         process.wait(_STOP_SECONDS_MAX)

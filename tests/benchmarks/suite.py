@@ -1,6 +1,7 @@
 """The legs, in the order in which they run."""
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,9 @@ from tests.benchmarks import by_hand, serving, traffic
 from tests.benchmarks.databases import BenchmarkDatabase, Server
 from tests.benchmarks.floors import GROWN
 from tests.benchmarks.load import LoadGenerator
-from tests.benchmarks.processes import cpu_seconds, memory_mb
-from tests.benchmarks.results import Family, Leg, Memory, Phase, Results
+from tests.benchmarks.measuring import Measurer
+from tests.benchmarks.processes import memory_mb
+from tests.benchmarks.results import Family, Leg, Memory, Results, best
 from tests.benchmarks.serving import Endpoint
 from tests.benchmarks.traffic import WORKLOADS, Workload
 
@@ -24,16 +26,34 @@ READ_CONNECTIONS = 64
 LISTED = 20
 GROWTH = (0, 1_000_000, GROWN)
 
+_BARE = "tests.benchmarks.baselines:bare_asgi"
+_EMPTY = "tests.benchmarks.baselines:empty_litestar"
+_TEXTBOOK = "tests.benchmarks.textbook:create_app"
+
 
 class Plan(Struct, frozen=True, kw_only=True):
-    """How long and how often: everything ``rounds`` times, each leg for ``seconds`` after ``warmup_seconds``."""
+    """How long and how often. Each leg runs for ``seconds`` (pgbench for ``hand_seconds``), ``rounds`` times; unless
+    ``thorough`` only what a promise rests on is repeated, at the concurrency that was best.
+    """
 
     rounds: int
-    seconds: int
+    seconds: float
+    hand_seconds: int
     warmup_seconds: float
     workers: int
     textbook_workers: int
-    growth: bool
+    thorough: bool
+
+
+class Arena(Struct, frozen=True):
+    """All that takes part in one workload, ready at the same time, so that the rounds can take turns."""
+
+    workload: Workload
+    hand: BenchmarkDatabase
+    textbook: BenchmarkDatabase
+    textbook_server: Endpoint
+    service: BenchmarkDatabase
+    service_server: Endpoint
 
 
 class Suite:
@@ -45,231 +65,193 @@ class Suite:
         self._results = results
         self._logs = logs
         self._say = say
-        self._round = 0
+        self._number = 0
+        self._measure = Measurer(
+            server,
+            seconds=plan.seconds,
+            hand_seconds=plan.hand_seconds,
+            warmup_seconds=plan.warmup_seconds,
+            record=self._record,
+        )
 
     def run(self) -> None:
         """Run everything. Raises BooksError when money was lost, LoadError for an unexpected answer."""
-        for number in range(1, self._plan.rounds + 1):
-            self._round = number
-            self._empty_applications()
-            for workload in WORKLOADS:
-                self._by_hand(workload)
-                self._textbook(workload)
-                self._service(workload)
-        if self._plan.growth:
+        for workload in WORKLOADS:
+            with ExitStack() as stack:
+                arena = self._arena(workload, stack)
+                empty = stack.enter_context(self._application(_EMPTY)) if workload == "uniform" else None
+                promised = workload != "zipfian" or self._plan.thorough
+                for number in range(1, (self._plan.rounds if promised else 1) + 1):
+                    self._number = number
+                    self._by_hand(arena)
+                    self._textbook(arena)
+                    self._single(arena)
+                    self._batches(arena)
+                    if empty is not None:
+                        self._reads(arena, empty)
+        with self._application(_BARE) as bare:
+            requests = traffic.single_requests("uniform", "")
+            self._measure.http("bare ASGI", bare, requests, round=1, connections=READ_CONNECTIONS, status=201)
+        if self._plan.thorough:
+            self._workers()
             self._growth()
 
-    def _empty_applications(self) -> None:
-        applications: tuple[tuple[Family, str, int], ...] = (
-            ("bare ASGI", "tests.benchmarks.baselines:bare_asgi", 201),
-            ("empty handler", "tests.benchmarks.baselines:empty_litestar", 200),
+    @property
+    def _everything(self) -> bool:
+        """Whether this round runs every leg."""
+        return self._plan.thorough or self._number == 1
+
+    def _arena(self, workload: Workload, stack: ExitStack) -> Arena:
+        hand, textbook, service = (
+            stack.enter_context(self._server.database(f"{name}_{workload}")) for name in ("hand", "textbook", "service")
         )
-        for family, target, status in applications:
-            with serving.application(target, self._logs / "baselines.log", workers=self._plan.workers) as endpoint:
-                requests = (
-                    traffic.single_requests("uniform", "") if status == 201 else traffic.get_requests(["/accounts"], "")
-                )
-                self._http(family, endpoint, requests, connections=READ_CONNECTIONS, status=status)
+        by_hand.install(hand)
+        return Arena(
+            workload,
+            hand,
+            textbook,
+            stack.enter_context(self._application(_TEXTBOOK, textbook)),
+            service,
+            stack.enter_context(self._service(service, self._plan.workers)),
+        )
 
-    def _by_hand(self, workload: Workload) -> None:
-        with self._server.database(f"hand_{workload}") as database:
-            by_hand.install(database)
-            database.add(by_hand.transfer(database, workload, clients=4, seconds=1).completed)
-            for clients in by_hand.CLIENTS:
-                database.settle()
-                before = cpu_seconds(self._server.pid)
-                sample = by_hand.transfer(database, workload, clients=clients, seconds=self._plan.seconds)
-                self._add_hand("SQL by hand", sample, before, clients=clients, workload=workload)
-                database.add(sample.completed)
+    def _application(self, target: str, database: BenchmarkDatabase | None = None) -> Any:
+        workers = self._plan.workers if database is None else self._plan.textbook_workers
+        url = "" if database is None else database.url
+        return serving.application(target, self._logs / "applications.log", workers=workers, url=url)
 
-    def _textbook(self, workload: Workload) -> None:
-        log = self._logs / "textbook.log"
-        target = "tests.benchmarks.textbook:create_app"
-        with (
-            self._server.database(f"textbook_{workload}") as database,
-            serving.application(target, log, workers=self._plan.textbook_workers, url=database.url) as endpoint,
-        ):
-            requests = traffic.single_requests(workload, "")
-            for connections in TEXTBOOK_CONNECTIONS:
-                self._post("textbook", endpoint, database, requests, connections=connections, workload=workload)
+    def _service(self, database: BenchmarkDatabase, workers: int) -> Any:
+        return serving.service(database.url, self._logs / "service.log", workers=workers)
 
-    def _service(self, workload: Workload) -> None:
-        with (
-            self._server.database(f"service_{workload}") as database,
-            serving.service(database.url, self._logs / "service.log", workers=self._plan.workers) as endpoint,
-        ):
-            requests = traffic.single_requests(workload, endpoint.token)
-            fastest = 0.0
-            for connections in SINGLE_CONNECTIONS:
-                leg = self._post("single", endpoint, database, requests, connections=connections, workload=workload)
-                fastest = max(fastest, leg.per_second)
+    def _contenders(self, family: Family, arena: Arena, connections: tuple[int, ...]) -> list[int]:
+        """Return with how many connections ``family`` runs in this round."""
+        if self._everything:
+            return list(connections)
+        [first] = best(self._results.of(family, workload=arena.workload, round=1))
+        alone = [1] if 1 in connections and arena.workload == "uniform" else []  # the latency of one caller
+        return [*alone, first.connections]
+
+    def _by_hand(self, arena: Arena) -> None:
+        for clients in self._contenders("SQL by hand", arena, by_hand.CLIENTS):
+            self._measure.by_hand(arena.hand, clients=clients, workload=arena.workload, number=self._number)
+
+    def _textbook(self, arena: Arena) -> None:
+        requests = traffic.single_requests(arena.workload, "")
+        for connections in self._contenders("textbook", arena, TEXTBOOK_CONNECTIONS):
             self._post(
-                "single, paced",
-                endpoint,
-                database,
+                "textbook",
+                arena.textbook_server,
+                arena.textbook,
                 requests,
-                connections=PACED_CONNECTIONS,
-                workload=workload,
-                per_second=fastest / 2,
+                connections=connections,
+                workload=arena.workload,
             )
-            for items in BATCH_CONNECTIONS:
-                self._batches(endpoint, database, items, workload=workload)
-            if workload == "uniform":
-                self._reads(endpoint, database)
 
-    def _batches(self, endpoint: Endpoint, database: BenchmarkDatabase, items: int, **fields: Any) -> None:
-        workload: Workload = fields["workload"]
-        requests = traffic.batch_requests(workload, endpoint.token, items)
-        self._post("batch", endpoint, database, requests, connections=BATCH_CONNECTIONS[items], items=items, **fields)
-
-    def _reads(self, endpoint: Endpoint, database: BenchmarkDatabase) -> None:
-        accounts = [traffic.account_id(number) for number in range(traffic.ACCOUNTS)]
-        transfers = database.fetch_column("SELECT id FROM funds.transfers ORDER BY random() LIMIT 10000")
-        reads: tuple[tuple[Family, list[str]], ...] = (
-            ("GET account", [f"/accounts/{account}" for account in accounts]),
-            ("GET transfer", [f"/transfers/{transfer}" for transfer in transfers]),
-            ("list transfers", [f"/transfers?account_id={account}&limit={LISTED}" for account in accounts]),
+    def _single(self, arena: Arena) -> None:
+        workload = arena.workload
+        requests = traffic.single_requests(workload, arena.service_server.token)
+        fastest = 0.0
+        for connections in self._contenders("single", arena, SINGLE_CONNECTIONS):
+            leg = self._post(
+                "single", arena.service_server, arena.service, requests, connections=connections, workload=workload
+            )
+            fastest = max(fastest, leg.per_second)
+        self._post(
+            "single, paced",
+            arena.service_server,
+            arena.service,
+            requests,
+            connections=PACED_CONNECTIONS,
+            workload=workload,
+            offered_per_second=fastest / 2,
         )
-        for family, paths in reads:
-            requests = traffic.get_requests(paths, endpoint.token)
-            self._http(family, endpoint, requests, connections=READ_CONNECTIONS, status=200)
-        before = cpu_seconds(self._server.pid)
-        sample = by_hand.get_account(database, clients=16, seconds=self._plan.seconds)
-        self._add_hand("pgbench select", sample, before, clients=16)
+
+    def _batches(self, arena: Arena) -> None:
+        for items in BATCH_CONNECTIONS if self._everything else (1_000,):
+            self._post_batches(arena.service_server, arena.service, items, workload=arena.workload)
+
+    def _reads(self, arena: Arena, empty: Endpoint) -> None:
+        accounts = [traffic.account_id(number) for number in range(traffic.ACCOUNTS)]
+        self._get("empty handler", empty, ["/accounts"])
+        self._get("GET account", arena.service_server, [f"/accounts/{account}" for account in accounts])
+        if not self._everything:
+            return
+        transfers = arena.service.fetch_column("SELECT id FROM funds.transfers ORDER BY random() LIMIT 10000")
+        self._get("GET transfer", arena.service_server, [f"/transfers/{transfer}" for transfer in transfers])
+        self._get(
+            "list transfers",
+            arena.service_server,
+            [f"/transfers?account_id={account}&limit={LISTED}" for account in accounts],
+        )
+        self._measure.select_by_hand(arena.service, clients=16, number=self._number)
+
+    def _get(self, family: Family, endpoint: Endpoint, paths: list[str]) -> None:
+        requests = traffic.get_requests(paths, endpoint.token)
+        self._measure.http(family, endpoint, requests, round=self._number, connections=READ_CONNECTIONS)
+
+    def _workers(self) -> None:
+        """Try another number of workers."""
+        other = 2 if self._plan.workers == 1 else 1
+        workloads: tuple[Workload, ...] = ("uniform", "hot")
+        for workload in workloads:
+            with (
+                self._server.database(f"workers_{workload}") as database,
+                self._service(database, other) as endpoint,
+            ):
+                for number in range(1, self._plan.rounds + 1):
+                    self._number = number
+                    fields: dict[str, Any] = {"workload": workload, "phase": "workers"}
+                    requests = traffic.single_requests(workload, endpoint.token)
+                    for connections in SINGLE_CONNECTIONS:
+                        self._post("single", endpoint, database, requests, connections=connections, **fields)
+                    self._post_batches(endpoint, database, 1_000, **fields)
 
     def _growth(self) -> None:
         """Fill databases through the service, watching its memory, then run on each of them in turn."""
-        with (
-            self._server.database("grown_0") as empty,
-            self._server.database("grown_1") as some,
-        ):
+        with ExitStack() as stack:
+            empty, some = (stack.enter_context(self._server.database(name)) for name in ("grown_0", "grown_1"))
             self._fill(some, GROWTH[1], watch_memory=True)
-            with self._server.database("grown_2", like=some) as many:
-                self._fill(many, GROWTH[2] - GROWTH[1])
-                for number in range(1, self._plan.rounds + 1):
-                    self._round = number
-                    for stored, database in zip(GROWTH, (empty, some, many), strict=True):
-                        self._grown(database, stored)
+            many = stack.enter_context(self._server.database("grown_2", like=some))
+            self._fill(many, GROWTH[2] - GROWTH[1])
+            databases = (empty, some, many)
+            endpoints = [stack.enter_context(self._service(database, self._plan.workers)) for database in databases]
+            for number in range(1, self._plan.rounds + 1):
+                self._number = number
+                for stored, database, endpoint in zip(GROWTH, databases, endpoints, strict=True):
+                    fields: dict[str, Any] = {"workload": "uniform", "phase": "growth", "stored": stored}
+                    requests = traffic.single_requests("uniform", endpoint.token)
+                    for connections in (64, 256):
+                        self._post("single", endpoint, database, requests, connections=connections, **fields)
+                    self._post_batches(endpoint, database, 1_000, **fields)
 
     def _fill(self, database: BenchmarkDatabase, transfers: int, *, watch_memory: bool = False) -> None:
-        log = self._logs / "service.log"
-        with serving.service(database.url, log, workers=self._plan.workers) as endpoint:
+        with self._service(database, self._plan.workers) as endpoint:
             requests = traffic.batch_requests("uniform", endpoint.token, 1_000)
             posted = 0
             with LoadGenerator(endpoint.port, BATCH_CONNECTIONS[1_000], status=201) as generator:
                 while posted < transfers:
-                    sample = generator.run(islice(requests, 100), 600)
-                    posted += sample.completed * 1_000
+                    posted += generator.run(islice(requests, 100), seconds=600).completed * 1_000
                     if watch_memory:
                         self._results.memory.append(Memory(posted, memory_mb(endpoint.pid)[0]))
-            self._say(f"filled {database.name} with {posted:,} transfers")
-            database.add(posted)
+        database.add(posted)
+        self._say(f"filled {database.name} with {posted:,} transfers")
 
-    def _grown(self, database: BenchmarkDatabase, stored: int) -> None:
-        log = self._logs / "service.log"
-        with serving.service(database.url, log, workers=self._plan.workers) as endpoint:
-            fields: dict[str, Any] = {"workload": "uniform", "phase": "growth", "stored": stored}
-            requests = traffic.single_requests("uniform", endpoint.token)
-            self._post("single", endpoint, database, requests, connections=64, **fields)
-            self._batches(endpoint, database, 1_000, **fields)
+    def _post_batches(self, endpoint: Endpoint, database: BenchmarkDatabase, items: int, **fields: Any) -> None:
+        requests = traffic.batch_requests(fields["workload"], endpoint.token, items)
+        self._post("batch", endpoint, database, requests, connections=BATCH_CONNECTIONS[items], items=items, **fields)
 
     def _post(
-        self,
-        family: Family,
-        endpoint: Endpoint,
-        database: BenchmarkDatabase,
-        requests: Iterator[bytes],
-        *,
-        connections: int,
-        workload: Workload,
-        phase: Phase = "main",
-        stored: int = 0,
-        items: int = 1,
-        per_second: float | None = None,
+        self, family: Family, endpoint: Endpoint, database: BenchmarkDatabase, requests: Iterator[bytes], **fields: Any
     ) -> Leg:
-        """Run a leg that posts transfers, and prove that each acknowledged one is in the books."""
-        database.settle()
-        return self._http(
-            family, endpoint, requests, connections=connections, status=201, database=database, workload=workload,
-            phase=phase, stored=stored, items=items, offered_per_second=per_second,
-        )  # fmt: skip
-
-    def _http(
-        self,
-        family: Family,
-        endpoint: Endpoint,
-        requests: Iterator[bytes],
-        *,
-        connections: int,
-        status: int,
-        database: BenchmarkDatabase | None = None,
-        items: int = 1,
-        offered_per_second: float | None = None,
-        **fields: Any,
-    ) -> Leg:
-        with LoadGenerator(endpoint.port, connections, status=status) as generator:
-            warm = generator.run(requests, self._plan.warmup_seconds if items < 10_000 else 0.0)
-            server_before, postgres_before = cpu_seconds(endpoint.pid), cpu_seconds(self._server.pid)
-            sample = (
-                generator.run(requests, self._plan.seconds)
-                if offered_per_second is None
-                else generator.run_paced(requests, self._plan.seconds, per_second=offered_per_second)
-            )
-            operations = sample.completed * items
-            per_thousand = 1000 / operations
-            server_cpu = (cpu_seconds(endpoint.pid) - server_before) * per_thousand
-            postgres_cpu = (cpu_seconds(self._server.pid) - postgres_before) * per_thousand
-        if database is not None:
-            database.add(operations + warm.completed * items)
-        memory, memory_peak = memory_mb(endpoint.pid)
-        leg = Leg(
-            family=family,
-            round=self._round,
-            connections=connections,
-            workers=self._plan.textbook_workers if family == "textbook" else self._plan.workers,
-            items=items,
-            offered_per_second=offered_per_second,
-            operations=operations,
-            seconds=sample.seconds,
-            per_second=operations / sample.seconds,
-            p50_ms=sample.percentile_ms(50),
-            p99_ms=sample.percentile_ms(99),
-            server_cpu=server_cpu,
-            postgres_cpu=postgres_cpu,
-            client_cpu=sample.cpu_seconds * per_thousand,
-            worker_memory_mb=memory,
-            worker_memory_peak_mb=memory_peak,
-            **fields,
-        )
-        return self._add(leg)
-
-    def _add_hand(
-        self,
-        family: Family,
-        sample: by_hand.HandSample,
-        cpu_before: float,
-        *,
-        clients: int,
-        workload: Workload | None = None,
-    ) -> None:
-        per_thousand = 1000 / sample.completed
-        self._add(
-            Leg(
-                family=family,
-                round=self._round,
-                workload=workload,
-                connections=clients,
-                operations=sample.completed,
-                seconds=sample.completed / sample.per_second,
-                per_second=sample.per_second,
-                mean_ms=sample.mean_latency_ms,
-                postgres_cpu=(cpu_seconds(self._server.pid) - cpu_before) * per_thousand,
-                client_cpu=sample.client_cpu_seconds * per_thousand,
-            )
+        """Run a leg that posts transfers."""
+        return self._measure.http(
+            family, endpoint, requests, status=201, database=database, round=self._number, **fields
         )
 
-    def _add(self, leg: Leg) -> Leg:
+    def _record(self, leg: Leg) -> None:
         self._results.legs.append(leg)
-        about = [leg.family, leg.workload, f"items {leg.items}" if leg.items > 1 else None, f"at {leg.connections}"]
-        self._say(f"{' '.join(filter(None, about)):40} {leg.per_second:9,.0f}/s")
-        return leg
+        name = leg.family if leg.items == 1 else f"{leg.family} of {leg.items:,}"
+        self._say(
+            f"{name:16} {leg.workload or '':8} at {leg.connections:3} {leg.per_second:9,.0f}/s"
+            f"   (others used {leg.other_cores:.2f} cores)"
+        )
