@@ -46,6 +46,8 @@ class Direct(ASGIMiddleware):
         services: Services = http["litestar_app"].state.services
         request: Request[Principal, Any, Any] = Request(http, receive, send)
         arguments: dict[str, Any] = {name: value for name, value in http["path_params"].items() if name in wanted}
+        if "data" in wanted:  # before the ledger, as on the long way: of two faults, both name the same
+            arguments["data"] = StrictJSON.decode_for(handler, await _read(receive))
         arguments["ledger"] = await provide_ledger(
             request, services, services.reader, http["path_params"]["ledger_name"]
         )
@@ -58,8 +60,6 @@ class Direct(ASGIMiddleware):
         if "idempotency_key" in wanted:
             key = headers.get(b"idempotency-key")
             arguments["idempotency_key"] = None if key is None else key.decode("latin-1")
-        if "data" in wanted:
-            arguments["data"] = StrictJSON.decode_for(handler, await _read(receive))
 
         response = await handler.fn(**arguments)
         body = _encode(response.content)

@@ -1,0 +1,265 @@
+"""The direct way of the hot routes and the long way through Litestar give the same answers, byte for byte."""
+
+import json
+import re
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import unquote
+from uuid import uuid4
+
+import pytest
+from litestar.types import ASGIApp, Receive, Scope, Send
+
+from service.api.direct import Direct
+from service.api.wire import StrictJSON
+from tests.api.conftest import Application, serving
+from tests.api.ledger import JSON, Book, transfer, unique
+
+UUID_PATTERN = re.compile(rb"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+TIME_PATTERN = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z")
+LIMIT = 64 * 1024
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A request as the server hands it over; without a told length, its body comes in the parts given."""
+
+    method: str
+    path: str
+    body: bytes | Sequence[bytes] = b""
+    headers: dict[str, str] = field(default_factory=dict)
+    cut_off: bool = False
+
+
+@dataclass(frozen=True)
+class Answered:
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    body: bytes
+
+
+async def _call(application: Application, sent: Sent) -> Answered:
+    """Call the application as a server does."""
+    parts = [sent.body] if isinstance(sent.body, bytes) else list(sent.body)
+    headers = {"host": "funds", "authorization": f"Bearer {application.settings.admin_token}"}
+    if isinstance(sent.body, bytes) and sent.body:
+        headers["content-length"] = str(len(sent.body))
+    path, _, query = sent.path.partition("?")
+    scope: dict[str, Any] = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "scheme": "http",
+        "method": sent.method,
+        "path": unquote(path),
+        "raw_path": path.encode(),
+        "query_string": query.encode(),
+        "headers": [(name.lower().encode(), value.encode()) for name, value in (headers | sent.headers).items()],
+        "client": ("127.0.0.1", 1),
+        "server": ("127.0.0.1", 8000),
+    }
+    incoming: list[Any] = [{"type": "http.request", "body": part, "more_body": True} for part in parts]
+    incoming[-1]["more_body"] = sent.cut_off
+    outgoing: list[Any] = []
+
+    async def receive() -> Any:
+        return incoming.pop(0) if incoming else {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        outgoing.append(message)
+
+    await application.app(scope, receive, send)  # type: ignore[arg-type]
+    start, *rest = outgoing
+    body = b"".join(message.get("body", b"") for message in rest)
+    return Answered(start["status"], sorted(tuple(header) for header in start["headers"]), body)
+
+
+class World:
+    """A ledger for one way of answering, filled like the other's; what differs by nature is masked alike."""
+
+    def __init__(self, application: Application, name: str) -> None:
+        self.application = application
+        self.name = name
+        self._masks: dict[bytes, bytes] = {}
+
+    async def fill(self) -> None:
+        async with self.application.client(self.application.settings.admin_token) as client:
+            self.book = book = await Book.open(client, self.name)
+            self.rich, self.poor = await book.account(name="rich"), await book.account(minimum_balance=0)
+            self.closed = await book.account()
+            await book.revise(self.closed, status="closed")
+            self.posted = await book.move(self.rich, await book.account(), 5, reference="ünïcode", metadata={"k": '"'})
+
+    async def answer(self, sent: Sent) -> Answered:
+        answered = await _call(self.application, sent)
+        headers = [
+            (name, b", ".join(sorted(value.split(b", "))) if name == b"allow" else self._masked(value))
+            for name, value in answered.headers
+        ]
+        return Answered(answered.status, headers, self._masked(answered.body))
+
+    def _masked(self, text: bytes) -> bytes:
+        """Number identifiers in the order of their appearance, and hide the ledger's name and the times."""
+        hidden = UUID_PATTERN.sub(self._mask, text).replace(self.name.encode(), b"LEDGER")
+        return TIME_PATTERN.sub(b"TIME", hidden)
+
+    def _mask(self, match: re.Match[bytes]) -> bytes:
+        return self._masks.setdefault(match[0].lower(), b"ID%d" % len(self._masks))
+
+
+@pytest.fixture(scope="module")
+async def long_way(application: Application) -> AsyncIterator[Application]:
+    """The same application on the same database, with the middleware taken away."""
+
+    async def pass_on(_self: Direct, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
+        await next_app(scope, receive, send)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Direct, "handle", pass_on)
+        async with serving(application.database) as changed:
+            yield changed
+
+
+@pytest.fixture(scope="module")
+async def worlds(application: Application, long_way: Application) -> tuple[World, World]:
+    suffix = unique("")
+    worlds = World(application, f"direct{suffix}"), World(long_way, f"longer{suffix}")
+    for world in worlds:
+        await world.fill()
+    return worlds
+
+
+def _post(world: World, body: object, key: str | None = None, **changes: Any) -> Sent:
+    headers = {"content-type": "application/json"} | ({} if key is None else {"idempotency-key": key})
+    content = body if isinstance(body, (bytes, list)) else json.dumps(body).encode()
+    return Sent(**{"method": "POST", "path": world.book.transfers, "body": content, "headers": headers} | changes)
+
+
+def _transfers(world: World) -> Iterator[Sent]:
+    right = transfer(world.rich, world.poor, amount=3)
+    encoded = json.dumps(right).encode()
+    yield _post(world, right, "first")
+    yield _post(world, right, "first")
+    yield _post(world, right, '"first"')
+    yield _post(world, right | {"amount": 4}, "first")
+    yield _post(world, right | {"reference": '\U0001f3e6 /\\"\u2028', "metadata": {"a": "b"}}, "with texts")
+    yield _post(world, right | {"reference": '\U0001f3e6 /\\"\u2028', "metadata": {"a": "b"}}, "texts")
+    yield _post(world, transfer(world.poor, world.rich, amount=1000), "refused")
+    yield _post(world, transfer(world.poor, world.rich, amount=1000), "refused")
+    yield _post(world, transfer(world.closed, world.rich), "closed")
+    yield _post(world, transfer(world.rich, world.rich), "same")
+    yield _post(world, transfer(world.rich, world.poor, currency="XXX"), "currency")
+    yield _post(world, right)
+    for key in ("", " ", "a b", "ü", "x" * 255, "x" * 256, '"', 'a"b', '"a\\"b"'):
+        yield _post(world, right, key)
+    for wrong in ({"amount": 0}, {"amount": 2**63}, {"amount": "1"}, {"unknown": 1}, {"reference": "\x00"}):
+        yield _post(world, right | wrong, "wrong")
+    for text in (b"", b"{", b"[]", b"null", b"\xff", b'{"a": "\\ud800"}', b"[" * 1000, encoded + b" ", b" " + encoded):
+        yield _post(world, text, f"text-{len(text)}")
+    yield _post(world, [encoded], "chunked, one part")
+    yield _post(world, [encoded], "chunked")
+    yield _post(world, [encoded[:10], encoded[10:20], b"", encoded[20:]], "parts")
+    yield _post(world, [b"{", b""], "half")
+    yield _post(world, [b"", b""], "nothing")
+    yield _post(world, right | {"description": "d" * 1000, "reference": "r" * 255}, "long")
+    yield _post(world, encoded.ljust(LIMIT), "at-the-limit")
+    yield _post(world, encoded.ljust(LIMIT + 1), "over-the-limit")
+    yield _post(world, [b" " * 1024] * 65, "over-the-limit-in-parts")
+    told = {"content-type": "application/json", "idempotency-key": "told"}
+    for length in ("x", "-1", "", str(len(encoded))):
+        yield _post(world, [encoded], headers=told | {"content-length": length})
+    yield _post(world, right, headers={"idempotency-key": "untyped"})
+    yield _post(world, right, headers={"idempotency-key": "form", "content-type": "application/x-www-form-urlencoded"})
+    yield _post(world, right, headers={"idempotency-key": "utf", "content-type": "application/json; charset=utf-8"})
+    for query in ("?", "?unknown=1", "?dry_run=x"):
+        yield _post(world, right, f"query{query}", path=world.book.transfers + query)
+    yield _post(world, right, "elsewhere", path="/v1/ledgers/absent/transfers")
+    yield _post(world, right, "slash", path=world.book.transfers + "/")
+    yield _post(world, b"{", path="/v1/ledgers/absent/transfers")
+
+
+def _reads(world: World) -> Iterator[Sent]:
+    found = [f"{world.book.transfers}/{world.posted['id']}", f"{world.book.accounts}/{world.rich['id']}"]
+    for path in found:
+        for query in ("", "?", "?expand=transfers", "?expand=accounts", "?expand=", "?unknown=1", "?a&b=%00"):
+            yield Sent("GET", path + query)
+        yield Sent("GET", path, body=b"{}")
+        yield Sent("GET", path, headers={"content-length": "5"})
+        yield Sent("GET", path, headers={"accept": "text/html", "if-none-match": '"x"', "range": "bytes=0-1"})
+        yield Sent("GET", path[:-36] + path[-36:].upper())
+        yield Sent("GET", f"{path}/")
+        yield Sent("GET", path.replace(world.name, "main"))
+        yield Sent("GET", path.replace(world.name, "absent"))
+        yield Sent("GET", path[:-36] + "not-a-uuid")
+        for method in ("HEAD", "OPTIONS", "PUT", "DELETE"):
+            yield Sent(method, path)
+    yield Sent("GET", f"{world.book.accounts}/{world.closed['id']}")
+    yield Sent("GET", f"{world.book.transfers}/00000000-0000-7000-8000-000000000000")
+    yield Sent("GET", f"{world.book.accounts}/00000000-0000-7000-8000-000000000000")
+    for authorization in ("", "Bearer wrong", "Basic eA=="):
+        yield Sent("GET", found[0], headers={"authorization": authorization})
+
+
+def _of_every_operation(world: World) -> Iterator[Sent]:
+    """Requests to every operation there is, hot or not: those that are added are compared as well."""
+    for operation in world.application.contract.operations:
+        path = re.sub(
+            r"\{\w+\}", "00000000-0000-7000-8000-000000000000", operation.template.replace("{ledger_name}", world.name)
+        )
+        if path.startswith("/health") or operation.description["operationId"] == "listLedgers":
+            continue  # how long it took, and both ledgers
+        headers = {"if-match": "*", "content-type": "application/json"}
+        for key in ({}, {"idempotency-key": f"{operation.method}-{operation.template}"}):
+            for body in (b"", b"{}", b"{", [b"{}"], [b""]):
+                yield Sent(operation.method, path, body, headers | key)
+        yield Sent(operation.method, path.replace(world.name, "absent"), b"{}", headers)
+        yield Sent(operation.method, f"{path}?unknown=1", b"{}", headers)
+
+
+@pytest.mark.parametrize("requests", [_transfers, _reads, _of_every_operation])
+async def test_both_ways_give_the_same_answers(worlds: tuple[World, World], requests: Any) -> None:
+    statuses = set()
+    for sent, twin in zip(requests(worlds[0]), requests(worlds[1]), strict=True):
+        direct, long = await worlds[0].answer(sent), await worlds[1].answer(twin)
+        assert direct == long, sent
+        statuses.add(direct.status)
+    assert len(statuses) > 2, "these requests compare little"
+
+
+async def test_the_direct_way_is_taken_by_what_is_usual_and_only_there(
+    worlds: tuple[World, World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long_decodings = []
+
+    def decode(dto: StrictJSON[Any], value: bytes) -> Any:
+        long_decodings.append(value)
+        return StrictJSON.decode_for(dto.asgi_connection.route_handler, value)
+
+    monkeypatch.setattr(StrictJSON, "decode_bytes", decode)
+    decodings = []
+    for world in worlds:
+        body = transfer(world.rich, world.poor)
+        for sent in (_post(world, body, "usual"), _post(world, [json.dumps(body).encode()], "in parts")):
+            await world.answer(sent)
+            decodings.append(len(long_decodings))
+    assert decodings == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+async def test_a_request_that_is_cut_off_moves_nothing(application: Application, parts: int) -> None:
+    async with application.client(application.settings.admin_token) as client:
+        book = await Book.open(client, unique("cut"))
+        debit, credit = await book.account(), await book.account()
+        body = json.dumps(transfer(debit, credit)).encode()
+        # The whole of a transfer, and the server said that more was to come.
+        halves = [body] if parts == 1 else [body[:20], body[20:]]
+        headers = {
+            "content-type": "application/json",
+            "idempotency-key": str(uuid4()),
+            "content-length": str(len(body) + 1),
+        }
+        answered = await _call(application, Sent("POST", book.transfers, halves, headers, cut_off=True))
+        assert answered.status >= 400
+        listed: JSON = (await client.get(book.transfers)).json()
+        assert listed["items"] == []
