@@ -44,6 +44,7 @@ PLAN_SECONDS_MAX = 1.0
 
 _MICROSECOND = timedelta(microseconds=1)
 _encode = msgspec.json.Encoder().encode
+_client_and_key = attrgetter("client_id", "idempotency_key")
 
 _ACCOUNT_COLUMNS = Account.__struct_fields__
 _TRANSFER_COLUMNS = Transfer.__struct_fields__
@@ -240,7 +241,9 @@ class Batch:
         if book.new_transfers:
             await _copy(driver, "transfers", _TRANSFER_COLUMNS, _records(book.new_transfers, _TRANSFER_COLUMNS))
         if book.new_decisions:
-            await _copy(driver, "decisions", _DECISION_COLUMNS, map(_decision_record, book.new_decisions))
+            # In the order of their keys: rivals for the same keys, whose accounts may differ, meet at the first one.
+            decisions = sorted(book.new_decisions, key=_client_and_key)
+            await _copy(driver, "decisions", _DECISION_COLUMNS, map(_decision_record, decisions))
         if book.touched_holds:
             await self._update_holds(driver, book)
         if book.touched_transfers:

@@ -58,6 +58,27 @@ async def holding_account(url: str, account_id: str) -> AsyncIterator[Outsider]:
         await connection.close()
 
 
+@asynccontextmanager
+async def holding_key(url: str, ledger: str, key: str) -> AsyncIterator[Outsider]:
+    """Decide under a key of the ledger's only client and do not commit."""
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute("BEGIN")
+        await connection.execute(
+            """
+            INSERT INTO funds.decisions
+              (ledger_id, client_id, idempotency_key, fingerprint, operation, outcome, created_at)
+            SELECT DISTINCT ledger_id, client_id, $2, '\\x00'::bytea, 'fence_key', 'fenced', now()
+            FROM funds.decisions JOIN funds.ledgers ON ledgers.id = ledger_id WHERE ledgers.name = $1
+            """,
+            ledger,
+            key,
+        )
+        yield Outsider(connection)
+    finally:
+        await connection.close()
+
+
 async def decided(url: str, keys: list[str]) -> set[str]:
     """Return which of ``keys`` have a decision in the database."""
     connection = await asyncpg.connect(url)

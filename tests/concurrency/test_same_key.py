@@ -10,6 +10,7 @@ from tests.concurrency.bank import open_bank
 from tests.concurrency.client import Client
 from tests.concurrency.invariants import assert_ledger_is_sound
 from tests.concurrency.journal import Journal
+from tests.concurrency.outsider import holding_key
 
 SENDERS = 50
 
@@ -80,4 +81,31 @@ async def test_of_different_requests_under_one_key_one_wins(
         assert answer.content == answers[outcomes.index((201, None))].content
 
     await journal.assert_books_agree(shared_database_url)
+    await assert_ledger_is_sound(shared_database_url, ledgers=[bank.ledger], bounds_were_constant=True)
+
+
+async def test_the_same_keys_in_opposite_orders_do_not_deadlock(
+    clients: tuple[Client, Client], journal: Journal, shared_database_url: str
+) -> None:
+    """Batches that share their keys and nothing else: each key goes to one of them. Whether PostgreSQL had to end a
+    deadlock is asked when the services have stopped.
+    """
+    bank = await open_bank(clients[0], journal, customers=4)
+    a, b, c, d = bank.customers
+    path = bank.order(a, b).path
+
+    async def post_batch(client: Client, debit: str, credit: str, keys: list[str]) -> list[int]:
+        items = [bank.order(debit, credit).body | {"idempotency_key": key} for key in keys]
+        answer = await client.call("POST", f"{path}/batch", {"transfers": items})
+        by_key = {result["idempotency_key"]: result["status"] for result in answer.content["results"]}
+        return [by_key[key] for key in sorted(keys)]
+
+    keys = sorted(str(uuid4()) for _ in range(3))
+    async with holding_key(shared_database_url, bank.ledger, keys[1]) as outsider, asyncio.TaskGroup() as group:
+        one = group.create_task(post_batch(clients[0], a, b, keys))
+        other = group.create_task(post_batch(clients[1], c, d, keys[::-1]))
+        await outsider.wait_for_waiters(2)  # in the order of their items, each would have its first key by now
+        await outsider.release()
+
+    assert {frozenset(pair) for pair in zip(one.result(), other.result(), strict=True)} == {frozenset({201, 422})}
     await assert_ledger_is_sound(shared_database_url, ledgers=[bank.ledger], bounds_were_constant=True)
