@@ -8,13 +8,13 @@ from litestar.di import Provide
 
 from service.api import context, description, documentation, health, problems, security
 from service.api.accounts import AccountController
+from service.api.application import Application
 from service.api.batches import post_batch
 from service.api.decisions import list_decisions
 from service.api.holds import HoldController
 from service.api.keys import IdempotencyKeyController
 from service.api.ledgers import LedgerController
 from service.api.overview import get_overview
-from service.api.paths import Application
 from service.api.transfers import TransferController
 from service.audit.overview import OverviewReader
 from service.engine.engine import TransferEngine

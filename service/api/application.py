@@ -1,0 +1,24 @@
+"""The ASGI application: Litestar, with what it cannot be told by configuration."""
+
+from typing import cast
+
+from litestar import Litestar
+from litestar.enums import ScopeType
+from litestar.types import HTTPScope, LifeSpanReceive, LifeSpanScope, LifeSpanSend, Receive, Scope, Send
+
+from service.api.bodies import read_before_answering
+from service.api.paths import keep_escaped_slashes
+
+
+class Application(Litestar):
+    """Litestar, with escaped slashes kept in their segments of a path, and answers held back until the body is read."""
+
+    async def __call__(
+        self, scope: Scope | LifeSpanScope, receive: Receive | LifeSpanReceive, send: Send | LifeSpanSend
+    ) -> None:
+        """Serve one connection."""
+        if scope["type"] == ScopeType.HTTP:
+            http = cast("HTTPScope", scope)
+            keep_escaped_slashes(http)
+            receive, send = read_before_answering(http, cast("Receive", receive), cast("Send", send))
+        await super().__call__(scope, receive, send)
