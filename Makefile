@@ -16,8 +16,7 @@ help:
 	@echo "make test      run the tests; make test ARGS='-k transfer' runs some"
 	@echo "make check     formatting, lint, types, import directions, migrations"
 	@echo "make format    format the code and fix what lint can fix"
-	@echo "make bench     measure the service against SQL by hand and the textbook way, in 3 minutes"
-	@echo "make bench-full  the same three times over, and with millions of transfers stored (about an hour)"
+	@echo "make bench     measure the service in 3 minutes; make bench-full in an hour, with millions of transfers stored"
 	@echo "make lock      resolve the requirements again; make lock ARGS=--upgrade takes newer versions"
 	@echo "make clean     remove .venv and caches; the data in .data stays"
 

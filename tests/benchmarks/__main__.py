@@ -30,7 +30,7 @@ def run(mode: str, plan: Plan) -> Path:
         Suite(server, plan, results, BUILD, say).run()
     results.minutes = (time.monotonic() - began) / 60
     path = BUILD / f"{mode}.json"
-    results.write(path, floors(results))
+    results.write(path, floors=[floor.as_dict() for floor in floors(results)])
     write_plots(results, BUILD)
     print(f"\n{page(results, floors(results))}\n\nWritten to {path.relative_to(ROOT)}")  # noqa: T201
     return path

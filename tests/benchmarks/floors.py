@@ -1,8 +1,9 @@
 """The speed that is promised, computed from a run's legs."""
 
 from collections.abc import Iterator
+from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from tests.benchmarks.results import Family, Results, best, middle, ratio
 from tests.benchmarks.traffic import Workload
@@ -21,6 +22,10 @@ class Floor(Struct, frozen=True, kw_only=True):
     floor: float
     aim: float | None = None
     less_is_better: bool = False
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the promise with its verdict."""
+        return structs.asdict(self) | {"verdict": self.verdict}
 
     @property
     def verdict(self) -> str:

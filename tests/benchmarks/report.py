@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from tests.benchmarks.floors import Floor
-from tests.benchmarks.results import Leg, Results, middle
+from tests.benchmarks.results import CEILINGS, Leg, Results, middle
 
 _BEGIN, _END = "<!-- results -->", "<!-- end of results -->"
 
@@ -31,10 +31,28 @@ def page(results: Results, floors: Sequence[Floor]) -> str:
     return "\n\n".join(
         [
             circumstances,
+            _disturbances(results),
             _table(("leg", "measured", "floor", "aim", ""), map(_floor_row, floors)),
             "CPU in seconds per 1,000 operations; worker MB is the highest resident memory of a worker so far.",
             _table(("leg", "load", "at", *(name for name, _, _ in _COLUMNS)), _leg_rows(results.legs)),
         ]
+    )
+
+
+def _disturbances(results: Results) -> str:
+    """Say what other work and the load generator took from the machine."""
+    others = sorted(leg.other_cores for leg in results.legs)
+    shares = [
+        (leg.client_cpu * leg.per_second / 1000, leg.family)
+        for leg in results.legs
+        if leg.client_cpu is not None and leg.server_cpu is not None and leg.family not in CEILINGS
+    ]
+    share, family = max(shares)
+    [ceiling] = results.of("bare ASGI")
+    return (
+        f"Other work on the machine used {others[len(others) // 2]:.2f} cores in the median of the legs and"
+        f" {others[-1]:.2f} at most. The load generator used at most {share:.0%} of a core ({family}); against bare"
+        f" ASGI it reaches {ceiling.per_second:,.0f} requests a second."
     )
 
 

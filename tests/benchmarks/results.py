@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 from msgspec import Struct
@@ -19,6 +19,7 @@ Family = Literal[
     "GET transfer", "list transfers", "pgbench select",
 ]  # fmt: skip
 
+CEILINGS: tuple[Family, ...] = ("bare ASGI", "empty handler")
 Phase = Literal["main", "workers", "growth"]
 
 
@@ -98,15 +99,24 @@ class Results(Struct, kw_only=True):
             if leg.family == family and all(getattr(leg, name) == value for name, value in wanted.items())
         ]
 
-    def write(self, path: Path, floors: object) -> None:
-        """Write everything as JSON, with what was computed from it beside it."""
-        content = msgspec.to_builtins(self) | {"floors": msgspec.to_builtins(floors)}
-        path.write_text(json.dumps(content, indent=1) + "\n")
+    def write(self, path: Path, **computed: object) -> None:
+        """Write everything as JSON, and beside it what was ``computed`` from it."""
+        content = msgspec.to_builtins(self) | msgspec.to_builtins(computed)
+        path.write_text(json.dumps(_rounded(content), indent=1) + "\n")
 
 
 def read(path: Path) -> Results:
     """Return the results of a file that ``Results.write`` made."""
     return msgspec.json.decode(path.read_bytes(), type=Results)
+
+
+def _rounded(value: Any) -> Any:
+    """Return ``value`` with its floats to four digits after the point: more is noise."""
+    if isinstance(value, float):
+        return round(value, 4)
+    if isinstance(value, dict):
+        return {name: _rounded(member) for name, member in value.items()}
+    return [_rounded(member) for member in value] if isinstance(value, list) else value
 
 
 def best(legs: Iterable[Leg]) -> list[Leg]:

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -26,17 +26,18 @@ _STOP_SECONDS_MAX = 30.0
 
 
 class Endpoint(Struct, frozen=True):
-    """A server that answers on 127.0.0.1 at ``port``; ``pid`` is its main process."""
+    """A server on 127.0.0.1 at ``port``, perhaps not ready yet; ``pid`` is its main process."""
 
     port: int
     pid: int
     workers: int
+    wait_until_ready: Callable[[], None]
     token: str = ""
 
 
 @contextmanager
 def service(url: str, log: Path, *, workers: int) -> Iterator[Endpoint]:
-    """Run the service on the database at ``url``."""
+    """Start the service on the database at ``url``, and stop it at the end."""
     token = random_token()
     environment = {
         "FUNDS_DATABASE_URL": url,
@@ -47,15 +48,16 @@ def service(url: str, log: Path, *, workers: int) -> Iterator[Endpoint]:
     }
     running = RunningService(environment, log, "--no-migrate")
     try:
-        running.wait_until_ready()
-        yield Endpoint(running.port, running.process.pid, workers, token)
+        yield Endpoint(running.port, running.process.pid, workers, running.wait_until_ready, token)
     finally:
         running.stop()
 
 
 @contextmanager
 def application(target: str, log: Path, *, workers: int, url: str = "") -> Iterator[Endpoint]:
-    """Run the ASGI application ``target`` (``module:name``), which finds ``url`` in the environment."""
+    """Start the ASGI application ``target`` (``module:name``), which finds ``url`` in the environment; stop it at the
+    end.
+    """
     port = free_port()
     with log.open("a") as output:
         process = subprocess.Popen(
@@ -67,25 +69,24 @@ def application(target: str, log: Path, *, workers: int, url: str = "") -> Itera
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+
+    def wait_until_ready() -> None:
+        deadline = time.monotonic() + _START_SECONDS_MAX
+        while True:
+            try:
+                httpx.get(f"http://127.0.0.1:{port}/", timeout=2)
+            except httpx.TransportError:
+                assert process.poll() is None, f"{target} ended:\n{log.read_text()}"
+                assert time.monotonic() < deadline, f"{target} does not answer:\n{log.read_text()}"
+                time.sleep(0.05)
+            else:
+                return
+
     try:
-        _wait_until_answering(port, process, log)
-        yield Endpoint(port, process.pid, workers)
+        yield Endpoint(port, process.pid, workers, wait_until_ready)
     finally:
         process.terminate()
         process.wait(_STOP_SECONDS_MAX)
-
-
-def _wait_until_answering(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + _START_SECONDS_MAX
-    while True:
-        try:
-            httpx.get(f"http://127.0.0.1:{port}/", timeout=2)
-        except httpx.TransportError:
-            assert process.poll() is None, f"the server ended:\n{log.read_text()}"
-            assert time.monotonic() < deadline, f"the server does not answer:\n{log.read_text()}"
-            time.sleep(0.05)
-        else:
-            return
 
 
 def serve(target: str, port: int, workers: int) -> None:

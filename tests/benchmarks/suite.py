@@ -1,7 +1,7 @@
 """The legs, in the order in which they run."""
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -79,7 +79,7 @@ class Suite:
         for workload in WORKLOADS:
             with ExitStack() as stack:
                 arena = self._arena(workload, stack)
-                empty = stack.enter_context(self._application(_EMPTY)) if workload == "uniform" else None
+                empty = _started(stack, self._application(_EMPTY)) if workload == "uniform" else []
                 promised = workload != "zipfian" or self._plan.thorough
                 for number in range(1, (self._plan.rounds if promised else 1) + 1):
                     self._number = number
@@ -87,14 +87,18 @@ class Suite:
                     self._textbook(arena)
                     self._single(arena)
                     self._batches(arena)
-                    if empty is not None:
-                        self._reads(arena, empty)
-        with self._application(_BARE) as bare:
-            requests = traffic.single_requests("uniform", "")
-            self._measure.http("bare ASGI", bare, requests, round=1, connections=READ_CONNECTIONS, status=201)
+                    for endpoint in empty:
+                        self._reads(arena, endpoint)
+        self._ceiling()
         if self._plan.thorough:
             self._workers()
             self._growth()
+
+    def _ceiling(self) -> None:
+        with ExitStack() as stack:
+            [bare] = _started(stack, self._application(_BARE))
+            requests = traffic.single_requests("uniform", "")
+            self._measure.http("bare ASGI", bare, requests, round=1, connections=READ_CONNECTIONS, status=201)
 
     @property
     def _everything(self) -> bool:
@@ -106,21 +110,17 @@ class Suite:
             stack.enter_context(self._server.database(f"{name}_{workload}")) for name in ("hand", "textbook", "service")
         )
         by_hand.install(hand)
-        return Arena(
-            workload,
-            hand,
-            textbook,
-            stack.enter_context(self._application(_TEXTBOOK, textbook)),
-            service,
-            stack.enter_context(self._service(service, self._plan.workers)),
+        textbook_server, service_server = _started(
+            stack, self._application(_TEXTBOOK, textbook), self._service(service, self._plan.workers)
         )
+        return Arena(workload, hand, textbook, textbook_server, service, service_server)
 
-    def _application(self, target: str, database: BenchmarkDatabase | None = None) -> Any:
+    def _application(self, target: str, database: BenchmarkDatabase | None = None) -> AbstractContextManager[Endpoint]:
         workers = self._plan.workers if database is None else self._plan.textbook_workers
         url = "" if database is None else database.url
         return serving.application(target, self._logs / "applications.log", workers=workers, url=url)
 
-    def _service(self, database: BenchmarkDatabase, workers: int) -> Any:
+    def _service(self, database: BenchmarkDatabase, workers: int) -> AbstractContextManager[Endpoint]:
         return serving.service(database.url, self._logs / "service.log", workers=workers)
 
     def _contenders(self, family: Family, arena: Arena, connections: tuple[int, ...]) -> list[int]:
@@ -167,7 +167,8 @@ class Suite:
         )
 
     def _batches(self, arena: Arena) -> None:
-        for items in BATCH_CONNECTIONS if self._everything else (1_000,):
+        sampled = arena.workload == "zipfian" and not self._plan.thorough
+        for items in BATCH_CONNECTIONS if self._everything and not sampled else (1_000,):
             self._post_batches(arena.service_server, arena.service, items, workload=arena.workload)
 
     def _reads(self, arena: Arena, empty: Endpoint) -> None:
@@ -194,10 +195,9 @@ class Suite:
         other = 2 if self._plan.workers == 1 else 1
         workloads: tuple[Workload, ...] = ("uniform", "hot")
         for workload in workloads:
-            with (
-                self._server.database(f"workers_{workload}") as database,
-                self._service(database, other) as endpoint,
-            ):
+            with ExitStack() as stack:
+                database = stack.enter_context(self._server.database(f"workers_{workload}"))
+                [endpoint] = _started(stack, self._service(database, other))
                 for number in range(1, self._plan.rounds + 1):
                     self._number = number
                     fields: dict[str, Any] = {"workload": workload, "phase": "workers"}
@@ -214,7 +214,7 @@ class Suite:
             many = stack.enter_context(self._server.database("grown_2", like=some))
             self._fill(many, GROWTH[2] - GROWTH[1])
             databases = (empty, some, many)
-            endpoints = [stack.enter_context(self._service(database, self._plan.workers)) for database in databases]
+            endpoints = _started(stack, *(self._service(database, self._plan.workers) for database in databases))
             for number in range(1, self._plan.rounds + 1):
                 self._number = number
                 for stored, database, endpoint in zip(GROWTH, databases, endpoints, strict=True):
@@ -225,7 +225,8 @@ class Suite:
                     self._post_batches(endpoint, database, 1_000, **fields)
 
     def _fill(self, database: BenchmarkDatabase, transfers: int, *, watch_memory: bool = False) -> None:
-        with self._service(database, self._plan.workers) as endpoint:
+        with ExitStack() as stack:
+            [endpoint] = _started(stack, self._service(database, self._plan.workers))
             requests = traffic.batch_requests("uniform", endpoint.token, 1_000)
             posted = 0
             with LoadGenerator(endpoint.port, BATCH_CONNECTIONS[1_000], status=201) as generator:
@@ -255,3 +256,11 @@ class Suite:
             f"{name:16} {leg.workload or '':8} at {leg.connections:3} {leg.per_second:9,.0f}/s"
             f"   (others used {leg.other_cores:.2f} cores)"
         )
+
+
+def _started(stack: ExitStack, *servers: AbstractContextManager[Endpoint]) -> list[Endpoint]:
+    """Start ``servers`` side by side, until ``stack`` ends, and wait until all are ready."""
+    endpoints = [stack.enter_context(server) for server in servers]
+    for endpoint in endpoints:
+        endpoint.wait_until_ready()
+    return endpoints
