@@ -1,0 +1,173 @@
+"""Each way in which a real PostgreSQL refuses or vanishes, and what the translation makes of it.
+
+What is asked through SQLAlchemy and what is asked of the driver itself (as group commit does) fail differently; they
+must mean the same.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import asyncpg
+import pytest
+
+from service.settings import Settings
+from service.storage import constraints
+from service.storage.database import Database
+from service.storage.errors import Failure, StorageError, classify, violated_constraint
+from tests.servers import TEMPLATE, TestDatabase, TestPostgres
+from tests.storage import troubles
+from tests.storage.troubles import Stage, by_driver, by_sqlalchemy, process_id
+
+CONTENTION, UNAVAILABLE = Failure.CONTENTION, Failure.UNAVAILABLE
+
+_ACCOUNT_OF_NO_LEDGER = (
+    "INSERT INTO funds.accounts (ledger_id, id, currency, normal_side, created_at, updated_at)"
+    " VALUES (99, gen_random_uuid(), 'USD', 'credit', now(), now())"
+)
+
+
+@pytest.fixture(params=[by_sqlalchemy, by_driver])
+async def stage(
+    request: pytest.FixtureRequest, shared_database: TestDatabase, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Stage]:
+    superuser = await asyncpg.connect(shared_database.superuser_url)
+    databases: list[Database] = []
+    settings = Settings(database_url=shared_database.service_url)
+    yield Stage(settings, superuser, request.param, monkeypatch, databases)
+    for database in databases:
+        await database.close()
+    await superuser.close()
+
+
+def _sqlstates(error: BaseException | None) -> set[str]:
+    """Every SQLSTATE that led to ``error``: what a failed rollback says may stand in front."""
+    if error is None:
+        return set()
+    links = (getattr(error, "orig", None), error.__cause__, error.__context__)
+    return {getattr(error, "sqlstate", None) or ""}.union(*map(_sqlstates, links)) - {""}
+
+
+@pytest.mark.parametrize(
+    ("trouble", "sqlstate", "failure"),
+    [
+        (troubles.a_row_changed_since_the_snapshot, "40001", CONTENTION),
+        (troubles.a_deadlock, "40P01", CONTENTION),
+        (troubles.a_lock_not_granted_in_time, "55P03", CONTENTION),
+        (troubles.a_statement_that_takes_too_long, "57014", UNAVAILABLE),
+        (troubles.a_statement_cancelled_by_an_operator, "57014", UNAVAILABLE),
+        (troubles.a_session_ended_during_a_statement, "57P01", UNAVAILABLE),
+        (troubles.a_session_ended_between_statements, None, UNAVAILABLE),
+        (troubles.a_session_ended_before_its_commit, None, UNAVAILABLE),
+        (troubles.a_session_that_idled_too_long_in_its_transaction, None, UNAVAILABLE),
+        (troubles.a_connection_that_died_in_the_pool, None, UNAVAILABLE),
+        (troubles.a_commit_whose_answer_is_lost, None, UNAVAILABLE),
+        (troubles.a_pool_without_a_free_connection, None, UNAVAILABLE),
+        (troubles.a_server_without_a_free_connection, "53300", UNAVAILABLE),
+        (troubles.a_server_that_is_down, None, UNAVAILABLE),
+        (troubles.a_server_without_its_socket, None, UNAVAILABLE),
+        (troubles.a_server_that_falls_silent, None, UNAVAILABLE),
+        (troubles.a_write_on_a_server_that_only_reads, "25006", UNAVAILABLE),
+    ],
+)
+async def test_trouble_that_may_pass(
+    stage: Stage,
+    trouble: Callable[[Stage], Awaitable[None]],
+    sqlstate: str | None,
+    failure: Failure,
+) -> None:
+    with pytest.raises(Exception) as caught:  # noqa: PT011 - what it is, is the question
+        await trouble(stage)
+
+    assert sqlstate is None or sqlstate in _sqlstates(caught.value)
+    assert classify(caught.value) is failure
+    assert violated_constraint(caught.value) is None
+
+
+@pytest.mark.parametrize(
+    ("statement", "sqlstate", "constraint"),
+    [
+        ("INSERT INTO funds.ledgers (name, created_at) VALUES ('main', now())", "23505", constraints.UQ_LEDGERS_NAME),
+        (_ACCOUNT_OF_NO_LEDGER, "23503", constraints.FK_ACCOUNTS_LEDGER),
+        (
+            "INSERT INTO funds.ledgers (id, name, created_at) VALUES (0, 'zero', now())",
+            "23514",
+            constraints.CK_LEDGERS_ID_POSITIVE,
+        ),
+        # Not a constraint with a name of ours: the column says what is missing.
+        ("INSERT INTO funds.ledgers (created_at) VALUES (now())", "23502", "name"),
+        ("SELECT 9223372036854775807 + 1", "22003", None),
+        ("SELECT 1 / 0", "22012", None),
+        ("SELECT 'x'::integer", "22P02", None),
+        ("SELECT FROM funds.nothing", "42P01", None),
+        ("SELEKT", "42601", None),
+        ("DELETE FROM funds.transfers", "42501", None),
+        ("DO $$ BEGIN RAISE 'no'; END $$", "P0001", None),
+    ],
+)
+async def test_trouble_that_stays(stage: Stage, statement: str, sqlstate: str, constraint: str | None) -> None:
+    with pytest.raises(Exception) as caught:  # noqa: PT011 - what it is, is the question
+        async with stage.connect().sessions() as session:
+            await stage.send(session, statement)
+
+    assert _sqlstates(caught.value) == {sqlstate}
+    assert classify(caught.value) is None
+    assert violated_constraint(caught.value) == constraint
+
+
+@pytest.mark.parametrize("value", [2**63, -(2**63) - 1, "1", object()])
+async def test_a_value_that_the_driver_cannot_send_is_a_fault_of_ours(
+    shared_database: TestDatabase, value: Any
+) -> None:
+    """Nothing was sent, and nothing would be the next time: it must not look like a database that is away."""
+    connection = await asyncpg.connect(shared_database.service_url)
+    with pytest.raises(asyncpg.DataError) as caught:
+        await connection.fetchval("SELECT $1::bigint", value)
+    await connection.close()
+    assert classify(caught.value) is None
+
+
+async def test_an_aborted_transaction_is_a_fault_of_ours(stage: Stage) -> None:
+    async with stage.connect().sessions() as session:
+        await process_id(session)
+        with pytest.raises(Exception):  # noqa: B017, PT011
+            await stage.send(session, "SELECT 1 / 0")
+        with pytest.raises(Exception) as caught:  # noqa: PT011
+            await stage.send(session, "SELECT 1")
+    assert _sqlstates(caught.value) == {"25P02"}
+    assert classify(caught.value) is None
+
+
+@pytest.mark.parametrize(
+    ("database", "role", "sqlstate_class"), [("funds_nowhere", "funds_service", "3D000"), (TEMPLATE, "nobody", "28")]
+)
+async def test_no_waiting_makes_a_database_or_a_role(
+    postgres: TestPostgres, database: str, role: str, sqlstate_class: str
+) -> None:
+    url = postgres.url(database, role)
+    away = Database.connect(url, Settings(database_url=url))
+    async with away.sessions() as session:
+        with pytest.raises(Exception) as caught:  # noqa: PT011 - what it is, is the question
+            await process_id(session)
+    await away.close()
+    [sqlstate] = _sqlstates(caught.value)
+    assert sqlstate.startswith(sqlstate_class)
+    assert classify(caught.value) is None
+
+
+def test_what_is_no_error_of_the_database() -> None:
+    assert classify(ValueError("not of the database")) is None
+    assert violated_constraint(ValueError("not of the database")) is None
+
+
+def test_a_failure_that_was_already_told_is_final() -> None:
+    """Also when what lies under it could be tried again."""
+    told = StorageError(UNAVAILABLE)
+    told.__cause__ = ConnectionRefusedError()
+    assert classify(told.__cause__) is UNAVAILABLE
+    assert classify(told) is None
+
+
+def test_errors_that_cause_each_other_are_looked_at_once() -> None:
+    one, other = ValueError("one"), ValueError("other")
+    one.__cause__, other.__cause__ = other, one
+    assert classify(one) is None
