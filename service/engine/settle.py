@@ -14,6 +14,7 @@ from service.domain.identifiers import ENTROPY_BITS, POSITIONS, identifier
 from service.domain.policy import Policy
 from service.engine.queue import Unit
 from service.settings import Settings
+from service.storage import constraints
 from service.storage.batches import Batch
 from service.storage.database import Database
 from service.storage.errors import StorageError, classify, violated_constraint
@@ -21,6 +22,7 @@ from service.storage.retry import run_with_retries
 
 logger = logging.getLogger(__name__)
 
+_TOGETHER_TRIES = 4
 _FALLBACK_TRIES = 2
 """Once more after a violation: a decision that another process has just committed is then found and replayed."""
 
@@ -45,20 +47,7 @@ async def settle(database: Database, settings: Settings, ledger_id: int, units: 
     async def attempt() -> list[list[Answer]]:
         nonlocal commit_sent
         async with database.sessions() as session, session.begin():
-            batch = Batch(session, ledger_id)
-            contents = await batch.load([command for unit in units for command in unit])
-            book = Book(contents, settings.policy)
-            new_ids = _identifiers(book)
-            answers = [book.execute(unit, new_ids) for unit in units]
-            if book.changed:
-                try:
-                    async with session.begin_nested():
-                        await batch.store(book)
-                except Exception as error:
-                    if classify(error) is not None:
-                        raise
-                    logger.warning("batch refused, settling one by one", extra={"reason": _reason(error)})
-                    answers = [await _settle_alone(session, batch, unit, settings.policy) for unit in units]
+            answers = await _settle_together(session, Batch(session, ledger_id), units, settings.policy)
             commit_sent = True
         return answers
 
@@ -94,6 +83,37 @@ async def rehearse(database: Database, settings: Settings, ledger_id: int, units
     return await run_with_retries(
         attempt, attempts_max=settings.read_attempts_max, deadline_seconds=settings.read_deadline_seconds
     )
+
+
+async def _settle_together(
+    session: AsyncSession, batch: Batch, units: Sequence[Unit], policy: Policy
+) -> list[list[Answer]]:
+    """Settle ``units`` by one set-based write in a savepoint; where the database refuses it, one by one.
+
+    When a rival has just used one of the keys, all is read and decided anew first: his decision is found and replayed.
+    That writes keys in their order again, which one by one does not, so that rivals do not deadlock.
+    """
+    commands = [command for unit in units for command in unit]
+    reason = ""
+    for _ in range(_TOGETHER_TRIES):
+        book = Book(await batch.load(commands), policy)
+        new_ids = _identifiers(book)
+        answers = [book.execute(unit, new_ids) for unit in units]
+        if not book.changed:
+            return answers
+        try:
+            async with session.begin_nested():
+                await batch.store(book)
+        except Exception as error:
+            if classify(error) is not None:
+                raise
+            reason = _reason(error)
+            if reason != constraints.PK_DECISIONS:
+                break
+        else:
+            return answers
+    logger.warning("batch refused, settling one by one", extra={"reason": reason})
+    return [await _settle_alone(session, batch, unit, policy) for unit in units]
 
 
 async def _settle_alone(session: AsyncSession, batch: Batch, unit: Unit, policy: Policy) -> list[Answer]:
