@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
-from tests.concurrency.client import Client
+from tests.concurrency.client import Answer, Client
 from tests.concurrency.journal import Journal
 from tests.concurrency.orders import AnyOrder, CaptureOrder, HoldOrder, Order, ReversalOrder, VoidOrder
 
@@ -69,6 +69,18 @@ async def open_bank(client: Client, journal: Journal, customers: int = 20, balan
     await journal.post_all([client], funding, concurrency=8)
     assert all(journal.answers(order)[-1].status == 201 for order in funding)
     return bank
+
+
+async def revise(client: Client, bank: Bank, account: str, change: dict[str, Any]) -> Answer:
+    """Change ``account`` whatever its state is."""
+    return await client.call("PATCH", f"/v1/ledgers/{bank.ledger}/accounts/{account}", change, if_match="*")
+
+
+async def show(client: Client, bank: Bank, account: str) -> Any:
+    """Return ``account`` as it is now."""
+    answer = await client.call("GET", f"/v1/ledgers/{bank.ledger}/accounts/{account}")
+    assert answer.status == 200, answer
+    return answer.content
 
 
 def some_twice(orders: Sequence[AnyOrder], dice: random.Random, share: float = 0.25) -> list[AnyOrder]:

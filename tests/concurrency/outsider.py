@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from datetime import datetime
 
 import asyncpg
 
@@ -89,6 +90,16 @@ async def decided(url: str, keys: list[str]) -> set[str]:
     finally:
         await connection.close()
     return {row["idempotency_key"] for row in rows}
+
+
+async def database_time(url: str) -> datetime:
+    """Return the database's time."""
+    connection = await asyncpg.connect(url)
+    try:
+        now: datetime = await connection.fetchval("SELECT clock_timestamp()")
+    finally:
+        await connection.close()
+    return now
 
 
 async def expire_now(superuser_url: str, hold_ids: list[str]) -> None:

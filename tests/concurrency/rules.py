@@ -44,7 +44,7 @@ _CHANGES = f"""
     )
 """
 # The same with the balances after each change, on the account's normal side.
-_HISTORY = f"""{_CHANGES},
+HISTORY = f"""{_CHANGES},
     history AS (
         SELECT change.*, account.minimum_balance, account.maximum_balance,
                sum(CASE account.normal_side WHEN 'credit' THEN credit - debit ELSE debit - credit END)
@@ -110,10 +110,10 @@ _LINES = {
             OR coalesce(min(change.version), 1) <> 1
             OR coalesce(max(change.version), 0) <> count(change.version)
     """,
-    "running balances follow line by line": f"""{_HISTORY}
+    "running balances follow line by line": f"""{HISTORY}
         SELECT account_id, version, balance_after, balance FROM history WHERE balance_after <> balance
     """,
-    "nothing was ever held that no hold reserved": f"""{_HISTORY}
+    "nothing was ever held that no hold reserved": f"""{HISTORY}
         SELECT account_id, version, held FROM history WHERE held < 0
     """,
     "identifiers rise and times never fall along an account": f"""{_CHANGES}
@@ -244,7 +244,7 @@ _KEYS = {
 RULES = _MONEY | _LINES | _HOLDS_AND_REVERSALS | _KEYS
 
 CONSTANT_BOUNDS = {
-    "no available balance was ever below the minimum, no balance above the maximum": f"""{_HISTORY}
+    "no available balance was ever below the minimum, no balance above the maximum": f"""{HISTORY}
         SELECT account_id, version, balance, held, minimum_balance, maximum_balance
         FROM history WHERE balance - held < minimum_balance OR balance > maximum_balance
     """,

@@ -1,12 +1,10 @@
 """A fence and the request that it keeps out, at once: one of them wins, both sides are told the same, for ever."""
 
 import asyncio
-import math
 import random
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from itertools import cycle
-from typing import TypeVar
 from uuid import uuid4
 
 import pytest
@@ -16,14 +14,10 @@ from tests.concurrency.client import Answer, Client
 from tests.concurrency.invariants import assert_ledger_is_sound
 from tests.concurrency.journal import Journal
 from tests.concurrency.orders import AccountOrder, AnyOrder
+from tests.concurrency.races import LEADS_SECONDS, RACES, with_lead
 
-RACES = 24
-# How long before the fence the order leaves, or after it: those in the middle meet, and either side wins some.
-LEADS_SECONDS = [-math.inf, *((number - RACES / 2) / 250 for number in range(1, RACES - 1)), math.inf]
 OPERATIONS = ["post_transfer", "open_hold", "capture_hold", "void_hold", "reverse_transfer", "create_account"]
 
-A = TypeVar("A")
-B = TypeVar("B")
 _Call = tuple[Callable[[Client, AnyOrder], Awaitable[Answer]], Client]
 
 
@@ -67,7 +61,7 @@ async def _race(clients: tuple[Client, Client], order: AnyOrder, lead_seconds: f
     async def start(calls: list[_Call]) -> list[Answer]:
         return await asyncio.gather(*(call(client, order) for call, client in calls))
 
-    sent, seen = await _with_lead(lead_seconds, start(sends), start(fences))
+    sent, seen = await with_lead(lead_seconds, start(sends), start(fences))
 
     shown = seen[0].content
     outcome = str(shown["outcome"])
@@ -89,16 +83,6 @@ async def _race(clients: tuple[Client, Client], order: AnyOrder, lead_seconds: f
         assert [later.content, key.content, *(answer.content for answer in seen)] == [shown] * 4
         assert {later.status, key.status, *(answer.status for answer in seen)} == {200}
     return outcome
-
-
-async def _with_lead(lead_seconds: float, one: Awaitable[A], other: Awaitable[B]) -> tuple[A, B]:
-    """Start ``one`` that long before ``other``, or after it if negative; infinitely long is until it has ended."""
-    if lead_seconds < 0:
-        there, here = await _with_lead(-lead_seconds, other, one)
-        return here, there
-    started = asyncio.ensure_future(one)
-    await asyncio.wait([started], timeout=None if math.isinf(lead_seconds) else lead_seconds)
-    return await asyncio.gather(started, other)
 
 
 async def _see(client: Client, order: AnyOrder) -> Answer:
@@ -130,7 +114,7 @@ async def test_a_fence_keeps_out_the_whole_group(
     async def race(first: Client, second: Client, lead_seconds: float) -> str:
         orders = [bank.order(a, b, 1), bank.order(b, c, 1)]
         items = [order.body | {"idempotency_key": order.key, "group": "chain"} for order in orders]
-        batch, fence = await _with_lead(
+        batch, fence = await with_lead(
             lead_seconds, first.call("POST", f"{orders[0].path}/batch", {"transfers": items}), _fence(second, orders[1])
         )
         codes = [result.get("problem", {}).get("code") for result in batch.content["results"]]
