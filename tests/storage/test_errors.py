@@ -31,10 +31,9 @@ async def stage(
     request: pytest.FixtureRequest, shared_database: TestDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Stage]:
     superuser = await asyncpg.connect(shared_database.superuser_url)
-    databases: list[Database] = []
-    settings = Settings(database_url=shared_database.service_url)
-    yield Stage(settings, superuser, request.param, monkeypatch, databases)
-    for database in databases:
+    stage = Stage(Settings(database_url=shared_database.service_url), superuser, request.param, monkeypatch)
+    yield stage
+    for database in stage.databases:
         await database.close()
     await superuser.close()
 
@@ -56,6 +55,7 @@ def _sqlstates(error: BaseException | None) -> set[str]:
         (troubles.a_statement_that_takes_too_long, "57014", UNAVAILABLE),
         (troubles.a_statement_cancelled_by_an_operator, "57014", UNAVAILABLE),
         (troubles.a_session_ended_during_a_statement, "57P01", UNAVAILABLE),
+        (troubles.a_connection_cut_during_a_statement, None, UNAVAILABLE),
         (troubles.a_session_ended_between_statements, None, UNAVAILABLE),
         (troubles.a_session_ended_before_its_commit, None, UNAVAILABLE),
         (troubles.a_session_that_idled_too_long_in_its_transaction, None, UNAVAILABLE),
@@ -65,6 +65,7 @@ def _sqlstates(error: BaseException | None) -> set[str]:
         (troubles.a_server_without_a_free_connection, "53300", UNAVAILABLE),
         (troubles.a_server_that_is_down, None, UNAVAILABLE),
         (troubles.a_server_without_its_socket, None, UNAVAILABLE),
+        (troubles.a_server_of_the_wrong_kind, None, UNAVAILABLE),
         (troubles.a_server_that_falls_silent, None, UNAVAILABLE),
         (troubles.a_write_on_a_server_that_only_reads, "25006", UNAVAILABLE),
     ],
@@ -79,8 +80,9 @@ async def test_trouble_that_may_pass(
         await trouble(stage)
 
     assert sqlstate is None or sqlstate in _sqlstates(caught.value)
-    assert classify(caught.value) is failure
-    assert violated_constraint(caught.value) is None
+    for error in (*stage.errors, caught.value):
+        assert classify(error) is failure
+        assert violated_constraint(error) is None
 
 
 @pytest.mark.parametrize(

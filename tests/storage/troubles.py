@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NoReturn
 from uuid import UUID
 
@@ -35,13 +35,22 @@ async def by_driver(session: AsyncSession, statement: str) -> None:
 
 @dataclass(frozen=True)
 class Stage:
-    """Where trouble is made: ``send`` puts a statement to a session in one of the two ways."""
+    """Where trouble is made; ``way`` is how statements are put to a session."""
 
     settings: Settings
     superuser: asyncpg.Connection
-    send: Send
+    way: Send
     monkeypatch: pytest.MonkeyPatch
-    databases: list[Database]
+    databases: list[Database] = field(default_factory=list)
+    errors: list[BaseException] = field(default_factory=list)
+    """What the statements themselves raised: a rollback that fails as well would stand before it later."""
+
+    async def send(self, session: AsyncSession, statement: str) -> None:
+        try:
+            await self.way(session, statement)
+        except BaseException as error:
+            self.errors.append(error)
+            raise
 
     @property
     def url(self) -> str:
@@ -129,6 +138,16 @@ async def a_session_ended_during_a_statement(stage: Stage) -> None:
     await _interrupted(stage, "pg_terminate_backend")
 
 
+async def a_connection_cut_during_a_statement(stage: Stage) -> None:
+    """Without a word of the server."""
+    async with commit_proxy(stage.url) as proxy, stage.connect(proxy.url).sessions() as session:
+        pid = await process_id(session)
+        task = asyncio.create_task(stage.send(session, "SELECT pg_sleep(60)"))
+        await _until_asleep(stage.superuser, pid)
+        await proxy.stop()
+        await task
+
+
 async def a_session_ended_between_statements(stage: Stage) -> None:
     async with stage.connect().sessions() as session:
         pid = await process_id(session)
@@ -194,6 +213,13 @@ async def a_server_that_is_down(stage: Stage) -> None:
 
 async def a_server_without_its_socket(stage: Stage) -> None:
     async with stage.connect("postgresql://funds_service@/funds?host=/nonexistent&port=5432").sessions() as session:
+        await stage.send(session, "SELECT 1")
+
+
+async def a_server_of_the_wrong_kind(stage: Stage) -> None:
+    """As after a failover: it is there, but it is not the standby that is wanted."""
+    url = f"{stage.url}{'&' if '?' in stage.url else '?'}target_session_attrs=standby"
+    async with stage.connect(url).sessions() as session:
         await stage.send(session, "SELECT 1")
 
 
