@@ -57,14 +57,14 @@ async def application(postgres: TestPostgres) -> AsyncIterator[Application]:
     await postgres.drop_database(name)
 
 
-@pytest.fixture
+@pytest.fixture(scope="package")
 async def client(application: Application) -> AsyncIterator[httpx.AsyncClient]:
     """A client with the admin token."""
     async with application.client(application.settings.admin_token) as client:
         yield client
 
 
-@pytest.fixture
+@pytest.fixture(scope="package")
 async def stranger(application: Application) -> AsyncIterator[httpx.AsyncClient]:
     """A client without a token."""
     async with application.client(None) as client:

@@ -26,7 +26,7 @@ class Wire:
         return cls(*await asyncio.open_connection(parts.hostname, parts.port), contract)
 
     async def send(self, *parts: bytes) -> None:
-        """Write ``parts``, each of which the service may read by itself."""
+        """Write ``parts``, each of which the service may read by itself. Raises OSError when it has closed."""
         for part in parts:
             self._writer.write(part)
             await self._writer.drain()
@@ -37,7 +37,7 @@ class Wire:
         async with asyncio.timeout(ANSWER_SECONDS_MAX):
             try:
                 head = await self._reader.readuntil(b"\r\n\r\n")
-            except (asyncio.IncompleteReadError, ConnectionError):
+            except (asyncio.IncompleteReadError, OSError):
                 return None
             status_line, *lines = head.decode("latin-1").rstrip().split("\r\n")
             pairs = (line.partition(":") for line in lines)
@@ -55,16 +55,17 @@ class Wire:
         async with asyncio.timeout(ANSWER_SECONDS_MAX):
             try:
                 return await self._reader.read(1) == b""
-            except ConnectionError:
+            except OSError:
                 return True
 
     def end_sending(self) -> None:
-        """Tell the service that nothing more comes."""
-        self._writer.write_eof()
+        """Tell the service that nothing more comes; it may have closed already."""
+        with contextlib.suppress(OSError):
+            self._writer.write_eof()
 
     async def close(self) -> None:
         self._writer.close()
-        with contextlib.suppress(ConnectionError):
+        with contextlib.suppress(OSError):
             await self._writer.wait_closed()
 
 

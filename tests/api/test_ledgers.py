@@ -1,13 +1,14 @@
 """Ledgers: created once, read, listed by name; a token sees its own only."""
 
+import httpx
 import pytest
 
 from tests.api.conftest import MakeClient
 from tests.api.ledger import JSON, Book, answer, keyed, problem, unique
 
 
-async def test_main_is_there_from_the_start(book: Book) -> None:
-    assert answer(await book.client.get("/v1/ledgers/main"))["name"] == "main"
+async def test_main_is_there_from_the_start(client: httpx.AsyncClient) -> None:
+    assert answer(await client.get("/v1/ledgers/main"))["name"] == "main"
 
 
 @pytest.mark.parametrize("members", [{}, {"description": None}, {"description": "Savings, ünïcode\nand lines"}])
@@ -37,8 +38,8 @@ async def test_a_name_is_given_once(book: Book) -> None:
 @pytest.mark.parametrize(
     "name", ["absent", "MAIN", "main%00", "main%0A", "%FF", "x" * 64, "x" * 5000, "..%2Fmain", "%2e"]
 )
-async def test_no_ledger_of_this_name(book: Book, name: str) -> None:
-    response = await book.client.get(f"/v1/ledgers/{name}")
+async def test_no_ledger_of_this_name(client: httpx.AsyncClient, name: str) -> None:
+    response = await client.get(f"/v1/ledgers/{name}")
     assert response.status_code == 404
     assert answer(response)["code"] in {"ledger_not_found", "not_found"}
 

@@ -11,7 +11,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from tests.api.ledger import JSON, Book, answer, item, problem
+from tests.api.ledger import JSON, Book, answer, item, problem, unique
 
 
 def _path_of_next(response: httpx.Response) -> str | None:
@@ -86,7 +86,7 @@ class Traffic:
     """Seven transfers among three accounts, oldest first."""
 
     def __init__(self, book: Book) -> None:
-        self.book = book
+        self.book = book  # nothing else may happen in it: tests share it
         self.accounts: list[JSON] = []
         self.posted: list[JSON] = []
 
@@ -101,9 +101,9 @@ class Traffic:
         return [one["id"] for one in reversed(self.posted) if one | members == one]
 
 
-@pytest.fixture
-async def traffic(book: Book) -> Traffic:
-    traffic = Traffic(book)
+@pytest.fixture(scope="module")
+async def traffic(client: httpx.AsyncClient) -> Traffic:
+    traffic = Traffic(await Book.open(client, unique("traffic")))
     await traffic.make()
     return traffic
 
@@ -178,8 +178,8 @@ async def test_filters_that_find_nothing(traffic: Traffic) -> None:
         ("credit_account_reference=a&created_to=2026-01-01T00:00:00Z", "/query/reference"),
     ],
 )
-async def test_filters_that_exclude_each_other(book: Book, query: str, pointer: str) -> None:
-    response = await book.client.get(f"{book.transfers}?{query.format(id=uuid4())}")
+async def test_filters_that_exclude_each_other(client: httpx.AsyncClient, query: str, pointer: str) -> None:
+    response = await client.get(f"/v1/ledgers/main/transfers?{query.format(id=uuid4())}")
     [fault] = problem(response, 400, "malformed_request")["errors"]
     assert fault["pointer"].startswith(pointer)
 
@@ -207,9 +207,9 @@ FORGED = [
 
 @pytest.mark.parametrize("cursor", FORGED)
 @pytest.mark.parametrize("path", ["/v1/ledgers", "accounts", "transfers"])
-async def test_a_cursor_that_nobody_was_given(book: Book, path: str, cursor: str) -> None:
-    path = path if path.startswith("/") else f"{book.path}/{path}"
-    response = await book.client.get(path, params={"cursor": cursor})
+async def test_a_cursor_that_nobody_was_given(client: httpx.AsyncClient, path: str, cursor: str) -> None:
+    path = path if path.startswith("/") else f"/v1/ledgers/main/{path}"
+    response = await client.get(path, params={"cursor": cursor})
     problem(response, 400, "cursor_invalid")
 
 
@@ -229,9 +229,9 @@ async def test_a_cursor_that_nobody_was_given(book: Book, path: str, cursor: str
         ("transfers?credit_account_reference=a", "{id}"),
     ],
 )
-async def test_a_cursor_of_another_list(book: Book, path: str, position: object) -> None:
+async def test_a_cursor_of_another_list(client: httpx.AsyncClient, path: str, position: object) -> None:
     account_id = str(uuid4())
-    path = path if path.startswith("/") else f"{book.path}/{path.format(id=account_id)}"
+    path = path if path.startswith("/") else f"/v1/ledgers/main/{path.format(id=account_id)}"
     cursor = _cursor(account_id if position == "{id}" else position)
     separator = "&" if "?" in path else "?"
-    problem(await book.client.get(f"{path}{separator}cursor={cursor}"), 400, "cursor_invalid")
+    problem(await client.get(f"{path}{separator}cursor={cursor}"), 400, "cursor_invalid")

@@ -1,5 +1,6 @@
 """The service behind its real server: bodies told, untold, too large and cut off; broken HTTP; connections kept."""
 
+import contextlib
 from collections.abc import AsyncIterator, Iterator
 
 import httpx
@@ -177,12 +178,10 @@ async def test_a_request_that_is_cut_off_moves_nothing(
 )
 async def test_broken_http_is_refused_and_harms_nobody(http: httpx.AsyncClient, wire: Wire, broken: bytes) -> None:
     asked = " ".join(broken.decode("latin-1").split(" ")[:2])
-    try:
+    with contextlib.suppress(OSError):  # refused while it was still being sent
         await wire.send(broken)
-        wire.end_sending()
-        answered = await wire.receive(asked)
-    except ConnectionError:
-        answered = None
+    wire.end_sending()
+    answered = await wire.receive(asked)
     assert answered is None or 400 <= answered.status < 500, answered
     assert (await http.get("/health/live")).status_code == 200
 

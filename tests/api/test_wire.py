@@ -1,7 +1,7 @@
 """Request bodies: everything wrong is a problem that points at the fault, and the document says the same."""
 
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -37,60 +37,50 @@ def _operation(application: Application, operation_id: str) -> Operation:
     return found
 
 
-@pytest.fixture(scope="module")
-async def shared_client(application: Application) -> AsyncIterator[httpx.AsyncClient]:
-    async with application.client(application.settings.admin_token) as client:
-        yield client
-
-
 @pytest.mark.parametrize(("member", "value"), WRONG_TRANSFERS, ids=_cut)
 async def test_a_wrong_transfer(
-    shared_client: httpx.AsyncClient, application: Application, member: str, value: object
+    client: httpx.AsyncClient, application: Application, member: str, value: object
 ) -> None:
     body = TRANSFER | {member: value}
-    response = await shared_client.post("/v1/ledgers/main/transfers", json=body, headers=keyed())
+    response = await client.post("/v1/ledgers/main/transfers", json=body, headers=keyed())
     assert pointers(response) == [_pointer(member)]
     assert application.contract.request_faults(_operation(application, "postTransfer"), body)
 
 
 @pytest.mark.parametrize(("member", "value"), WRONG_ACCOUNTS, ids=_cut)
-async def test_a_wrong_account(
-    shared_client: httpx.AsyncClient, application: Application, member: str, value: object
-) -> None:
+async def test_a_wrong_account(client: httpx.AsyncClient, application: Application, member: str, value: object) -> None:
     body = ACCOUNT | {member: value}
-    response = await shared_client.post("/v1/ledgers/main/accounts", json=body, headers=keyed())
+    response = await client.post("/v1/ledgers/main/accounts", json=body, headers=keyed())
     assert pointers(response) == [_pointer(member)]
     assert application.contract.request_faults(_operation(application, "createAccount"), body)
 
 
 @pytest.mark.parametrize(("member", "value"), WRONG_PATCHES, ids=_cut)
 async def test_a_wrong_revision(
-    shared_client: httpx.AsyncClient, application: Application, member: str, value: object
+    client: httpx.AsyncClient, application: Application, member: str, value: object
 ) -> None:
     body = {member: value}
     path = f"/v1/ledgers/main/accounts/{ACCOUNT_ID}"
-    response = await shared_client.patch(path, json=body, headers={"If-Match": "*"})
+    response = await client.patch(path, json=body, headers={"If-Match": "*"})
     assert pointers(response) == [_pointer(member)]
     assert application.contract.request_faults(_operation(application, "reviseAccount"), body)
 
 
 @pytest.mark.parametrize(("member", "value"), WRONG_LEDGERS, ids=_cut)
-async def test_a_wrong_ledger(
-    shared_client: httpx.AsyncClient, application: Application, member: str, value: object
-) -> None:
+async def test_a_wrong_ledger(client: httpx.AsyncClient, application: Application, member: str, value: object) -> None:
     body = {"name": "right"} | {member: value}
-    response = await shared_client.post("/v1/ledgers", json=body, headers=keyed())
+    response = await client.post("/v1/ledgers", json=body, headers=keyed())
     assert pointers(response) == [_pointer(member)]
     assert application.contract.request_faults(_operation(application, "createLedger"), body)
 
 
 @pytest.mark.parametrize(("member", "value"), WRONG_ITEMS, ids=_cut)
 async def test_a_wrong_item_of_a_batch(
-    shared_client: httpx.AsyncClient, application: Application, member: str, value: object
+    client: httpx.AsyncClient, application: Application, member: str, value: object
 ) -> None:
     right = TRANSFER | {"idempotency_key": "key"}
     body = {"transfers": [right, right | {member: value}]}
-    response = await shared_client.post("/v1/ledgers/main/transfers/batch", json=body)
+    response = await client.post("/v1/ledgers/main/transfers/batch", json=body)
     assert pointers(response) == [f"/transfers/1{_pointer(member)}"]
     assert application.contract.request_faults(_operation(application, "postTransferBatch"), body)
 
@@ -111,26 +101,24 @@ async def test_a_wrong_item_of_a_batch(
     ],
     ids=_cut,
 )
-async def test_a_wrong_batch(
-    shared_client: httpx.AsyncClient, application: Application, body: JSON, pointer: str
-) -> None:
-    response = await shared_client.post("/v1/ledgers/main/transfers/batch", json=body)
+async def test_a_wrong_batch(client: httpx.AsyncClient, application: Application, body: JSON, pointer: str) -> None:
+    response = await client.post("/v1/ledgers/main/transfers/batch", json=body)
     assert pointers(response) == [pointer]
     assert application.contract.request_faults(_operation(application, "postTransferBatch"), body)
 
 
 @pytest.mark.parametrize("written", ["1.0", "1e3", "10e-1", "0.0"])
-async def test_an_amount_is_no_fraction_even_if_it_is_whole(shared_client: httpx.AsyncClient, written: str) -> None:
+async def test_an_amount_is_no_fraction_even_if_it_is_whole(client: httpx.AsyncClient, written: str) -> None:
     body = json.dumps(TRANSFER).replace('"amount": 1', f'"amount": {written}')
     headers = keyed() | {"Content-Type": "application/json"}
-    response = await shared_client.post("/v1/ledgers/main/transfers", content=body, headers=headers)
+    response = await client.post("/v1/ledgers/main/transfers", content=body, headers=headers)
     assert pointers(response) == ["/amount"]
 
 
 @pytest.mark.parametrize("missing", TRANSFER)
-async def test_a_transfer_that_lacks_a_member(shared_client: httpx.AsyncClient, missing: str) -> None:
+async def test_a_transfer_that_lacks_a_member(client: httpx.AsyncClient, missing: str) -> None:
     body = {name: value for name, value in TRANSFER.items() if name != missing}
-    response = await shared_client.post("/v1/ledgers/main/transfers", json=body, headers=keyed())
+    response = await client.post("/v1/ledgers/main/transfers", json=body, headers=keyed())
     assert pointers(response) == [""]
     assert missing in answer(response)["detail"]
 
@@ -152,19 +140,17 @@ def _operations_with_body(application: Application, *, required: bool = False) -
             yield operation.method, operation.path
 
 
-async def test_no_body_where_one_is_required(shared_client: httpx.AsyncClient, application: Application) -> None:
+async def test_no_body_where_one_is_required(client: httpx.AsyncClient, application: Application) -> None:
     for method, path in _operations_with_body(application, required=True):
-        response = await shared_client.request(method, path, headers=keyed() | {"If-Match": "*"})
+        response = await client.request(method, path, headers=keyed() | {"If-Match": "*"})
         assert pointers(response) == [""]
 
 
 @pytest.mark.parametrize("body", [pytest.param(body, id=name) for name, body in (NOT_JSON | NO_OBJECT).items()])
-async def test_a_body_that_is_no_json_object(
-    shared_client: httpx.AsyncClient, application: Application, body: bytes
-) -> None:
+async def test_a_body_that_is_no_json_object(client: httpx.AsyncClient, application: Application, body: bytes) -> None:
     for method, path in _operations_with_body(application):
         headers = keyed() | {"If-Match": "*", "Content-Type": "application/json"}
-        response = await shared_client.request(method, path, content=body, headers=headers)
+        response = await client.request(method, path, content=body, headers=headers)
         assert problem(response, 400, "malformed_request")["outcome"] == "not_applied"
 
 
@@ -183,11 +169,11 @@ async def test_a_body_that_is_no_json_object(
     ],
 )
 async def test_a_body_that_is_not_called_json(
-    shared_client: httpx.AsyncClient, application: Application, content_type: str
+    client: httpx.AsyncClient, application: Application, content_type: str
 ) -> None:
     for method, path in _operations_with_body(application):
         headers = keyed() | {"If-Match": "*", "Content-Type": content_type}
-        response = await shared_client.request(method, path, json={}, headers=headers)
+        response = await client.request(method, path, json={}, headers=headers)
         problem(response, 415, "unsupported_media_type")
 
 
