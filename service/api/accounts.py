@@ -105,7 +105,7 @@ class AccountController(Controller):
         reference: FromQuery[Reference | None] = None,
     ) -> Response[Page[AccountView]]:
         """List accounts, newest first; filters combine."""
-        before = decode_cursor(cursor, UUID)
+        before = decode_cursor(request, cursor, UUID)
         accounts = await reader(
             lambda session: AccountRepository(session).page(
                 ledger.id, limit=limit + 1, before=before, currency=currency, status=status, reference=reference

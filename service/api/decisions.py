@@ -58,7 +58,7 @@ async def list_decisions(
     created_to: Annotated[Time | None, QueryParameter(description="The decision was taken before this.")] = None,
 ) -> Response[Page[DecisionView]]:
     """List what was refused, by any client, newest first; filters combine."""
-    before = decode_cursor(cursor, Position)
+    before = decode_cursor(request, cursor, Position)
     rows = await reader(
         lambda session: DecisionRepository(session).refused(
             ledger.id,

@@ -142,7 +142,7 @@ class HoldController(Controller):
         status: FromQuery[HoldStatus | None] = None,
     ) -> Response[Page[HoldView]]:
         """List holds, newest first; filters combine."""
-        before = decode_cursor(cursor, UUID)
+        before = decode_cursor(request, cursor, UUID)
         holds = await reader(
             lambda session: HoldRepository(session).page(
                 ledger.id, limit=limit + 1, before=before, account_id=account_id, status=status

@@ -67,7 +67,7 @@ class LedgerController(Controller):
         cursor: Cursor = None,
     ) -> Response[Page[LedgerView]]:
         """List the ledgers that the token is for, by name."""
-        after = decode_cursor(cursor, LedgerName)
+        after = decode_cursor(request, cursor, LedgerName)
         names = None if request.user.ledgers is None else sorted(request.user.ledgers)
         ledgers = await reader(
             lambda session: LedgerRepository(session).page(limit=limit + 1, after=after, names=names)

@@ -3,7 +3,7 @@
 import base64
 import binascii
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar, cast
 from urllib.parse import urlencode
 
 import msgspec
@@ -12,13 +12,14 @@ from litestar.params import QueryParameter
 from msgspec import Struct
 
 from service.api.problems import ProblemError
+from service.domain.fingerprints import fingerprint
 
 LIMIT_DEFAULT = 100
 LIMIT_MAX = 1000
 
 Limit = Annotated[int, QueryParameter(ge=1, le=LIMIT_MAX, description="The most items in one page.")]
 Cursor = Annotated[
-    str | None, QueryParameter(max_length=500, description="`next_cursor` of the page before, with the same filters.")
+    str | None, QueryParameter(max_length=2000, description="`next_cursor` of the page before, with the same filters.")
 ]
 
 T = TypeVar("T")
@@ -33,20 +34,33 @@ class Page(Struct, Generic[T], frozen=True):
     next_cursor: str | None
 
 
-def encode_cursor(position: Any) -> str:
-    """Return an opaque cursor that continues after ``position``."""
-    return base64.urlsafe_b64encode(msgspec.json.encode(position)).decode().rstrip("=")
+def encode_cursor(request: Request[Any, Any, Any], position: Any) -> str:
+    """Return an opaque cursor that continues the requested list after ``position``."""
+    content = msgspec.json.encode((_name_of_list(request), position))
+    return base64.urlsafe_b64encode(content).decode().rstrip("=")
 
 
-def decode_cursor(cursor: str | None, kind: type[P]) -> P | None:
-    """Return the position in ``cursor``. Raises ProblemError (cursor_invalid) for what is none of ours."""
+def decode_cursor(request: Request[Any, Any, Any], cursor: str | None, kind: type[P]) -> P | None:
+    """Return the position in ``cursor``. Raises ProblemError (cursor_invalid) for what is none of ours, or continues
+    another list or the same one with other filters.
+    """
     if cursor is None:
         return None
     try:
         padded = cursor + "=" * (-len(cursor) % 4)
-        return msgspec.json.decode(base64.b64decode(padded, altchars=b"-_", validate=True), type=kind)
+        content = base64.b64decode(padded, altchars=b"-_", validate=True)
+        name, position = msgspec.json.decode(content, type=tuple[str, kind])  # type: ignore[valid-type]
     except (binascii.Error, msgspec.DecodeError, ValueError):
         raise ProblemError("cursor_invalid") from None
+    if name != _name_of_list(request):
+        raise ProblemError("cursor_invalid")
+    return cast("P", position)
+
+
+def _name_of_list(request: Request[Any, Any, Any]) -> str:
+    """Return what tells the requested list from others: its path and its filters."""
+    filters = [pair for pair in request.query_params.multi_items() if pair[0] not in {"limit", "cursor"}]
+    return fingerprint("list", request.scope["path"], sorted(filters))[:6].hex()
 
 
 def page_response(
@@ -62,7 +76,7 @@ def page_response(
     ``position`` tells what the next page continues after.
     """
     items = rows[:limit]
-    cursor = encode_cursor(position(items[-1])) if len(rows) > limit else None
+    cursor = encode_cursor(request, position(items[-1])) if len(rows) > limit else None
     headers = {}
     if cursor is not None:
         query = [(name, value) for name, value in request.query_params.multi_items() if name != "cursor"]

@@ -159,7 +159,7 @@ class TransferController(Controller):
                 request, reader, ledger, limit, cursor, "debit" if debit_account_reference else "credit", by_reference
             )
         if account_id is not None:
-            before_version = decode_cursor(cursor, Version)
+            before_version = decode_cursor(request, cursor, Version)
             transfers = await reader(
                 lambda session: TransferRepository(session).page_of_account(
                     ledger.id,
@@ -178,7 +178,7 @@ class TransferController(Controller):
                 view=lambda row: transfer_view(ledger.name, row),
                 position=lambda row: _version_of(row, account_id),
             )
-        before = decode_cursor(cursor, UUID)
+        before = decode_cursor(request, cursor, UUID)
         transfers = await reader(
             lambda session: TransferRepository(session).page(
                 ledger.id,
@@ -209,7 +209,7 @@ class TransferController(Controller):
         side: Literal["debit", "credit"],
         account_reference: str,
     ) -> Response[Page[TransferView]]:
-        before_version = decode_cursor(cursor, Version)
+        before_version = decode_cursor(request, cursor, Version)
         transfers = await reader(
             lambda session: TransferRepository(session).page_of_account_reference(
                 ledger.id, side, account_reference, limit=limit + 1, before_version=before_version

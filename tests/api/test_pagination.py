@@ -213,25 +213,51 @@ async def test_a_cursor_that_nobody_was_given(client: httpx.AsyncClient, path: s
     problem(response, 400, "cursor_invalid")
 
 
-@pytest.mark.parametrize(
-    ("path", "position"),
-    [
-        ("/v1/ledgers", 5),
-        ("/v1/ledgers", "No Ledger's Name"),
-        ("/v1/ledgers", "main\n"),
-        ("accounts", "main"),
-        ("accounts", 5),
-        ("transfers", 5),
-        ("transfers?account_id={id}", "{id}"),
-        ("transfers?account_id={id}", -1),
-        ("transfers?account_id={id}", 2**63),
-        ("transfers?debit_account_reference=a", "{id}"),
-        ("transfers?credit_account_reference=a", "{id}"),
-    ],
-)
-async def test_a_cursor_of_another_list(client: httpx.AsyncClient, path: str, position: object) -> None:
-    account_id = str(uuid4())
-    path = path if path.startswith("/") else f"/v1/ledgers/main/{path.format(id=account_id)}"
-    cursor = _cursor(account_id if position == "{id}" else position)
-    separator = "&" if "?" in path else "?"
-    problem(await client.get(f"{path}{separator}cursor={cursor}"), 400, "cursor_invalid")
+LISTS = [
+    "/v1/ledgers",
+    "accounts",
+    "accounts?currency=USD",
+    "accounts?status=open",
+    "transfers",
+    "transfers?account_id={b}",
+    "transfers?account_id={c}",
+    "transfers?reference=even",
+    "transfers?reference=odd",
+    "transfers?debit_account_reference=a",
+    "transfers?credit_account_reference=a",
+]
+
+
+@pytest.mark.parametrize("path", LISTS)
+async def test_a_cursor_continues_its_own_list_only(traffic: Traffic, path: str) -> None:
+    ids = {name: account["id"] for name, account in zip("abc", traffic.accounts, strict=True)}
+
+    async def page(of: str, **query: object) -> httpx.Response:
+        url = httpx.URL(of.format(**ids) if of.startswith("/") else f"{traffic.book.path}/{of.format(**ids)}")
+        return await traffic.book.client.get(url.copy_merge_params(query))  # type: ignore[arg-type]
+
+    cursor = answer(await page(path, limit=1))["next_cursor"]
+    for other in LISTS:
+        continued = await page(other, cursor=cursor)
+        if other == path:
+            assert continued.status_code == 200
+        else:
+            problem(continued, 400, "cursor_invalid")
+
+
+async def test_a_cursor_goes_with_any_limit_and_order_of_filters(traffic: Traffic) -> None:
+    book, [_, b, _] = traffic.book, traffic.accounts
+    filters = [f"account_id={b['id']}", "reference=even"]
+    cursor = answer(await book.client.get(f"{book.transfers}?{filters[0]}&{filters[1]}&limit=1"))["next_cursor"]
+    for query in (f"{filters[1]}&{filters[0]}", f"{filters[0]}&limit=5&{filters[1]}"):
+        assert (await book.client.get(f"{book.transfers}?{query}&cursor={cursor}")).status_code == 200
+
+
+@pytest.mark.parametrize("position", [5, "main", -1, 2**63, None, {}])
+async def test_a_cursor_with_another_position(traffic: Traffic, position: object) -> None:
+    """The name of the list is no secret: a position that is none must be refused too."""
+    book = traffic.book
+    cursor = answer(await book.client.get(f"{book.transfers}?limit=1"))["next_cursor"]
+    name, _ = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+    response = await book.client.get(f"{book.transfers}?cursor={_cursor(obj=[name, position])}")
+    problem(response, 400, "cursor_invalid")

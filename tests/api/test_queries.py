@@ -33,7 +33,7 @@ TEXTS = ["", "a\x00b", "r" * 256]
 
 WRONG = [
     *(("/v1/ledgers", "limit", value) for value in (*INTEGERS, "0", "-1", "1001")),
-    ("/v1/ledgers", "cursor", "c" * 501),
+    ("/v1/ledgers", "cursor", "c" * 2001),
     *(("accounts", "limit", value) for value in ("0", "1001", "1.0")),
     *(("accounts", "currency", value) for value in ("", "usd", "US", "USDT", "USD\n", "U\x00D")),
     *(("accounts", "status", value) for value in ("", "Open", "active", "open\x00")),
