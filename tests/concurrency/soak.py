@@ -1,8 +1,9 @@
 """Everything at once, for as long as you like: ``python -m tests.concurrency.soak --minutes 10``.
 
 Two service processes, one of them behind a proxy that fails COMMITs, run on a PostgreSQL of their own, while callers
-post, repeat themselves, leave and revise accounts, and processes, connections and the database are killed. The books
-are looked at under load every few seconds and held against the callers' journal at the end.
+post, hold, capture, void, reverse, repeat themselves, leave and revise accounts, and processes, connections and the
+database are killed. The books are looked at under load every few seconds and held against the callers' journal at the
+end.
 """
 
 import argparse
@@ -14,6 +15,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import asyncpg
@@ -24,6 +26,7 @@ from tests.concurrency.bank import Bank, open_bank, some_twice
 from tests.concurrency.client import Client, ConnectionLostError
 from tests.concurrency.invariants import assert_ledger_is_sound
 from tests.concurrency.journal import Journal
+from tests.concurrency.orders import AnyOrder, HoldOrder, Order
 from tests.concurrency.outsider import holding_account
 from tests.concurrency.services import launch
 from tests.faults.processes import kill_everything
@@ -31,7 +34,8 @@ from tests.faults.proxy import CommitProxy, Fault, commit_proxy
 from tests.servers import RunningService, free_port, random_token
 
 BANKS = 3
-ROUND = 100
+ROUND = 60
+HOLD_SECONDS_MAX = 5
 CALLERS = 32
 LOOK_SECONDS = 10.0
 FAULT_SECONDS_MAX = 4.0
@@ -91,11 +95,34 @@ class Soak:
                 self._services[number] = await self._start(number)
 
     async def _post(self) -> None:
+        orders: list[AnyOrder] = []
         while not self._stopping:
-            orders = [order for bank in self._banks for order in bank.random_orders(ROUND, self._dice)]
+            orders = [order for bank in self._banks for order in self._wishes(bank, orders)]
             self._dice.shuffle(orders)
             await self.journal.post_all(self._clients, some_twice(orders, self._dice), concurrency=CALLERS)
             await self.journal.post_all(self._clients, self.journal.unanswered, concurrency=CALLERS)
+
+    def _wishes(self, bank: Bank, before: list[AnyOrder]) -> list[AnyOrder]:
+        """Return new transfers and holds, and what may follow on those of ``before``."""
+        dice = self._dice
+        wishes: list[AnyOrder] = [
+            replace(order, at_most=dice.random() < 0.1) for order in bank.random_orders(ROUND, dice)
+        ]
+        for _ in range(ROUND // 3):
+            debit, credit = dice.sample(bank.customers, 2)
+            hold = bank.hold(debit, credit, dice.randint(1, 400))
+            wishes.append(replace(hold, expires_in_seconds=dice.randint(1, HOLD_SECONDS_MAX)))
+        undecided = set(self.journal.unanswered)
+        known = [order for order in before if order.ledger == bank.ledger and order not in undecided]
+        for order in self.journal.applied(known):
+            made = self.journal.content(order)["id"]
+            if isinstance(order, HoldOrder):
+                ends = [bank.capture(made), bank.void(made), bank.capture(made, order.amount // 3 + 1)]
+                parts = [bank.capture(made, order.amount // 3 + 1, final=False) for _ in range(3)]
+                wishes += dice.sample([*ends, *parts], dice.randint(0, 4))
+            elif isinstance(order, Order) and dice.random() < 0.2:
+                wishes += [bank.reversal(made, order.amount // 2 + 1), bank.reversal(made)]
+        return wishes
 
     async def _leave(self) -> None:
         while not self._stopping:
