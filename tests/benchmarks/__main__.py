@@ -1,11 +1,12 @@
 """The benchmark: ``python -m tests.benchmarks quick`` (or ``full``, or ``publish``). README.md explains it."""
 
 import argparse
+import signal
 import time
 from pathlib import Path
 
 from tests.benchmarks import results as results_module
-from tests.benchmarks.databases import PostgresDirectory
+from tests.benchmarks.databases import new_server
 from tests.benchmarks.floors import floors
 from tests.benchmarks.plots import write_plots
 from tests.benchmarks.report import page, publish
@@ -20,12 +21,14 @@ BUILD = ROOT / "build" / "benchmarks"
 def run(mode: str, plan: Plan) -> Path:
     """Run the legs, write JSON and plots, print the tables; return where the JSON is."""
     BUILD.mkdir(parents=True, exist_ok=True)
+    for log in BUILD.glob("*.log"):
+        log.unlink()
     began = time.monotonic()
 
     def say(text: str) -> None:
         print(f"{time.monotonic() - began:6.0f} s  {text}", flush=True)  # noqa: T201
 
-    with PostgresDirectory(BUILD / "data") as server:
+    with new_server(BUILD / "data") as server:
         results = Results(mode=mode, postgres=server.settings())
         Suite(server, plan, results, BUILD, say).run()
     results.minutes = (time.monotonic() - began) / 60
@@ -38,6 +41,7 @@ def run(mode: str, plan: Plan) -> Path:
 
 def main() -> None:
     """Read the command line and run."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stops the servers, as Ctrl-C does
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("mode", choices=["quick", "full", "publish"])
     parser.add_argument("--workers", type=int, default=1, help="workers of the service")
@@ -68,8 +72,7 @@ def main() -> None:
     path = BUILD / "full.json"
     results = results_module.read(path)
     (HERE / "results.json").write_text(path.read_text())
-    publish(page(results, floors(results)), HERE / "README.md")
-    write_plots(results, HERE)
+    publish(page(results, floors(results)), write_plots(results, HERE), HERE / "README.md")
 
 
 if __name__ == "__main__":

@@ -140,25 +140,20 @@ class BenchmarkDatabase(Struct):
             raise BooksError(f"{self.name}: the books are out of balance: {dict(sums)}")
 
 
-class PostgresDirectory:
-    """The server's life: a new data directory, removed at the end."""
-
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
-        self._postgres = EmbeddedPostgres(directory, options=POSTGRES_SETTINGS)
-
-    def __enter__(self) -> Server:
-        shutil.rmtree(self._directory, ignore_errors=True)
-        if os.geteuid() == 0:
-            self._directory.mkdir(parents=True, mode=0o711)  # PostgreSQL runs as another user
-        self._postgres.start()
-        asyncio.run(upgrade(self._postgres.owner_url))
-        asyncio.run(_execute(self._postgres.superuser_url, _FILL, "VACUUM ANALYZE"))
-        return Server(self._postgres)
-
-    def __exit__(self, *_: object) -> None:
-        self._postgres.stop()
-        shutil.rmtree(self._directory, ignore_errors=True)
+@contextmanager
+def new_server(directory: Path) -> Iterator[Server]:
+    """Start a PostgreSQL with new data in ``directory``; both are gone at the end. Raises EmbeddedPostgresError."""
+    postgres = EmbeddedPostgres(directory, options=POSTGRES_SETTINGS)
+    if postgres.data.exists():  # a benchmark was killed, and its server may still run
+        postgres.start()
+        postgres.stop()
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir(parents=True, mode=0o711 if os.geteuid() == 0 else 0o700)  # root's PostgreSQL is another user's
+    with postgres:
+        asyncio.run(upgrade(postgres.owner_url))
+        asyncio.run(_execute(postgres.superuser_url, _FILL, "VACUUM ANALYZE"))
+        yield Server(postgres)
+    shutil.rmtree(directory, ignore_errors=True)
 
 
 async def _execute(url: str, *statements: str) -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 from tests.benchmarks.results import Family, Results, middle
 from tests.benchmarks.traffic import Workload
 
-WIDTH, HEIGHT = 640, 400
-LEFT, RIGHT, TOP, BOTTOM = 70, 20, 50, 50
+WIDTH, HEIGHT = 640, 440
+LEFT, RIGHT, TOP, BOTTOM = 70, 20, 105, 50
 CONNECTIONS = (1, 4, 16, 64, 256)
 
 # Series, how it is named in the legend, and its colour: told apart by the colour-blind as well (Okabe and Ito).
@@ -18,12 +18,15 @@ _SERIES: tuple[tuple[Family, str, str], ...] = (
 )
 
 
-def write_plots(results: Results, directory: Path) -> None:
-    """Write a plot a workload into ``directory``."""
+def write_plots(results: Results, directory: Path) -> list[Path]:
+    """Write a plot a workload into ``directory``; return their paths."""
+    paths = []
     workloads: tuple[Workload, ...] = ("uniform", "hot")
     for workload in workloads:
         lines = [(label, colour, _points(results, family, workload)) for family, label, colour in _SERIES]
-        (directory / f"throughput_{workload}.svg").write_text(_plot(f"Transfers per second, {workload}", lines))
+        paths.append(directory / f"throughput_{workload}.svg")
+        paths[-1].write_text(_plot(f"Transfers per second, {workload}", lines))
+    return paths
 
 
 def _points(results: Results, family: Family, workload: Workload) -> list[tuple[int, float]]:
@@ -57,8 +60,8 @@ def _plot(title: str, lines: Sequence[tuple[str, str, Sequence[tuple[int, float]
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
         parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2.5"/>')
         parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{colour}"/>' for x, y in places]
-        parts.append(f'<circle cx="{LEFT + 20}" cy="{TOP + 8 + 18 * number}" r="4" fill="{colour}"/>')
-        parts.append(_text(LEFT + 32, TOP + 12 + 18 * number, label))
+        parts.append(f'<circle cx="{LEFT + 4}" cy="{44 + 18 * number}" r="4" fill="{colour}"/>')
+        parts.append(_text(LEFT + 16, 48 + 18 * number, label))
     content = "\n".join(parts)
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}">\n'

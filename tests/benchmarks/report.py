@@ -56,12 +56,13 @@ def _disturbances(results: Results) -> str:
     )
 
 
-def publish(text: str, readme: Path) -> None:
-    """Put ``text`` between the markers in ``readme``."""
+def publish(text: str, plots: Sequence[Path], readme: Path) -> None:
+    """Put ``text`` and ``plots``, which lie beside it, between the markers in ``readme``."""
+    pictures = "\n\n".join(f"![{plot.stem.replace('_', ', ')}]({plot.name})" for plot in plots)
     before, _, rest = readme.read_text().partition(_BEGIN)
     _, found, after = rest.partition(_END)
     assert found, f"{readme} has no markers"
-    readme.write_text(f"{before}{_BEGIN}\n\n{text}\n\n{_END}{after}")
+    readme.write_text(f"{before}{_BEGIN}\n\n{text}\n\n{pictures}\n\n{_END}{after}")
 
 
 def _floor_row(floor: Floor) -> tuple[str, ...]:
@@ -82,6 +83,8 @@ def _leg_rows(legs: Iterable[Leg]) -> Iterable[tuple[str, ...]]:
         name = leg.family if leg.items == 1 else f"{leg.family} of {leg.items:,}"
         if leg.phase == "growth":
             name += f", {leg.stored:,} stored"
+        elif leg.phase == "workers":
+            name += f", with {leg.workers} worker(s)"
         alike.setdefault((name, leg.workload or "", str(leg.connections)), []).append(leg)
     for labels, rounds in alike.items():
         values = ((middle(rounds, value), form) for _, value, form in _COLUMNS)

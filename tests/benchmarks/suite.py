@@ -129,7 +129,7 @@ class Suite:
             return list(connections)
         [first] = best(self._results.of(family, workload=arena.workload, round=1))
         alone = [1] if 1 in connections and arena.workload == "uniform" else []  # the latency of one caller
-        return [*alone, first.connections]
+        return sorted({*alone, first.connections})
 
     def _by_hand(self, arena: Arena) -> None:
         for clients in self._contenders("SQL by hand", arena, by_hand.CLIENTS):
@@ -167,8 +167,8 @@ class Suite:
         )
 
     def _batches(self, arena: Arena) -> None:
-        sampled = arena.workload == "zipfian" and not self._plan.thorough
-        for items in BATCH_CONNECTIONS if self._everything and not sampled else (1_000,):
+        every_size = self._plan.thorough or (self._number == 1 and arena.workload == "uniform")
+        for items in BATCH_CONNECTIONS if every_size else (1_000,):
             self._post_batches(arena.service_server, arena.service, items, workload=arena.workload)
 
     def _reads(self, arena: Arena, empty: Endpoint) -> None:

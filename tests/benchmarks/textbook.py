@@ -131,4 +131,5 @@ def _view(transfer: Transfer) -> dict[str, Any]:
 
 def create_app() -> Litestar:
     """Return the application."""
-    return Litestar([post_transfer], openapi_config=None, logging_config=LoggingConfig(log_exceptions="always"))
+    logging = LoggingConfig(log_exceptions="always", disable_stack_trace={404})
+    return Litestar([post_transfer], openapi_config=None, logging_config=logging)
