@@ -6,6 +6,7 @@ from uuid import uuid4
 import pytest
 
 from tests.api.ledger import JSON, Book, answer, problem, transfer, unique
+from tests.api.parties import Parties
 
 INT64_MAX = 2**63 - 1
 
@@ -93,48 +94,6 @@ async def test_identifiers_rise_with_time(book: Book) -> None:
     posted = [await book.move(debit, credit) for _ in range(3)]
     assert [one["id"] for one in posted] == sorted(one["id"] for one in posted)
     assert [one["created_at"] for one in posted] == sorted(one["created_at"] for one in posted)
-
-
-class Parties:
-    """Makes accounts in every state that a rule asks for."""
-
-    def __init__(self, book: Book) -> None:
-        self._book = book
-
-    async def open(self) -> JSON:
-        return await self._book.account()
-
-    async def poor(self) -> JSON:
-        return await self._book.account(minimum_balance=0)
-
-    async def limited(self) -> JSON:
-        return await self._book.account(maximum_balance=0)
-
-    async def full(self) -> JSON:
-        """An account whose debits and credits are as large as they can be, with a balance of zero."""
-        account, other = await self.open(), await self.open()
-        await self._book.move(account, other, INT64_MAX)
-        await self._book.move(other, account, INT64_MAX)
-        return account
-
-    async def frozen(self) -> JSON:
-        return await self._in_status("frozen")
-
-    async def closed(self) -> JSON:
-        return await self._in_status("closed")
-
-    async def unknown(self) -> JSON:
-        return {"id": str(uuid4())}
-
-    async def foreign(self) -> JSON:
-        other = await Book.open(self._book.client, unique("other"))
-        return await other.account()
-
-    async def _in_status(self, status: str) -> JSON:
-        account = await self.open()
-        response = await self._book.revise(account, status=status)
-        assert response.status_code == 200, response.text
-        return account
 
 
 # Each pair breaks its rule and, where it can, every rule after it: what is answered is the first in the order.
