@@ -12,7 +12,22 @@ from tests.api.ledger import JSON, Book, answer, keyed, problem, transfer, uniqu
 
 Post = Callable[[str], Awaitable[httpx.Response]]
 
-INVALID_KEYS = ["", " ", "a b", "a\tb", "x" * 256, '"', '""', '"a', '"a b"', '"a\\b"', '"a"b', '"a";p=1', '"a", "b"']
+INVALID_KEYS = [
+    "",
+    '"' + "x" * 256 + '"',
+    " ",
+    "a b",
+    "a\tb",
+    "x" * 256,
+    '"',
+    '""',
+    '"a',
+    '"a b"',
+    '"a\\b"',
+    '"a"b',
+    '"a";p=1',
+    '"a", "b"',
+]
 KEYS_OF_ANOTHER_SCRIPT = ["ü".encode(), b"\x80", b'"\xff"', b"a\x7f"]
 
 
