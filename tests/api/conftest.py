@@ -15,7 +15,8 @@ from service.settings import Settings
 from service.storage.database import Database
 from service.storage.tokens import create_token
 from tests.api.contract import Contract, JudgedTransport
-from tests.api.ledger import Book, unique
+from tests.api.ledger import JSON, Book, unique
+from tests.api.moves import funded
 from tests.servers import TestDatabase, TestPostgres, random_token, started
 
 MakeClient = Callable[..., Awaitable[httpx.AsyncClient]]
@@ -75,6 +76,18 @@ async def stranger(application: Application) -> AsyncIterator[httpx.AsyncClient]
 async def book(client: httpx.AsyncClient) -> Book:
     """A ledger of the test's own, for the admin."""
     return await Book.open(client, unique("ledger"))
+
+
+@pytest.fixture
+async def payer(book: Book) -> JSON:
+    """An account that has 100 and may not overdraw."""
+    return await funded(book, 100)
+
+
+@pytest.fixture
+async def payee(book: Book) -> JSON:
+    """An account without bounds."""
+    return await book.account()
 
 
 @pytest.fixture

@@ -16,11 +16,6 @@ async def payer(book: Book) -> JSON:
     return payer
 
 
-@pytest.fixture
-async def payee(book: Book) -> JSON:
-    return await book.account()
-
-
 def _codes(batch: JSON) -> list[str | int]:
     """What became of each item: its status, or the code of its problem."""
     return [one["problem"]["code"] if "problem" in one else one["status"] for one in batch["results"]]
