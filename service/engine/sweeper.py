@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from contextlib import suppress
 from itertools import groupby
 
 from service.domain.commands import ExpireHold
@@ -30,6 +31,7 @@ class HoldSweeper:
         self._database = database
         self._settings = settings
         self._task: asyncio.Task[None] | None = None
+        self._stopping = asyncio.Event()
 
     @property
     def running(self) -> bool:
@@ -41,10 +43,13 @@ class HoldSweeper:
         self._task = asyncio.create_task(self._run(), name="hold-sweeper")
 
     async def stop(self) -> None:
-        """Stop looking; what the engine has been given it finishes."""
+        """Finish the look that is under way, within ``drain_timeout_seconds``, and look no more."""
+        self._stopping.set()
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            _, pending = await asyncio.wait([self._task], timeout=self._settings.drain_timeout_seconds)
+            for task in pending:
+                task.cancel()
+            await asyncio.gather(*pending, return_exceptions=True)
 
     async def sweep(self) -> int:
         """Expire up to ``settings.hold_sweep_holds_max`` holds and return how many were found.
@@ -67,11 +72,12 @@ class HoldSweeper:
         return len(expired)
 
     async def _run(self) -> None:
-        while True:
+        while not self._stopping.is_set():
             try:
                 found = await self.sweep()
             except (StorageError, SettlementError, OverloadedError):
                 logger.warning("the sweep for expired holds failed and is tried again", exc_info=True)
                 found = 0
             if found < self._settings.hold_sweep_holds_max:
-                await asyncio.sleep(self._settings.hold_sweep_interval_seconds)
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._stopping.wait(), self._settings.hold_sweep_interval_seconds)
