@@ -6,7 +6,7 @@ from urllib.parse import quote
 import httpx
 
 from tests.api.ledger import JSON, Book, answer, keyed, transfer
-from tests.concurrency.outsider import expire_now
+from tests.concurrency.outsider import expire_now, wait_until
 from tests.servers import TestDatabase
 
 
@@ -58,6 +58,16 @@ async def void(book: Book, hold: JSON) -> JSON:
 async def expire(book: Book, database: TestDatabase, hold: JSON) -> JSON:
     """Let the time of a hold be over now, by the database's clock, and return the hold as it is then."""
     await expire_now(database.superuser_url, [hold["id"]])
+    return await read_hold(book, hold)
+
+
+async def freed(book: Book, hold: JSON) -> JSON:
+    """Wait until somebody has ended the hold, and return it."""
+
+    async def is_closed() -> bool:
+        return bool((await read_hold(book, hold))["status"] != "open")
+
+    await wait_until(is_closed)
     return await read_hold(book, hold)
 
 

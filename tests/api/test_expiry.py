@@ -1,0 +1,84 @@
+"""The end of a hold's time: from that moment on nothing of it moves; the sweeper frees what it reserved."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.api.conftest import Application, serving
+from tests.api.ledger import JSON, Book, answer, problem, unique
+from tests.api.moves import capture, expire, held, open_hold, post_capture, post_void, read_hold
+from tests.servers import TestDatabase, TestPostgres
+
+LATE = {"captures": post_capture, "void": post_void}
+
+
+@pytest.fixture(scope="module")
+async def database(postgres: TestPostgres) -> AsyncIterator[TestDatabase]:
+    """A database that no other application sweeps."""
+    name, database = await postgres.make_database()
+    yield database
+    await postgres.drop_database(name)
+
+
+@pytest.fixture(scope="module")
+async def unswept(database: TestDatabase) -> AsyncIterator[Application]:
+    """An application whose sweeper has looked once, at its start, and does not come again."""
+    async with serving(database, hold_sweep_interval_seconds=86_400) as application:
+        yield application
+
+
+@pytest.fixture
+async def book(unswept: Application) -> AsyncIterator[Book]:
+    async with unswept.client(unswept.settings.admin_token) as client:
+        yield await Book.open(client, unique("unswept"))
+
+
+@pytest.mark.parametrize("late", LATE)
+async def test_a_hold_past_its_time_is_expired_before_the_sweeper_comes(
+    book: Book, database: TestDatabase, payer: JSON, payee: JSON, late: str
+) -> None:
+    hold = await open_hold(book, payer, payee, 30)
+    await capture(book, hold, amount=10, final=False)
+    passed = await expire(book, database, hold)
+    refused = problem(await LATE[late](book, hold), 409, "hold_expired")
+    assert refused | {"hold_id": hold["id"], "expires_at": passed["expires_at"]} == refused
+    assert await read_hold(book, hold) == passed
+    assert (passed["status"], passed["captured_amount"]) == ("open", 10)
+    assert held(await book.read_account(payer)) == (90, 70, 20, 0), "only the sweeper frees what is reserved"
+
+
+async def test_expiry_is_named_before_the_faults_of_a_capture(
+    book: Book, database: TestDatabase, payer: JSON, payee: JSON
+) -> None:
+    hold = await open_hold(book, payer, payee)
+    await expire(book, database, hold)
+    await book.revise(payer, status="frozen")
+    problem(await post_capture(book, hold, amount=2, effective_at="2001-01-01T00:00:00Z"), 409, "hold_expired")
+
+
+async def test_a_refusal_by_time_stays_when_the_sweeper_has_come(
+    book: Book, database: TestDatabase, payer: JSON, payee: JSON
+) -> None:
+    hold = await open_hold(book, payer, payee, 30)
+    await expire(book, database, hold)
+    first = await post_capture(book, hold, key="late")
+    async with serving(database) as swept, swept.client(swept.settings.admin_token) as client:
+        elsewhere = book.seen_by(client)
+        assert (await freed(elsewhere, hold))["status"] == "expired"
+        again = await post_capture(elsewhere, hold, key="late")
+        problem(await post_capture(elsewhere, hold), 409, "hold_expired")
+        problem(await post_void(elsewhere, hold), 409, "hold_expired")
+    assert answer(again) == answer(first)
+    assert again.headers["Idempotency-Replayed"] == "true"
+
+
+async def test_what_expired_while_no_service_ran_is_freed_at_its_start(
+    book: Book, database: TestDatabase, payer: JSON, payee: JSON
+) -> None:
+    holds = [await open_hold(book, payer, payee, 10) for _ in range(3)]
+    for hold in holds[:2]:
+        await expire(book, database, hold)
+    async with serving(database, hold_sweep_interval_seconds=86_400, hold_sweep_holds_max=1):
+        assert [(await freed(book, hold))["status"] for hold in holds[:2]] == ["expired", "expired"]
+    assert await read_hold(book, holds[2]) == holds[2]
+    assert held(await book.read_account(payer)) == (100, 90, 10, 0)
