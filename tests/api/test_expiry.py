@@ -6,7 +6,7 @@ import pytest
 
 from tests.api.conftest import Application, serving
 from tests.api.ledger import JSON, Book, answer, problem, unique
-from tests.api.moves import capture, expire, held, open_hold, post_capture, post_void, read_hold
+from tests.api.moves import capture, expire, freed, held, open_hold, post_capture, post_void, read_hold
 from tests.servers import TestDatabase, TestPostgres
 
 LATE = {"captures": post_capture, "void": post_void}
