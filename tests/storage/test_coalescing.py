@@ -1,7 +1,7 @@
 """Single rows read by one query for all that wait, none of whom can tell."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -9,7 +9,6 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from service.settings import Settings
 from service.storage.accounts import AccountRepository
 from service.storage.coalescing import CoalescedReads
 from service.storage.database import Database
@@ -17,21 +16,6 @@ from service.storage.errors import Failure, StorageError
 from service.storage.models import Account
 from service.storage.retry import Reader
 from tests.rows import MAIN, add_account, add_accounts, add_ledger
-from tests.servers import TestDatabase
-
-
-@pytest.fixture(scope="module")
-async def pool(shared_database: TestDatabase) -> AsyncIterator[Database]:
-    database = Database.connect(shared_database.service_url, Settings())
-    yield database
-    await database.close()
-
-
-@pytest.fixture
-async def outsider(shared_database: TestDatabase) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(shared_database.superuser_url)
-    yield connection
-    await connection.close()
 
 
 class Watched:

@@ -28,14 +28,15 @@ _ACCOUNT_OF_NO_LEDGER = (
 
 @pytest.fixture(params=[by_sqlalchemy, by_driver])
 async def stage(
-    request: pytest.FixtureRequest, shared_database: TestDatabase, monkeypatch: pytest.MonkeyPatch
+    request: pytest.FixtureRequest,
+    shared_database: TestDatabase,
+    outsider: asyncpg.Connection,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> AsyncIterator[Stage]:
-    superuser = await asyncpg.connect(shared_database.superuser_url)
-    stage = Stage(Settings(database_url=shared_database.service_url), superuser, request.param, monkeypatch)
+    stage = Stage(Settings(database_url=shared_database.service_url), outsider, request.param, monkeypatch)
     yield stage
     for database in stage.databases:
         await database.close()
-    await superuser.close()
 
 
 def _sqlstates(error: BaseException | None) -> set[str]:

@@ -22,20 +22,6 @@ MANY = 1_000
 LONG_SECONDS = 60.0
 
 
-@pytest.fixture(scope="module")
-async def pool(shared_database: TestDatabase) -> AsyncIterator[Database]:
-    database = Database.connect(shared_database.service_url, Settings())
-    yield database
-    await database.close()
-
-
-@pytest.fixture
-async def outsider(shared_database: TestDatabase) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(shared_database.superuser_url)
-    yield connection
-    await connection.close()
-
-
 @pytest.fixture
 async def held(outsider: asyncpg.Connection) -> AsyncIterator[UUID]:
     """An account whose row the outsider holds until he ends his transaction."""

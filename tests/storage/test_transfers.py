@@ -1,0 +1,222 @@
+"""Named queries on transfers."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import pytest
+from sqlalchemy.exc import InvalidRequestError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from service.domain.identifiers import identifier
+from service.storage.database import Database
+from service.storage.models import Transfer
+from service.storage.transfers import Side, TransferRepository
+from tests.rows import MAIN, add_account, add_ledger, add_transfer, insert
+from tests.servers import TestDatabase
+from tests.storage.paging import all_pages, statements
+
+COUNT = 24
+START = datetime(2026, 5, 1, tzinfo=UTC)
+A, B, C = ACCOUNTS = [UUID(int=number) for number in (1, 2, 3)]
+HOLD = UUID(int=50)
+PAIRS = [(A, B), (B, C), (C, A), (B, A)]
+
+
+def at(number: float) -> datetime:
+    """The time of a transfer; they are a minute apart."""
+    return START + timedelta(minutes=number)
+
+
+def id_of(number: int) -> UUID:
+    return identifier(at(number), 0, 0)
+
+
+def number_of(transfer: Transfer) -> int:
+    return int((transfer.created_at - START) / timedelta(minutes=1))
+
+
+def numbers(predicate: Callable[[int], bool]) -> list[int]:
+    """The numbers of the transfers that match, latest first."""
+    return [number for number in range(COUNT, 0, -1) if predicate(number)]
+
+
+def pair_of(number: int) -> tuple[UUID, UUID]:
+    return PAIRS[number % len(PAIRS)]
+
+
+def is_fifth(number: int) -> bool:
+    """These share a reference; the first captures a hold, the second reverses transfer 1."""
+    return number % 5 == 0
+
+
+@pytest.fixture(scope="module", autouse=True)
+async def books(shared_database: TestDatabase) -> None:
+    """Transfers 1 to 24 around three accounts, and their like in another ledger."""
+    superuser = await asyncpg.connect(shared_database.superuser_url)
+    for ledger_id in (MAIN, await add_ledger(superuser, "other")):
+        versions = {account_id: count(1) for account_id in ACCOUNTS}
+        for account_id in ACCOUNTS:
+            await add_account(superuser, ledger_id=ledger_id, id=account_id, reference=f"account {account_id.int}")
+        await _add_hold(superuser, ledger_id)
+        for number in range(1, COUNT + 1):
+            debit, credit = pair_of(number)
+            columns: dict[str, Any] = {
+                "ledger_id": ledger_id,
+                "id": id_of(number),
+                "created_at": at(number),
+                "debit_account_version": next(versions[debit]),
+                "credit_account_version": next(versions[credit]),
+                "reference": "fifth" if is_fifth(number) else None,
+                "hold_id": HOLD if number == 5 else None,
+                "reverses_id": id_of(1) if number == 10 else None,
+            }
+            await add_transfer(superuser, debit, credit, **columns)
+    await superuser.close()
+
+
+async def _add_hold(superuser: asyncpg.Connection, ledger_id: int) -> None:
+    await insert(
+        superuser,
+        "holds",
+        ledger_id=ledger_id,
+        id=HOLD,
+        debit_account_id=A,
+        credit_account_id=B,
+        amount=10,
+        currency="USD",
+        debit_account_version=1,
+        credit_account_version=1,
+        metadata="{}",
+        created_at=START,
+        expires_at=at(60),
+    )
+
+
+@pytest.fixture
+def transfers(shared_session: AsyncSession) -> TransferRepository:
+    return TransferRepository(shared_session)
+
+
+FILTERS: list[tuple[dict[str, Any], Callable[[int], bool]]] = [
+    ({}, lambda _: True),
+    ({"reference": "fifth"}, is_fifth),
+    ({"reference": "none"}, lambda _: False),
+    # The bounds are a half-open window: a moment belongs to the time that begins with it.
+    ({"created_from": at(7)}, lambda number: number >= 7),
+    ({"created_to": at(7)}, lambda number: number < 7),
+    ({"created_from": at(6.5), "created_to": at(12.5)}, lambda number: 7 <= number <= 12),
+    ({"created_from": at(7), "created_to": at(7)}, lambda _: False),
+    ({"created_from": datetime(1, 1, 1, tzinfo=UTC)}, lambda _: True),
+    ({"reference": "fifth", "created_from": at(6), "created_to": at(20)}, lambda number: number in {10, 15}),
+]
+
+
+@pytest.mark.parametrize(
+    ("filters", "expected"),
+    [*FILTERS, ({"hold_id": HOLD}, lambda number: number == 5), ({"reverses_id": id_of(1)}, lambda n: n == 10)],
+)
+@pytest.mark.parametrize("limit", [2, COUNT])
+async def test_pages_are_newest_first_and_miss_nothing(
+    transfers: TransferRepository, filters: dict[str, Any], expected: Callable[[int], bool], limit: int
+) -> None:
+    async def page(after: Transfer | None) -> Any:
+        return await transfers.page(MAIN, limit=limit, before=after.id if after else None, **filters)
+
+    listed = await all_pages(page, limit)
+
+    assert list(map(number_of, listed)) == numbers(expected)
+    assert {one.ledger_id for one in listed} <= {MAIN}
+
+
+@pytest.mark.parametrize(("filters", "expected"), FILTERS)
+@pytest.mark.parametrize("limit", [1, 5, COUNT])
+@pytest.mark.parametrize("account_id", ACCOUNTS)
+async def test_pages_of_an_account_merge_both_its_sides(
+    transfers: TransferRepository,
+    account_id: UUID,
+    filters: dict[str, Any],
+    expected: Callable[[int], bool],
+    limit: int,
+) -> None:
+    """In the falling order of the account's own versions, without a gap when nothing is filtered."""
+
+    def version(transfer: Transfer) -> int:
+        is_debit = transfer.debit_account_id == account_id
+        return transfer.debit_account_version if is_debit else transfer.credit_account_version
+
+    async def page(after: Transfer | None) -> Any:
+        before_version = version(after) if after else None
+        return await transfers.page_of_account(MAIN, account_id, limit=limit, before_version=before_version, **filters)
+
+    listed = await all_pages(page, limit)
+
+    assert list(map(number_of, listed)) == numbers(lambda n: account_id in pair_of(n) and expected(n))
+    assert {one.ledger_id for one in listed} <= {MAIN}
+    if not filters:
+        assert list(map(version, listed)) == list(range(len(listed), 0, -1))
+
+
+@pytest.mark.parametrize("limit", [1, 5, COUNT])
+@pytest.mark.parametrize("side", ["debit", "credit"])
+async def test_pages_by_an_accounts_reference_bring_the_account(
+    transfers: TransferRepository, pool: Database, side: Side, limit: int
+) -> None:
+    """Loaded by the join that found it: no further query, and not the other side."""
+
+    def version(transfer: Transfer) -> int:
+        return transfer.debit_account_version if side == "debit" else transfer.credit_account_version
+
+    async def page(after: Transfer | None) -> Any:
+        before_version = version(after) if after else None
+        return await transfers.page_of_account_reference(
+            MAIN, side, "account 2", limit=limit, before_version=before_version
+        )
+
+    with statements(pool) as sent:
+        listed = await all_pages(page, limit)
+        loaded = [one.debit_account if side == "debit" else one.credit_account for one in listed]
+
+    assert list(map(number_of, listed)) == numbers(lambda n: pair_of(n)[side == "credit"] == B)
+    assert {(account.ledger_id, account.reference) for account in loaded} == {(MAIN, "account 2")}
+    assert len(sent) == len(listed) // limit + 1
+    with pytest.raises(InvalidRequestError, match="lazy='raise'"):
+        _ = listed[0].credit_account if side == "debit" else listed[0].debit_account
+
+
+async def test_an_unknown_reference_has_no_transfers(transfers: TransferRepository) -> None:
+    page = await transfers.page_of_account_reference(MAIN, "debit", "nobody", limit=10, before_version=None)
+    assert page == []
+
+
+async def test_by_ids_gives_what_the_ledger_has(transfers: TransferRepository) -> None:
+    ids = [id_of(3), id_of(4), id_of(4), id_of(COUNT + 1)]
+    found = await transfers.by_ids(MAIN, ids)
+    assert {(one.ledger_id, one.id) for one in found} == {(MAIN, id_of(3)), (MAIN, id_of(4))}
+    assert await transfers.by_ids(99, ids) == []
+    assert await transfers.by_ids(MAIN, []) == []
+
+
+async def test_a_transfer_comes_with_both_accounts(transfers: TransferRepository, pool: Database) -> None:
+    """In one query."""
+    with statements(pool) as sent:
+        found = await transfers.with_accounts(MAIN, id_of(3))
+
+    assert found is not None
+    assert (found.debit_account.id, found.credit_account.id) == pair_of(3)
+    assert found.debit_account.ledger_id == found.credit_account.ledger_id == MAIN
+    assert len(sent) == 1
+
+
+async def test_a_transfer_of_another_ledger_is_missing(transfers: TransferRepository) -> None:
+    assert await transfers.with_accounts(99, id_of(3)) is None
+
+
+async def test_nothing_is_loaded_that_was_not_asked_for(transfers: TransferRepository) -> None:
+    [found] = await transfers.by_ids(MAIN, [id_of(3)])
+    for relation in ("debit_account", "credit_account"):
+        with pytest.raises(InvalidRequestError, match="lazy='raise'"):
+            getattr(found, relation)
