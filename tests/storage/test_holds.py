@@ -1,0 +1,128 @@
+"""Named queries on holds."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from service.domain.holds import Hold
+from service.storage.database import Database
+from service.storage.holds import HoldRepository
+from tests.rows import MAIN, add_account, add_ledger, insert
+from tests.servers import TestDatabase
+from tests.storage.paging import all_pages
+
+COUNT = 20
+PAST, FUTURE = datetime(2020, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
+A, B, C = ACCOUNTS = [UUID(int=number) for number in (1, 2, 3)]
+PAIRS = [(A, B), (B, C), (C, A)]
+STATUSES = ["open", "voided", "expired", "open"]
+
+
+def pair_of(number: int) -> tuple[UUID, UUID]:
+    return PAIRS[number % len(PAIRS)]
+
+
+def status_of(number: int) -> str:
+    return STATUSES[number % len(STATUSES)]
+
+
+def is_past(number: int) -> bool:
+    """Their time is over, the later the number the earlier."""
+    return number <= COUNT // 2
+
+
+EXPIRED = [number for number in range(COUNT, 0, -1) if is_past(number) and status_of(number) == "open"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+async def books(shared_database: TestDatabase) -> None:
+    """Holds 1 to 20 around three accounts, and their like in another ledger, where none is past its time."""
+    superuser = await asyncpg.connect(shared_database.superuser_url)
+    for ledger_id in (MAIN, await add_ledger(superuser, "other")):
+        for account_id in ACCOUNTS:
+            await add_account(superuser, ledger_id=ledger_id, id=account_id)
+        for number in range(1, COUNT + 1):
+            debit, credit = pair_of(number)
+            closing = {"closed_debit_account_version": 1, "closed_credit_account_version": 1, "closed_at": FUTURE}
+            columns: dict[str, Any] = {} if status_of(number) == "open" else closing
+            await insert(
+                superuser,
+                "holds",
+                ledger_id=ledger_id,
+                id=UUID(int=number),
+                debit_account_id=debit,
+                credit_account_id=credit,
+                amount=number,
+                currency="USD",
+                status=status_of(number),
+                expires_at=PAST - timedelta(days=number) if ledger_id == MAIN and is_past(number) else FUTURE,
+                debit_account_version=1,
+                credit_account_version=1,
+                metadata='{"a": "b"}',
+                created_at=PAST - timedelta(days=99),
+                **columns,
+            )
+    await superuser.close()
+
+
+@pytest.fixture
+def holds(shared_session: AsyncSession) -> HoldRepository:
+    return HoldRepository(shared_session)
+
+
+@pytest.mark.parametrize(
+    ("filters", "expected"),
+    [
+        ({}, lambda _: True),
+        ({"status": "open"}, lambda number: status_of(number) == "open"),
+        ({"status": "voided"}, lambda number: status_of(number) == "voided"),
+        ({"status": "captured"}, lambda _: False),
+        # On either side.
+        ({"account_id": A}, lambda number: A in pair_of(number)),
+        ({"account_id": A, "status": "open"}, lambda number: A in pair_of(number) and status_of(number) == "open"),
+        ({"account_id": UUID(int=9)}, lambda _: False),
+    ],
+)
+@pytest.mark.parametrize("limit", [1, 3, COUNT])
+async def test_pages_are_newest_first_and_miss_nothing(
+    holds: HoldRepository, filters: dict[str, Any], expected: Callable[[int], bool], limit: int
+) -> None:
+    async def page(after: Hold | None) -> Any:
+        return await holds.page(MAIN, limit=limit, before=after.id if after else None, **filters)
+
+    listed = await all_pages(page, limit)
+
+    assert [one.id.int for one in listed] == [number for number in range(COUNT, 0, -1) if expected(number)]
+    assert {one.ledger_id for one in listed} <= {MAIN}
+
+
+async def test_by_ids_gives_what_the_ledger_has(holds: HoldRepository) -> None:
+    ids = [UUID(int=number) for number in (3, 4, 4, COUNT + 1)]
+    found = {one.id.int: one for one in await holds.by_ids(MAIN, ids)}
+    assert set(found) == {3, 4}
+    assert (found[3].amount, found[3].metadata, found[3].ledger_id) == (3, {"a": "b"}, MAIN)
+    assert await holds.by_ids(99, ids) == []
+
+
+@pytest.mark.parametrize("limit", [1, 3, COUNT])
+async def test_expired_are_the_open_ones_past_their_time(holds: HoldRepository, limit: int) -> None:
+    """Of all ledgers, the one that is longest past it first."""
+    found = await holds.expired(limit=limit)
+    assert found == [(MAIN, UUID(int=number)) for number in EXPIRED][:limit]
+
+
+async def test_what_someone_is_settling_is_skipped(holds: HoldRepository, pool: Database) -> None:
+    """Nor is it waited for: two sweepers share the work."""
+    first = await holds.expired(limit=2)
+    async with pool.sessions() as session:
+        second = await HoldRepository(session).expired(limit=COUNT)
+        locked = text("SELECT id FROM funds.holds WHERE ledger_id = 1 AND id = :id FOR KEY SHARE NOWAIT")
+        await session.execute(locked, {"id": first[0][1]})  # who only points at it need not wait either
+
+    assert [hold_id.int for _, hold_id in (*first, *second)] == EXPIRED
