@@ -13,6 +13,7 @@ from msgspec import Struct
 from service.storage.embedded import SERVICE, SUPERUSER, EmbeddedPostgres
 from service.storage.migrations import upgrade
 from tests.benchmarks.traffic import ACCOUNT_ID, ACCOUNTS, CURRENCY, FIRST_ACCOUNT
+from tests.concurrency.invariants import assert_ledger_is_sound
 
 # Production-like, sized for a small machine. What is not named here is PostgreSQL's default.
 POSTGRES_SETTINGS = {
@@ -125,6 +126,10 @@ class BenchmarkDatabase(Struct):
     def fetch_column(self, query: str) -> list[str]:
         """Return the first column of ``query``, as text."""
         return [str(row[0]) for row in asyncio.run(_fetch(self.server.postgres.url(SUPERUSER, self.name), query))]
+
+    def prove(self) -> None:
+        """Hold every rule of the books against every row. Raises AssertionError that names what breaks which rule."""
+        asyncio.run(assert_ledger_is_sound(self.server.postgres.url(SUPERUSER, self.name)))
 
     def add(self, acknowledged: int) -> None:
         """Count ``acknowledged`` more transfers and prove that they are there, and the books in balance.

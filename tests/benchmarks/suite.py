@@ -89,6 +89,9 @@ class Suite:
                     self._batches(arena)
                     for endpoint in empty:
                         self._reads(arena, endpoint)
+                if self._plan.thorough:
+                    for database in (arena.hand, arena.textbook, arena.service):
+                        database.prove()
         self._ceiling()
         if self._plan.thorough:
             self._workers()
