@@ -63,6 +63,7 @@ class AccountController(Controller):
             "insufficient_funds",
             "balance_limit_exceeded",
             "idempotency_key_reused",
+            "key_fenced",
         ),
     )
     async def create_account(
