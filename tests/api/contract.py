@@ -27,6 +27,7 @@ CODES = re.compile(r"`([a-z_]+)`")
 GENERAL_HEADERS = frozenset({"content-type", "content-length", "date", "server", "connection", "transfer-encoding"})
 # Served, but no part of the API: the document itself and the page that shows it.
 UNDESCRIBED = re.compile(r"/docs(/.*)?|/openapi\.json")
+ESCAPED_SLASH = re.compile("%2f", re.IGNORECASE)
 LIST_CHECKED_MAX = 100
 
 
@@ -96,9 +97,12 @@ class Contract:
                     yield Operation(template, method.upper(), item[method])
 
     def find(self, path: str) -> tuple[str, Mapping[str, Operation]] | None:
-        """Return the template that ``path`` fits, its parameters' formats included, and its operations by method."""
+        """Return the template that ``path`` fits, its parameters' formats included, and its operations by method.
+
+        An escaped slash belongs to a parameter, it divides nothing.
+        """
         for pattern, template in self._paths:
-            match = pattern.fullmatch(path)
+            match = pattern.fullmatch(unquote(ESCAPED_SLASH.sub("\0", path)))
             if match is None:
                 continue
             item = self.document["paths"][template]
@@ -121,7 +125,7 @@ class Contract:
             self._check_problem(exchange)
         if UNDESCRIBED.fullmatch(exchange.path):
             return
-        found = self.find(unquote(exchange.path))
+        found = self.find(exchange.path)
         if found is None:
             assert exchange.status in {404, 405}, f"served and not described: {exchange}"
             assert exchange.media_type == PROBLEM, f"no problem: {exchange}"
@@ -162,7 +166,9 @@ class Contract:
 
     def _fits(self, operation: Operation, values: Mapping[str, str]) -> bool:
         described = self.parameters(operation, "path")
-        return not any(self.parameter_faults(described[name], value) for name, value in values.items())
+        return not any(
+            self.parameter_faults(described[name], value.replace("\0", "/")) for name, value in values.items()
+        )
 
     def _check_undescribed_method(self, exchange: Exchange, operations: Mapping[str, Operation]) -> None:
         if exchange.method == "OPTIONS" and exchange.status in {204, 401}:
