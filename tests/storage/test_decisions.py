@@ -154,7 +154,13 @@ AN_ACCOUNT = {
     "created_at": datetime(2026, 5, 1, 1, 2, 3, 456789, tzinfo=UTC),
     "updated_at": START,
 }
-EMPTY: dict[str, Any] = {"reference": None, "name": None, "minimum_balance": None, "maximum_balance": None, "metadata_": {}}
+EMPTY: dict[str, Any] = {
+    "reference": None,
+    "name": None,
+    "minimum_balance": None,
+    "maximum_balance": None,
+    "metadata_": {},
+}
 ZERO = {"reference": "", "name": "", "minimum_balance": 0, "maximum_balance": 0, "metadata_": {"": ""}}
 FULL = {
     "reference": "Gehälter \u2028 \U0001f4b6",
