@@ -10,7 +10,7 @@ import pytest
 from jsonschema import Draft202012Validator
 from litestar.routes import HTTPRoute
 
-from service.api.problems import CATALOGUE
+from service.api.catalogue import CATALOGUE
 from tests.api.conftest import Application
 from tests.api.contract import PROBLEM
 from tests.api.ledger import answer

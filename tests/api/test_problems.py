@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from service.api.problems import CATALOGUE
+from service.api.catalogue import CATALOGUE
 from tests.api.conftest import Application, serving
 from tests.api.faults import IMPATIENT, execute, gone, locked, wait_until_blocked
 from tests.api.ledger import JSON, Book, answer, item, keyed, problem, transfer, unique
