@@ -12,7 +12,8 @@ from litestar.routes import HTTPRoute
 from msgspec import Struct
 
 from service.api import problems
-from service.api.problems import CATALOGUE, ProblemDetails
+from service.api.catalogue import CATALOGUE
+from service.api.problems import ProblemDetails
 from service.api.queries import query_types
 
 _REF = "#/components/schemas/{name}"

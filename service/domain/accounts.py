@@ -106,7 +106,13 @@ def check_revision(account: Account, revision: AccountRevision) -> Rejection | N
     if minimum is not None and maximum is not None and minimum > maximum:
         return rejections.bounds_crossed(account.id, minimum_balance=minimum, maximum_balance=maximum)
     if minimum is not None and minimum > account.available_balance:
-        return rejections.insufficient_funds(account, minimum_balance=minimum, amount=0)
+        return rejections.insufficient_funds(
+            account.id,
+            balance=account.balance,
+            available_balance=account.available_balance,
+            minimum_balance=minimum,
+            amount=0,
+        )
     if maximum is not None and maximum < account.balance:
-        return rejections.balance_limit_exceeded(account, maximum_balance=maximum, amount=0)
+        return rejections.balance_limit_exceeded(account.id, balance=account.balance, maximum_balance=maximum, amount=0)
     return None

@@ -94,7 +94,13 @@ def check_minimum(debit: Account, credit: Account, amount: int) -> Rejection | N
     for account, falls in ((debit, debit.normal_side == CREDIT), (credit, credit.normal_side != CREDIT)):
         minimum = account.minimum_balance
         if falls and minimum is not None and account.available_balance - amount < minimum:
-            return rejections.insufficient_funds(account, minimum_balance=minimum, amount=amount)
+            return rejections.insufficient_funds(
+                account.id,
+                balance=account.balance,
+                available_balance=account.available_balance,
+                minimum_balance=minimum,
+                amount=amount,
+            )
     return None
 
 
@@ -103,7 +109,9 @@ def check_maximum(debit: Account, credit: Account, amount: int) -> Rejection | N
     for account, rises in ((debit, debit.normal_side != CREDIT), (credit, credit.normal_side == CREDIT)):
         maximum = account.maximum_balance
         if rises and maximum is not None and account.balance + amount > maximum:
-            return rejections.balance_limit_exceeded(account, maximum_balance=maximum, amount=amount)
+            return rejections.balance_limit_exceeded(
+                account.id, balance=account.balance, maximum_balance=maximum, amount=amount
+            )
     return None
 
 

@@ -5,13 +5,10 @@ The functions stand in the order in which the rules are checked.
 """
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
 from msgspec import Struct
-
-if TYPE_CHECKING:
-    from service.domain.accounts import Account
 
 
 class Rejection(Struct, frozen=True, gc=False):
@@ -96,35 +93,36 @@ def balance_overflow(account_id: UUID, *, side: str, posted: int, held: int, amo
     )
 
 
-def insufficient_funds(account: "Account", *, minimum_balance: int, amount: int) -> Rejection:
+def insufficient_funds(
+    account_id: UUID, *, balance: int, available_balance: int, minimum_balance: int, amount: int
+) -> Rejection:
     """The available balance less ``amount`` would lie below the minimum."""
-    available = account.available_balance
     return Rejection(
         "insufficient_funds",
-        f"Account {account.id} has {available} available and a minimum of {minimum_balance}.",
+        f"Account {account_id} has {available_balance} available and a minimum of {minimum_balance}.",
         {
-            "account_id": str(account.id),
-            "balance": account.balance,
-            "held": account.balance - available,
-            "available_balance": available,
+            "account_id": str(account_id),
+            "balance": balance,
+            "held": balance - available_balance,
+            "available_balance": available_balance,
             "minimum_balance": minimum_balance,
             "amount": amount,
-            "shortfall": minimum_balance - (available - amount),
+            "shortfall": minimum_balance - (available_balance - amount),
         },
     )
 
 
-def balance_limit_exceeded(account: "Account", *, maximum_balance: int, amount: int) -> Rejection:
+def balance_limit_exceeded(account_id: UUID, *, balance: int, maximum_balance: int, amount: int) -> Rejection:
     """The balance plus ``amount`` would lie above the maximum."""
     return Rejection(
         "balance_limit_exceeded",
-        f"Account {account.id} has a balance of {account.balance} and a maximum of {maximum_balance}.",
+        f"Account {account_id} has a balance of {balance} and a maximum of {maximum_balance}.",
         {
-            "account_id": str(account.id),
-            "balance": account.balance,
+            "account_id": str(account_id),
+            "balance": balance,
             "maximum_balance": maximum_balance,
             "amount": amount,
-            "excess": account.balance + amount - maximum_balance,
+            "excess": balance + amount - maximum_balance,
         },
     )
 

@@ -1,4 +1,4 @@
-"""The statements of group commit: load what a batch of commands needs, store what it decided.
+"""The storage of group commit: load what a batch of commands needs, store what it decided.
 
 All of them run inside the caller's transaction. The first goes through SQLAlchemy's executor, which begins the
 transaction, and so do the rare ones; those of every batch speak to the driver, at a third of the cost a statement,
@@ -9,15 +9,13 @@ import time
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from operator import attrgetter
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 from uuid import UUID
 
 import asyncpg
 import msgspec
-from msgspec import Struct
-from sqlalchemy import Integer, Select, bindparam, select
+from sqlalchemy import Select
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import DeclarativeBase
 
 from service.domain.accounts import Account
 from service.domain.book import FENCED, Book, Contents, Decision, Outcome
@@ -34,10 +32,23 @@ from service.domain.commands import (
 from service.domain.holds import Hold
 from service.domain.rejections import Rejection
 from service.domain.transfers import Transfer
-from service.storage import models
-from service.storage.models import SCHEMA, UUIDS
-
-S = TypeVar("S", bound=Struct)
+from service.storage.models import SCHEMA
+from service.storage.statements import (
+    ADD_REVERSED_AMOUNTS,
+    DECISION_COLUMNS,
+    HOLD_COLUMNS,
+    LOCK_ACCOUNTS,
+    LOCK_HOLDS,
+    READ_ACCOUNTS,
+    READ_ACCOUNTS_OF_HOLDS,
+    READ_DECISIONS,
+    READ_HOLDS,
+    READ_REVERSED_AMOUNTS,
+    READ_TRANSFERS,
+    TRANSFER_COLUMNS,
+    UPDATE_ACCOUNTS,
+    UPDATE_HOLDS,
+)
 
 PLAN_SECONDS_MAX = 1.0
 """How old a plan may grow. To plan a batch's statements costs the server about 2 ms."""
@@ -45,110 +56,6 @@ PLAN_SECONDS_MAX = 1.0
 _MICROSECOND = timedelta(microseconds=1)
 _encode = msgspec.json.Encoder().encode
 _client_and_key = attrgetter("client_id", "idempotency_key")
-
-_ACCOUNT_COLUMNS = Account.__struct_fields__
-_TRANSFER_COLUMNS = Transfer.__struct_fields__
-_HOLD_COLUMNS = Hold.__struct_fields__
-
-
-def _by_ids(table: type[DeclarativeBase], columns: Sequence[str], key: str = "id") -> Select[Any]:
-    """Select ``columns`` of the rows of one ledger whose ``key`` is among ``ids``, in the order of the key."""
-    available = table.__table__.c
-    return (
-        select(*(available[name] for name in columns))
-        .where(
-            available.ledger_id == bindparam("ledger_id", type_=Integer),
-            available[key] == bindparam("ids", type_=UUIDS).any_(),
-        )
-        .order_by(available[key])
-    )
-
-
-# Rows are locked in the order of their keys, accounts before holds, so that batches queue up behind each other
-# instead of deadlocking. NO KEY UPDATE: foreign key checks of other transfers (KEY SHARE) need not wait.
-_READ_ACCOUNTS = _by_ids(models.Account, _ACCOUNT_COLUMNS)
-_LOCK_ACCOUNTS = _READ_ACCOUNTS.with_for_update(key_share=True)
-_READ_HOLDS = _by_ids(models.Hold, _HOLD_COLUMNS)
-_LOCK_HOLDS = _READ_HOLDS.with_for_update(key_share=True)
-_READ_ACCOUNTS_OF_HOLDS = _by_ids(models.Hold, ("debit_account_id", "credit_account_id"))
-_READ_TRANSFERS = _by_ids(models.Transfer, _TRANSFER_COLUMNS)
-_READ_REVERSED_AMOUNTS = _by_ids(models.ReversedTransfer, ("transfer_id", "reversed_amount"), key="transfer_id")
-
-# Earlier decisions under the batch's keys with the transfers they made, and the time. A statement of its own: its
-# snapshot is taken after the locks were granted, so it sees what the transactions waited for have committed. LATERAL
-# and LIMIT leave the planner one way, a look-up for each key, however little it knows of a table that is new.
-_READ_DECISIONS = f"""
-    SELECT clock.now, decision.client_id, decision.idempotency_key, decision.fingerprint, decision.operation,
-           decision.outcome, decision.resource_id, decision.problem, decision.created_at AS decided_at,
-           {", ".join(f"transfer.{name}" for name in _TRANSFER_COLUMNS)}
-    FROM (SELECT clock_timestamp() AS now) AS clock
-    LEFT JOIN (
-        unnest($2::text[], $3::text[]) AS wanted (client_id, idempotency_key)
-        CROSS JOIN LATERAL (
-            SELECT *
-            FROM {SCHEMA}.decisions AS earlier
-            WHERE earlier.ledger_id = $1
-              AND earlier.client_id = wanted.client_id
-              AND earlier.idempotency_key = wanted.idempotency_key
-            LIMIT 1
-        ) AS decision
-    ) ON true
-    LEFT JOIN LATERAL (
-        SELECT * FROM {SCHEMA}.transfers AS made WHERE made.ledger_id = $1 AND made.id = decision.resource_id LIMIT 1
-    ) AS transfer ON true
-"""  # noqa: S608 - column names are this module's own
-
-# The new counters, for exactly the versions that were loaded: any other count of rows is a broken lock. OFFSET 0 keeps
-# the ledger's id a part of the join: as a condition on accounts alone, the planner would think few rows have it.
-_UPDATE_ACCOUNTS = f"""
-    UPDATE {SCHEMA}.accounts AS account
-    SET debits_posted = new.debits_posted, credits_posted = new.credits_posted, debits_held = new.debits_held,
-        credits_held = new.credits_held, version = new.version, updated_at = $2
-    FROM (
-        SELECT $1::integer AS ledger_id, *
-        FROM unnest($3::uuid[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[])
-          AS new (id, loaded_version, version, debits_posted, credits_posted, debits_held, credits_held)
-        OFFSET 0
-    ) AS new
-    WHERE account.ledger_id = new.ledger_id AND account.id = new.id AND account.version = new.loaded_version
-"""  # noqa: S608
-
-# Holds likewise: still open, and captured as far as was loaded.
-_UPDATE_HOLDS = f"""
-    UPDATE {SCHEMA}.holds AS hold
-    SET captured_amount = new.captured_amount, status = new.status, closed_at = new.closed_at,
-        closed_debit_account_version = new.closed_debit_account_version,
-        closed_credit_account_version = new.closed_credit_account_version
-    FROM unnest($2::uuid[], $3::bigint[], $4::bigint[], $5::text[], $6::timestamptz[], $7::bigint[], $8::bigint[])
-      AS new (id, loaded_amount, captured_amount, status, closed_at, closed_debit_account_version,
-              closed_credit_account_version)
-    WHERE hold.ledger_id = $1 AND hold.id = new.id AND hold.status = 'open'
-      AND hold.captured_amount = new.loaded_amount
-"""  # noqa: S608
-
-_ADD_REVERSED_AMOUNTS = f"""
-    INSERT INTO {SCHEMA}.reversed_transfers AS reversed (ledger_id, transfer_id, amount, reversed_amount)
-    SELECT $1, new.transfer_id, new.amount, new.reversed_amount - new.loaded_amount
-    FROM unnest($2::uuid[], $3::bigint[], $4::bigint[], $5::bigint[])
-      AS new (transfer_id, amount, loaded_amount, reversed_amount)
-    ON CONFLICT (ledger_id, transfer_id)
-    DO UPDATE SET reversed_amount = reversed.reversed_amount + excluded.reversed_amount
-"""  # noqa: S608
-
-_DECISION_COLUMNS = (
-    "ledger_id",
-    "client_id",
-    "idempotency_key",
-    "fingerprint",
-    "operation",
-    "outcome",
-    "resource_id",
-    "problem",
-    "terms",
-    "debit_account_id",
-    "credit_account_id",
-    "created_at",
-)
 
 
 class Batch:
@@ -188,20 +95,20 @@ class Batch:
         wanted = _Wanted(commands)
         transfers: list[Transfer] = []
         if wanted.hold_ids:
-            wanted.add_accounts(await self._read(_READ_ACCOUNTS_OF_HOLDS, wanted.hold_ids))
+            wanted.add_accounts(await self._read(READ_ACCOUNTS_OF_HOLDS, wanted.hold_ids))
         if wanted.transfer_ids:
-            transfers = [Transfer(**row._asdict()) for row in await self._read(_READ_TRANSFERS, wanted.transfer_ids)]
+            transfers = [Transfer(**row._asdict()) for row in await self._read(READ_TRANSFERS, wanted.transfer_ids)]
             wanted.add_accounts((transfer.debit_account_id, transfer.credit_account_id) for transfer in transfers)
 
-        rows = await self._read(_LOCK_ACCOUNTS if lock else _READ_ACCOUNTS, wanted.account_ids)
+        rows = await self._read(LOCK_ACCOUNTS if lock else READ_ACCOUNTS, wanted.account_ids)
         accounts = [Account(*row) for row in rows]
         holds = []
         if wanted.hold_ids:
-            rows = await self._read(_LOCK_HOLDS if lock else _READ_HOLDS, wanted.hold_ids)
+            rows = await self._read(LOCK_HOLDS if lock else READ_HOLDS, wanted.hold_ids)
             holds = [Hold(**row._asdict()) for row in rows]
         reversed_amounts: dict[UUID, int] = {}
         if transfers:
-            rows = await self._read(_READ_REVERSED_AMOUNTS, wanted.transfer_ids)
+            rows = await self._read(READ_REVERSED_AMOUNTS, wanted.transfer_ids)
             reversed_amounts = {transfer_id: amount for transfer_id, amount in rows}  # noqa: C416 - rows are no tuples
 
         now, decisions = await self._decisions(wanted.keys)
@@ -221,13 +128,13 @@ class Batch:
         """Return the time, and the earlier decisions under ``keys`` (client, idempotency key)."""
         driver = await self._driver()
         rows = await driver.fetch(
-            _READ_DECISIONS, self._ledger_id, [client for client, _ in keys], [key for _, key in keys]
+            READ_DECISIONS, self._ledger_id, [client for client, _ in keys], [key for _, key in keys]
         )
         found = [row for row in rows if row["fingerprint"] is not None]  # one row at least, for the time alone
         hold_ids = [row["resource_id"] for row in found if row["operation"] in _HOLD_OPERATIONS]
         holds: dict[UUID, Hold] = {}
         if hold_ids:
-            holds = {row.id: Hold(**row._asdict()) for row in await self._read(_READ_HOLDS, hold_ids)}
+            holds = {row.id: Hold(**row._asdict()) for row in await self._read(READ_HOLDS, hold_ids)}
         return rows[0]["now"], [_decision(self._ledger_id, row, holds) for row in found]
 
     async def store(self, book: Book) -> None:
@@ -237,13 +144,13 @@ class Batch:
         """
         driver = await self._driver()
         if book.new_holds:
-            await _copy(driver, "holds", _HOLD_COLUMNS, _records(book.new_holds, _HOLD_COLUMNS))
+            await _copy(driver, "holds", HOLD_COLUMNS, _records(book.new_holds, HOLD_COLUMNS))
         if book.new_transfers:
-            await _copy(driver, "transfers", _TRANSFER_COLUMNS, _records(book.new_transfers, _TRANSFER_COLUMNS))
+            await _copy(driver, "transfers", TRANSFER_COLUMNS, _records(book.new_transfers, TRANSFER_COLUMNS))
         if book.new_decisions:
             # In the order of their keys: rivals for the same keys, whose accounts may differ, meet at the first one.
             decisions = sorted(book.new_decisions, key=_client_and_key)
-            await _copy(driver, "decisions", _DECISION_COLUMNS, map(_decision_record, decisions))
+            await _copy(driver, "decisions", DECISION_COLUMNS, map(_decision_record, decisions))
         if book.touched_holds:
             await self._update_holds(driver, book)
         if book.touched_transfers:
@@ -254,7 +161,7 @@ class Batch:
     async def _update_accounts(self, driver: asyncpg.Connection, book: Book) -> None:
         touched = [book.accounts[account_id] for account_id in book.touched_accounts]
         status = await driver.execute(
-            _UPDATE_ACCOUNTS,
+            UPDATE_ACCOUNTS,
             self._ledger_id,
             book.now,
             [account.id for account in touched],
@@ -271,7 +178,7 @@ class Batch:
     async def _update_holds(self, driver: asyncpg.Connection, book: Book) -> None:
         touched = [book.holds[hold_id] for hold_id in book.touched_holds]
         status = await driver.execute(
-            _UPDATE_HOLDS,
+            UPDATE_HOLDS,
             self._ledger_id,
             [hold.id for hold in touched],
             list(book.touched_holds.values()),
@@ -286,7 +193,7 @@ class Batch:
 
     async def _add_reversed_amounts(self, driver: asyncpg.Connection, book: Book) -> None:
         await driver.execute(
-            _ADD_REVERSED_AMOUNTS,
+            ADD_REVERSED_AMOUNTS,
             self._ledger_id,
             list(book.touched_transfers),
             [book.transfers[transfer_id].amount for transfer_id in book.touched_transfers],
@@ -378,7 +285,7 @@ def _outcome(row: asyncpg.Record, holds: dict[UUID, Hold]) -> Outcome | None:
     if row["outcome"] == "fenced":
         return FENCED
     if row["id"] is not None:
-        return Transfer(**{name: row[name] for name in _TRANSFER_COLUMNS})
+        return Transfer(**{name: row[name] for name in TRANSFER_COLUMNS})
     hold = holds.get(row["resource_id"])
     if hold is not None and row["operation"] == OpenHold.operation:
         return hold.as_opened()
