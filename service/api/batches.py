@@ -220,7 +220,7 @@ def _command(index: int, item: BatchItem, ledger: LedgerRef, principal: Principa
         description=item.description,
         metadata=item.metadata,
     )
-    return hold_command(request, ledger, principal, item.idempotency_key, pointer=pointer)
+    return hold_command(request, ledger, principal, item.idempotency_key, pointer=f"{pointer}/hold")
 
 
 def _parts(units: Sequence[IndexedUnit], commands_max: int) -> Iterator[list[IndexedUnit]]:

@@ -172,9 +172,9 @@ class HoldController(Controller):
 def hold_command(
     data: HoldRequest, ledger: LedgerRef, principal: Principal, key: str, *, pointer: str = ""
 ) -> OpenHold:
-    """Return the command that ``data``, which stands at ``pointer`` in the body, asks for.
+    """Return the command that ``data`` asks for; ``pointer`` is where it says in the body when the hold expires.
 
-    Raises ProblemError when it says twice when the hold expires, or a time outside the calendar in UTC.
+    Raises ProblemError when it says so twice, or a time outside the calendar in UTC.
     """
     if data.expires_at is not None and data.expires_in_seconds is not None:
         raise malformed(f"{pointer}/expires_in_seconds", "expires_at says already when the hold expires")
