@@ -13,6 +13,34 @@ from service.settings import Settings
 from service.storage.database import Database
 from tests.engine.callers import Start
 from tests.rows import add_accounts
+from tests.servers import TestDatabase, TestPostgres
+
+
+@pytest.fixture(scope="module")
+async def module_database(postgres: TestPostgres) -> AsyncIterator[TestDatabase]:
+    name, database = await postgres.make_database()
+    yield database
+    await postgres.drop_database(name)
+
+
+@pytest.fixture
+async def test_database(module_database: TestDatabase) -> AsyncIterator[TestDatabase]:
+    """A database that the tests of a module have one after another, as it was migrated: what a test does to anything
+    but rows it undoes itself.
+    """
+    yield module_database
+    connection = await asyncpg.connect(module_database.superuser_url)
+    await connection.execute("""
+        SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
+        WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid();
+        DELETE FROM funds.reversed_transfers;
+        DELETE FROM funds.transfers;
+        DELETE FROM funds.holds;
+        DELETE FROM funds.decisions;
+        DELETE FROM funds.accounts;
+        DELETE FROM funds.ledgers WHERE name <> 'main';
+    """)
+    await connection.close()
 
 
 @pytest.fixture

@@ -50,26 +50,41 @@ async def while_settling_alone(url: str, command: PostTransfer) -> AsyncIterator
         CREATE TRIGGER refuse AFTER INSERT ON funds.transfers REFERENCING NEW TABLE AS added
         FOR EACH STATEMENT EXECUTE FUNCTION public.refuse();
     """)
-    await connection.close()
-    async with while_writing(url, command) as outsider:
-        yield outsider
+    try:
+        async with while_writing(url, command) as outsider:
+            yield outsider
+    finally:
+        await connection.execute("DROP FUNCTION public.refuse() CASCADE")
+        await connection.close()
 
 
 @asynccontextmanager
 async def while_committing(url: str, _: PostTransfer) -> AsyncIterator[Outsider]:
     """COMMIT itself waits: a deferred trigger wants an advisory lock."""
     connection = await asyncpg.connect(url)
+    await connection.execute("""
+        CREATE FUNCTION public.wait() RETURNS trigger LANGUAGE plpgsql
+        AS 'BEGIN PERFORM pg_advisory_xact_lock(1); RETURN NULL; END';
+        CREATE CONSTRAINT TRIGGER wait AFTER INSERT ON funds.decisions DEFERRABLE INITIALLY DEFERRED
+        FOR EACH ROW EXECUTE FUNCTION public.wait();
+    """)
+    await connection.execute("SELECT pg_advisory_lock(1)")
     try:
-        await connection.execute("""
-            CREATE FUNCTION public.wait() RETURNS trigger LANGUAGE plpgsql
-            AS 'BEGIN PERFORM pg_advisory_xact_lock(1); RETURN NULL; END';
-            CREATE CONSTRAINT TRIGGER wait AFTER INSERT ON funds.decisions DEFERRABLE INITIALLY DEFERRED
-            FOR EACH ROW EXECUTE FUNCTION public.wait();
-        """)
-        await connection.execute("BEGIN; SELECT pg_advisory_xact_lock(1)")
         yield Outsider(connection)
     finally:
+        await connection.execute("SELECT pg_advisory_unlock(1)")
+        await connection.execute("DROP FUNCTION public.wait() CASCADE")
         await connection.close()
+
+
+@asynccontextmanager
+async def unreadable_accounts(superuser: asyncpg.Connection) -> AsyncIterator[None]:
+    """Take a privilege from the service that it cannot work without: a fault that no further try heals."""
+    await superuser.execute("REVOKE SELECT ON funds.accounts FROM funds_service")
+    try:
+        yield
+    finally:
+        await superuser.execute("GRANT SELECT ON funds.accounts TO funds_service")
 
 
 async def end_waiting_sessions(superuser: asyncpg.Connection) -> set[int]:
@@ -96,3 +111,14 @@ async def wait_for_tries(superuser: asyncpg.Connection, count: int) -> None:
         return len(seen) >= count
 
     await wait_until(enough)
+
+
+async def wait_for_blocked(superuser: asyncpg.Connection, *, by: int) -> None:
+    """Return when a session waits for what the session of process ``by`` holds."""
+
+    async def found() -> bool:
+        return bool(
+            await superuser.fetchval(f"SELECT count(*) {_WAITERS} AND $1::integer = ANY(pg_blocking_pids(pid))", by)
+        )
+
+    await wait_until(found)

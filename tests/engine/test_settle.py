@@ -14,6 +14,7 @@ from service.storage.database import Database
 from tests.concurrency.invariants import assert_ledger_is_sound
 from tests.concurrency.outsider import holding_account
 from tests.engine.commands import fence, posted, transfer, words
+from tests.engine.obstacles import unreadable_accounts
 from tests.rows import MAIN, add_account, add_accounts, add_ledger
 
 
@@ -214,10 +215,9 @@ async def test_a_fault_of_ours_is_no_storage_error(
 ) -> None:
     """What no further try can heal is not tried again, and says that nothing was committed."""
     a, b = await add_accounts(superuser, 2)
-    await superuser.execute("REVOKE SELECT ON funds.accounts FROM funds_service")
-
-    with pytest.raises(SettlementError) as caught:
-        await settle(engine_database, settings, MAIN, [[transfer(a, b)]])
+    async with unreadable_accounts(superuser):
+        with pytest.raises(SettlementError) as caught:
+            await settle(engine_database, settings, MAIN, [[transfer(a, b)]])
 
     assert not caught.value.outcome_unknown
     assert isinstance(caught.value.__cause__, Exception)

@@ -76,8 +76,10 @@ every_sabotage = pytest.mark.parametrize("sabotage", SABOTAGES.values(), ids=SAB
 async def sabotaged(superuser: asyncpg.Connection, sabotage: Sabotage, bad: UUID) -> AsyncIterator[None]:
     outside = await add_account(superuser)
     await superuser.execute(sabotage.begin.format(bad=bad, outside=outside))
-    yield
-    await superuser.execute(sabotage.end.format(bad=bad, outside=outside))
+    try:
+        yield
+    finally:
+        await superuser.execute(sabotage.end.format(bad=bad, outside=outside))
 
 
 def _pair(sabotage: Sabotage, bad: UUID, good: UUID) -> tuple[UUID, UUID]:

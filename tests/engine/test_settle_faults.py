@@ -191,11 +191,12 @@ async def test_a_deadlock_with_an_outsider_is_tried_again(
     """
     low, middle, high = await add_accounts(superuser, 3)
     units = [[transfer(low, middle)], [transfer(middle, high)]]
-    await superuser.execute(
-        "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET deadlock_timeout = ''20ms''', current_database()); END $$"
-    )
-    database = Database.connect_engine(database_url, settings)
+    name = await superuser.fetchval("SELECT current_database()")
+    deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
+    before = await superuser.fetchval(deadlocks)
     rival = await asyncpg.connect(superuser_url)
+    await superuser.execute(f"ALTER DATABASE {name} SET deadlock_timeout = '20ms'")
+    database = Database.connect_engine(database_url, settings)
     await rival.execute("SET deadlock_timeout = '1min'; BEGIN")
     lock = "SELECT FROM funds.accounts WHERE id = $1 FOR UPDATE"
     await rival.execute(lock, high)
@@ -210,6 +211,6 @@ async def test_a_deadlock_with_an_outsider_is_tried_again(
 
     assert words(await task) == ["applied"] * 2
     await database.close()
-    deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
-    assert await superuser.fetchval(deadlocks) == 1
+    await superuser.execute(f"ALTER DATABASE {name} RESET deadlock_timeout")
+    assert await superuser.fetchval(deadlocks) == before + 1
     await assert_ledger_is_sound(superuser_url)

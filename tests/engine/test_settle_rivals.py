@@ -1,6 +1,7 @@
 """A rival takes a key of the batch between its load and its store, where no lock keeps them apart."""
 
 import asyncio
+from contextlib import AsyncExitStack
 
 import asyncpg
 import pytest
@@ -11,7 +12,7 @@ from service.storage.database import Database
 from tests.concurrency.invariants import assert_ledger_is_sound
 from tests.concurrency.outsider import Outsider
 from tests.engine.commands import posted, transfer, words
-from tests.engine.obstacles import uncommitted_decision
+from tests.engine.obstacles import uncommitted_decision, wait_for_blocked
 from tests.rows import MAIN, add_account, add_accounts, add_transfer
 
 
@@ -28,6 +29,40 @@ async def test_a_refusal_decided_meanwhile_is_found_and_replayed(
         await rival.execute("COMMIT")
 
     assert words(await task) == ["applied", "replayed account_frozen", "applied"]
+    await assert_ledger_is_sound(superuser_url)
+
+
+@pytest.mark.parametrize(("count", "is_one_by_one"), [(2, False), (8, True)])
+async def test_rivals_who_win_one_after_another_are_all_found(
+    engine_database: Database,
+    settings: Settings,
+    superuser: asyncpg.Connection,
+    superuser_url: str,
+    caplog: pytest.LogCaptureFixture,
+    count: int,
+    *,
+    is_one_by_one: bool,
+) -> None:
+    """The batch is decided anew for some of them; when there is no end of them, its commands are settled alone."""
+    a, b = await add_accounts(superuser, 2)
+    commands = [transfer(a, b, key=f"key-{number}") for number in range(count)]
+    neighbour = transfer(a, b, key="last")
+    units = [[neighbour], *([one] for one in commands)]
+    async with AsyncExitStack() as stack:
+        rivals = [
+            await stack.enter_async_context(
+                uncommitted_decision(superuser_url, one.idempotency_key, fingerprint=one.fingerprint)
+            )
+            for one in commands
+        ]
+        task = asyncio.create_task(settle(engine_database, settings, MAIN, units))
+        for rival in rivals:
+            await wait_for_blocked(superuser, by=rival.get_server_pid())
+            await rival.execute("COMMIT")
+        answers = await task
+
+    assert words(answers) == ["applied", *["replayed account_frozen"] * count]
+    assert bool(caplog.records) == is_one_by_one
     await assert_ledger_is_sound(superuser_url)
 
 
