@@ -22,7 +22,8 @@ from service.storage.retry import run_with_retries
 
 logger = logging.getLogger(__name__)
 
-_TOGETHER_TRIES = 4
+_TOGETHER_TRIES = 16
+"""Each meets one rival for a key at most."""
 _FALLBACK_TRIES = 2
 """Once more after a violation: a decision that another process has just committed is then found and replayed."""
 
