@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack
 import asyncpg
 import pytest
 
-from service.engine.settle import settle
+from service.engine.settle import _TOGETHER_TRIES, settle
 from service.settings import Settings
 from service.storage.database import Database
 from tests.concurrency.invariants import assert_ledger_is_sound
@@ -32,7 +32,7 @@ async def test_a_refusal_decided_meanwhile_is_found_and_replayed(
     await assert_ledger_is_sound(superuser_url)
 
 
-@pytest.mark.parametrize(("count", "is_one_by_one"), [(2, False), (8, True)])
+@pytest.mark.parametrize(("count", "is_one_by_one"), [(2, False), (_TOGETHER_TRIES + 1, True)])
 async def test_rivals_who_win_one_after_another_are_all_found(
     engine_database: Database,
     settings: Settings,
@@ -45,7 +45,7 @@ async def test_rivals_who_win_one_after_another_are_all_found(
 ) -> None:
     """The batch is decided anew for some of them; when there is no end of them, its commands are settled alone."""
     a, b = await add_accounts(superuser, 2)
-    commands = [transfer(a, b, key=f"key-{number}") for number in range(count)]
+    commands = [transfer(a, b, key=f"key-{number:03}") for number in range(count)]
     neighbour = transfer(a, b, key="last")
     units = [[neighbour], *([one] for one in commands)]
     async with AsyncExitStack() as stack:
