@@ -9,6 +9,7 @@ from litestar import Controller, Request, Response, get, patch, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, HeaderParameter, JSONBody, QueryParameter
 from msgspec import UNSET, UnsetType, structs
+from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.api.context import LedgerRef, Services
@@ -141,6 +142,7 @@ class AccountController(Controller):
         ] = None,
     ) -> Response[AccountView]:
         """Read one account. The ETag covers what PATCH can change, not the counters."""
+        account: Account | Row[Any] | None
         if expand is None:
             account = await services.accounts.get(ledger.id, account_id)
             view = None if account is None else account_view(ledger.name, account)
@@ -215,7 +217,7 @@ async def _expanded(
     return account, account_view(ledger.name, account, transfers=transfers, holds=holds)
 
 
-def _etag(account: Account) -> str:
+def _etag(account: Account | Row[Any]) -> str:
     return f'"{tag_of(account)}"'
 
 

@@ -8,6 +8,7 @@ from litestar.datastructures import State
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 from msgspec import Struct
+from sqlalchemy import Row
 
 from service.api.problems import ProblemError
 from service.api.schemas import LEDGER_NAME_PATTERN
@@ -20,7 +21,6 @@ from service.settings import Settings
 from service.storage.coalescing import CoalescedReads
 from service.storage.database import Database
 from service.storage.ledgers import LedgerRepository
-from service.storage.models import Account, Transfer
 from service.storage.retry import Reader
 
 _LEDGER_NAME = re.compile(LEDGER_NAME_PATTERN)
@@ -63,8 +63,8 @@ class Services(Struct, frozen=True, kw_only=True):
     ledgers: LedgerDirectory
     authenticator: Authenticator
     overviews: OverviewReader
-    accounts: CoalescedReads[Account]
-    transfers: CoalescedReads[Transfer]
+    accounts: CoalescedReads[Row[Any]]
+    transfers: CoalescedReads[Row[Any]]
     holds: CoalescedReads[Hold]
 
 
@@ -90,7 +90,12 @@ async def provide_ledger(
     ledger_name: FromPath[str],
 ) -> LedgerRef:
     """Return the ledger in the path. Raises ProblemError (ledger_not_found), also when the token is not for it."""
-    ledger = await services.ledgers.find(ledger_name, reader)
-    if ledger is None or not request.user.sees(ledger_name):
-        raise ProblemError("ledger_not_found", f"There is no ledger {ledger_name!r} for this token.")
+    return await find_ledger(services, reader, request.user, ledger_name)
+
+
+async def find_ledger(services: Services, reader: Reader, principal: Principal, name: str) -> LedgerRef:
+    """Return the ledger called ``name``. Raises ProblemError (ledger_not_found), also when the token is not for it."""
+    ledger = await services.ledgers.find(name, reader)
+    if ledger is None or not principal.sees(name):
+        raise ProblemError("ledger_not_found", f"There is no ledger {name!r} for this token.")
     return ledger

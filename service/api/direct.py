@@ -17,7 +17,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 
-from service.api.context import Services, provide_ledger
+from service.api.context import Services, find_ledger
 from service.api.problems import malformed
 from service.api.security import Principal
 from service.api.wire import StrictJSON
@@ -44,15 +44,14 @@ class Direct(ASGIMiddleware):
             return
 
         services: Services = http["litestar_app"].state.services
-        request: Request[Principal, Any, Any] = Request(http, receive, send)
         arguments: dict[str, Any] = {name: value for name, value in http["path_params"].items() if name in wanted}
         if "data" in wanted:  # before the ledger, as on the long way: of two faults, both name the same
             arguments["data"] = StrictJSON.decode_for(handler, await _read(receive))
-        arguments["ledger"] = await provide_ledger(
-            request, services, services.reader, http["path_params"]["ledger_name"]
+        arguments["ledger"] = await find_ledger(
+            services, services.reader, http["user"], http["path_params"]["ledger_name"]
         )
         if "request" in wanted:
-            arguments["request"] = request
+            arguments["request"] = Request[Principal, Any, Any](http, receive, send)
         if "services" in wanted:
             arguments["services"] = services
         if "reader" in wanted:

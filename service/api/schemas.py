@@ -2,10 +2,11 @@
 
 from datetime import datetime
 from operator import attrgetter
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from msgspec import UNSET, Meta, Struct, UnsetType
+from sqlalchemy import Row
 
 from service.domain import limits
 from service.domain.holds import Hold
@@ -251,7 +252,7 @@ def ledger_view(ledger: models.Ledger) -> LedgerView:
 
 def account_view(
     ledger: str,
-    account: models.Account,
+    account: models.Account | Row[Any],
     *,
     transfers: list[TransferView] | UnsetType = UNSET,
     holds: list[HoldView] | UnsetType = UNSET,
@@ -278,7 +279,7 @@ def posted_transfer_view(ledger: str, transfer: Transfer) -> TransferView:
     )
 
 
-def transfer_view(ledger: str, transfer: models.Transfer, *, with_accounts: bool = False) -> TransferView:
+def transfer_view(ledger: str, transfer: models.Transfer | Row[Any], *, with_accounts: bool = False) -> TransferView:
     """Return how the API shows a stored transfer; ``with_accounts`` if the query loaded them."""
     return TransferView(
         ledger=ledger,

@@ -6,6 +6,7 @@ from uuid import UUID
 from litestar import Controller, Request, Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
+from sqlalchemy import Row
 
 from service.api.commands import DryRun, carry_out, command_key, dry_run_response, in_utc
 from service.api.context import LedgerRef, Services
@@ -241,6 +242,7 @@ class TransferController(Controller):
         ] = None,
     ) -> Response[TransferView]:
         """Read one transfer."""
+        transfer: Transfer | Row[Any] | None
         if expand is None:
             transfer = await services.transfers.get(ledger.id, transfer_id)
         else:

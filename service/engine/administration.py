@@ -7,11 +7,11 @@ import secrets
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from operator import attrgetter
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 from uuid import UUID
 
 from msgspec import Struct
-from sqlalchemy import func, select
+from sqlalchemy import Row, func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -180,7 +180,7 @@ async def revise_account(
     )
 
 
-def tag_of(account: Account) -> str:
+def tag_of(account: Account | Row[Any]) -> str:
     """Return the account's revision tag."""
     return accounts.revision_tag(
         name=account.name,
@@ -191,7 +191,7 @@ def tag_of(account: Account) -> str:
     )
 
 
-def as_domain(account: Account) -> accounts.Account:
+def as_domain(account: Account | Row[Any]) -> accounts.Account:
     """Return what the rules need to know of the row."""
     return accounts.Account(*_domain_values(account))
 

@@ -1,13 +1,16 @@
 """Named queries on accounts."""
 
 from collections.abc import Sequence
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ARRAY, Text, any_, literal, select
+from sqlalchemy import ARRAY, Row, Text, any_, literal, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import selectinload
 
-from service.storage.models import UUIDS, Account, Transfer
+from service.storage.models import UUIDS, Account, Transfer, select_rows
+
+_ROWS = select_rows(Account)
 
 
 class AccountRepository:
@@ -15,6 +18,13 @@ class AccountRepository:
 
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
+
+    async def rows_by_ids(self, ledger_id: int, account_ids: Sequence[UUID]) -> Sequence[Row[Any]]:
+        """Return the accounts that exist of ``account_ids``, in no order, as plain rows."""
+        rows: Sequence[Row[Any]] = (
+            await self._session.execute(_ROWS, {"ledger_id": ledger_id, "ids": list(account_ids)})
+        ).all()
+        return rows
 
     async def by_ids(self, ledger_id: int, account_ids: Sequence[UUID]) -> Sequence[Account]:
         """Return the accounts that exist of ``account_ids``, in no order."""

@@ -2,16 +2,18 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Generic, TypeVar
+from itertools import chain
+from typing import Any, Generic, TypeVar
 from uuid import UUID
 
+from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.domain.holds import Hold
 from service.storage.models import Account, Transfer
 from service.storage.retry import Reader
 
-R = TypeVar("R", Account, Transfer, Hold)
+R = TypeVar("R", bound=Account | Transfer | Hold | Row[Any])
 
 Query = Callable[[AsyncSession, int, Sequence[UUID]], Awaitable[Sequence[R]]]
 """Returns the rows that a ledger has of the ids, in any order."""
@@ -27,18 +29,16 @@ class CoalescedReads(Generic[R]):
     def __init__(self, reader: Reader, query: Query[R]) -> None:
         self._reader = reader
         self._query: Query[R] = query
-        self._waiting: dict[int, dict[UUID, asyncio.Future[R | None]]] = {}
+        self._waiting: dict[int, dict[UUID, list[asyncio.Future[R | None]]]] = {}
         self._running: dict[int, asyncio.Task[None]] = {}
 
     async def get(self, ledger_id: int, row_id: UUID) -> R | None:
         """Return the row, None if the ledger has none of this id. Raises StorageError."""
-        waiting = self._waiting.setdefault(ledger_id, {})
-        answer = waiting.get(row_id)
-        if answer is None:
-            answer = waiting[row_id] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[R | None] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(ledger_id, {}).setdefault(row_id, []).append(answer)
         if ledger_id not in self._running:
             self._running[ledger_id] = asyncio.create_task(self._run(ledger_id))
-        return await asyncio.shield(answer)
+        return await answer
 
     async def _run(self, ledger_id: int) -> None:
         try:
@@ -47,14 +47,17 @@ class CoalescedReads(Generic[R]):
         finally:
             del self._running[ledger_id]
 
-    async def _answer(self, ledger_id: int, wanted: dict[UUID, asyncio.Future[R | None]]) -> None:
+    async def _answer(self, ledger_id: int, wanted: dict[UUID, list[asyncio.Future[R | None]]]) -> None:
         try:
             rows = await self._reader(lambda session: self._query(session, ledger_id, list(wanted)))
         except Exception as error:  # noqa: BLE001 - every caller is told
-            for answer in wanted.values():
-                answer.set_exception(error)
-                answer.exception()  # marks it as seen: the caller may have gone away
+            for answer in chain.from_iterable(wanted.values()):
+                if not answer.done():  # its caller has gone away
+                    answer.set_exception(error)
             return
         found = {row.id: row for row in rows}
-        for row_id, answer in wanted.items():
-            answer.set_result(found.get(row_id))
+        for row_id, answers in wanted.items():
+            row = found.get(row_id)
+            for answer in answers:
+                if not answer.done():
+                    answer.set_result(row)

@@ -2,15 +2,18 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from functools import cache
 from typing import Any, Literal, TypeVar
 from uuid import UUID
 
-from sqlalchemy import Select, any_, literal, select, union_all
+from sqlalchemy import BigInteger, Integer, Row, Select, Text, any_, bindparam, literal, select, union_all
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute, aliased, contains_eager, joinedload
 
 from service.domain.identifiers import first_identifier
-from service.storage.models import UUIDS, Account, Transfer
+from service.storage.models import UUIDS, Account, Transfer, select_rows
+
+_ROWS = select_rows(Transfer)
 
 Side = Literal["debit", "credit"]
 S = TypeVar("S", bound=Select[*tuple[Any, ...]])
@@ -26,6 +29,13 @@ class TransferRepository:
 
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
+
+    async def rows_by_ids(self, ledger_id: int, transfer_ids: Sequence[UUID]) -> Sequence[Row[Any]]:
+        """Return the transfers that exist of ``transfer_ids``, in no order, as plain rows."""
+        rows: Sequence[Row[Any]] = (
+            await self._session.execute(_ROWS, {"ledger_id": ledger_id, "ids": list(transfer_ids)})
+        ).all()
+        return rows
 
     async def by_ids(self, ledger_id: int, transfer_ids: Sequence[UUID]) -> Sequence[Transfer]:
         """Return the transfers that exist of ``transfer_ids``, in no order."""
@@ -78,27 +88,16 @@ class TransferRepository:
 
         Each side is read from its own index in that order, so the cost does not grow with the history.
         """
-        halves = []
-        for account_column, version in _SIDES.values():
-            half = (
-                select(Transfer.ledger_id, Transfer.id, version.label("version"))
-                .where(Transfer.ledger_id == ledger_id, account_column == account_id)
-                .order_by(version.desc())
-                .limit(limit)
-            )
-            if before_version is not None:
-                half = half.where(version < before_version)
-            if reference is not None:
-                half = half.where(Transfer.reference == reference)
-            halves.append(_within(half, created_from, created_to).subquery())
-        both = union_all(*(select(half) for half in halves)).subquery()
-        latest = select(both).order_by(both.c.version.desc()).limit(limit).subquery()
-        query = (
-            select(Transfer)
-            .join(latest, (Transfer.ledger_id == latest.c.ledger_id) & (Transfer.id == latest.c.id))
-            .order_by(latest.c.version.desc())
-        )
-        return (await self._session.scalars(query)).all()
+        given = {
+            "before_version": before_version,
+            "reference": reference,
+            "first_id": created_from and first_identifier(created_from),
+            "end_id": created_to and first_identifier(created_to),
+        }
+        filters = {name: value for name, value in given.items() if value is not None}
+        query = _page_of_account(frozenset(filters))
+        parameters = {"ledger_id": ledger_id, "account_id": account_id, "limit": limit, **filters}
+        return (await self._session.scalars(query, parameters)).all()
 
     async def page_of_account_reference(
         self, ledger_id: int, side: Side, account_reference: str, *, limit: int, before_version: int | None
@@ -124,6 +123,40 @@ class TransferRepository:
         if before_version is not None:
             query = query.where(version < before_version)
         return (await self._session.scalars(query)).unique().all()
+
+
+@cache
+def _page_of_account(filters: frozenset[str]) -> Select[Transfer]:
+    """Return the query of ``page_of_account`` with these ``filters``: to put it together takes longer (3 ms) than to
+    run it.
+    """
+    limit = bindparam("limit", type_=Integer)
+    halves = []
+    for account_column, version in _SIDES.values():
+        conditions = {
+            "before_version": version < bindparam("before_version", type_=BigInteger),
+            "reference": Transfer.reference == bindparam("reference", type_=Text),
+            "first_id": Transfer.id >= bindparam("first_id", type_=Transfer.id.type),
+            "end_id": Transfer.id < bindparam("end_id", type_=Transfer.id.type),
+        }
+        half = (
+            select(Transfer.ledger_id, Transfer.id, version.label("version"))
+            .where(
+                Transfer.ledger_id == bindparam("ledger_id", type_=Integer),
+                account_column == bindparam("account_id", type_=Transfer.id.type),
+                *(condition for name, condition in conditions.items() if name in filters),
+            )
+            .order_by(version.desc())
+            .limit(limit)
+        )
+        halves.append(half.subquery())
+    both = union_all(*(select(half) for half in halves)).subquery()
+    latest = select(both).order_by(both.c.version.desc()).limit(limit).subquery()
+    return (
+        select(Transfer)
+        .join(latest, (Transfer.ledger_id == latest.c.ledger_id) & (Transfer.id == latest.c.id))
+        .order_by(latest.c.version.desc())
+    )
 
 
 def _within(query: S, created_from: datetime | None, created_to: datetime | None) -> S:
