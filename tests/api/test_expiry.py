@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 
+import asyncpg
 import pytest
 
 from tests.api.conftest import Application, serving
@@ -70,6 +71,23 @@ async def test_a_refusal_by_time_stays_when_the_sweeper_has_come(
         problem(await post_void(elsewhere, hold), 409, "hold_expired")
     assert answer(again) == answer(first)
     assert again.headers["Idempotency-Replayed"] == "true"
+
+
+async def test_a_hold_that_somebody_has_locked_keeps_no_other_from_its_end(
+    book: Book, database: TestDatabase, payer: JSON, payee: JSON
+) -> None:
+    holds = [await open_hold(book, payer, payee, 10) for _ in range(2)]
+    for hold in holds:
+        await expire(book, database, hold)
+    connection = await asyncpg.connect(database.superuser_url)
+    try:
+        async with connection.transaction():
+            await connection.execute("SELECT FROM funds.holds WHERE id = $1::text::uuid FOR UPDATE", holds[0]["id"])
+            async with serving(database):
+                assert (await freed(book, holds[1]))["status"] == "expired"
+                assert (await read_hold(book, holds[0]))["status"] == "open"
+    finally:
+        await connection.close()
 
 
 async def test_what_expired_while_no_service_ran_is_freed_at_its_start(

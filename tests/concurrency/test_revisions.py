@@ -91,21 +91,24 @@ async def test_a_revised_bound_holds_from_its_moment_on(
     code: str,
 ) -> None:
     dice = random.Random(8)
-    bank = await open_bank(clients[0], journal, customers=3)
+    bank = await open_bank(clients[0], journal, customers=4)
     account = bank.customers[0]
     orders = await _orders(clients, journal, bank, account, dice)
     windows: list[tuple[datetime, datetime, int]] = []
     refused: list[dict[str, Any]] = []
+    basis = "available_balance" if bound == "minimum_balance" else "balance"
+    near = 1_000
 
     async with asyncio.TaskGroup() as group:
         load = group.create_task(journal.post_all(clients, orders, concurrency=CALLERS))
-        for client in cycle(clients):
+        for client, distance in zip(cycle(clients), cycle([-15, 15, -5]), strict=False):
             if load.done():
                 break
-            limit = dice.randint(0, 2_000)
+            limit = near + distance
             answer = await revise(
                 client, bank, account, {"minimum_balance": None, "maximum_balance": None, bound: limit}
             )
+            near = answer.content[basis]
             if answer.status == 200:
                 since = datetime.fromisoformat(answer.content["updated_at"])
                 windows.append((since, await database_time(shared_database_url), limit))
@@ -114,6 +117,10 @@ async def test_a_revised_bound_holds_from_its_moment_on(
 
     assert windows
     assert refused
+    met = [
+        order for order in orders if journal.outcome(order) == code and journal.content(order)["account_id"] == account
+    ]
+    assert met, "a bound must have met the load"
     for problem in refused:
         assert problem["code"] == code
         if bound == "minimum_balance":
