@@ -45,6 +45,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("mode", choices=["quick", "full", "publish"])
     parser.add_argument("--workers", type=int, default=1, help="workers of the service")
+    parser.add_argument("--growth", action="store_true", help="quick: with 1 and 5 million stored, too (15 minutes)")
+    parser.add_argument(
+        "--of", choices=["quick", "full"], default="full", help="publish: the run whose results to show"
+    )
     arguments = parser.parse_args()
     plans = {
         "quick": Plan(
@@ -55,6 +59,7 @@ def main() -> None:
             workers=arguments.workers,
             textbook_workers=2,
             thorough=False,
+            growth=arguments.growth,
         ),
         "full": Plan(
             rounds=3,
@@ -64,12 +69,13 @@ def main() -> None:
             workers=arguments.workers,
             textbook_workers=2,
             thorough=True,
+            growth=True,
         ),
     }
     if arguments.mode in plans:
         run(arguments.mode, plans[arguments.mode])
         return
-    path = BUILD / "full.json"
+    path = BUILD / f"{arguments.of}.json"
     results = results_module.read(path)
     (HERE / "results.json").write_text(path.read_text())
     publish(page(results, floors(results)), write_plots(results, HERE), HERE / "README.md")

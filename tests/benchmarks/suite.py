@@ -43,6 +43,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     workers: int
     textbook_workers: int
     thorough: bool
+    growth: bool
 
 
 class Arena(Struct, frozen=True):
@@ -95,6 +96,7 @@ class Suite:
         self._ceiling()
         if self._plan.thorough:
             self._workers()
+        if self._plan.growth:
             self._growth()
 
     def _ceiling(self) -> None:

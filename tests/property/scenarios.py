@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from tests.property.asks import UNKNOWN, Ask, Capture, Fence, Open, Post, Reverse, Unit, Void
 from tests.property.model import LARGEST, Model
 
+_BOUNDS = ("minimum_balance", "maximum_balance")
+
 T = TypeVar("T")
 S = TypeVar("S", bound="Step")
 
@@ -161,8 +163,9 @@ class Author:
     def _capture(self) -> Capture:
         holds = [*range(len(self._model.facts.holds))] + self._model.facts.open_holds() * 4
         hold = self._one_of(holds or [UNKNOWN])
-        left = self._model.facts.reserved(hold) if holds else 0
-        amount = self._one_of([None, None, self._number(1, max(left, 1)), self._number(1, 60)])
+        whole = self._model.facts.holds[hold]["amount"] if holds else 1
+        left = self._model.facts.reserved(hold) if holds else 1
+        amount = self._one_of([None, self._number(1, max(left, 1)), self._near(left, left, whole)])
         capture = Capture(**self._identity(), hold=hold, amount=amount, final=self._one_of([False, True]))
         return self._oddly(capture, {"hold": [UNKNOWN], "effective": ["long ago", "yesterday"], "amount": [LARGEST]})
 
@@ -173,7 +176,9 @@ class Author:
     def _reverse(self) -> Reverse:
         transfers = [*range(len(self._model.facts.transfers))]
         transfer = self._one_of(transfers + transfers[-3:] * 2 or [UNKNOWN])
-        amount = self._one_of([None, None, self._number(1, 30)])
+        whole = self._model.facts.transfers[transfer]["amount"] if transfers else 1
+        left = whole - self._model.facts.reversed(transfer)
+        amount = self._one_of([None, self._number(1, max(left, 1)), self._near(left, left, whole)])
         reversal = Reverse(**self._identity(), transfer=transfer, amount=amount)
         odd: dict[str, list[Any]] = {
             "transfer": [UNKNOWN],
@@ -191,7 +196,22 @@ class Author:
         """Draw two accounts of one currency, an amount and that currency."""
         debit, credit = pair or self._one_of(_PAIRS)
         currency = self._model.facts.accounts[debit]["currency"]
-        return {"debit": debit, "credit": credit, "amount": self._number(1, 60), "currency": currency}
+        return {"debit": debit, "credit": credit, "amount": self._amount(debit, credit), "currency": currency}
+
+    def _amount(self, debit: str, credit: str) -> int:
+        """Draw an amount, half of the times one that just fits or just does not."""
+        rooms = [1]
+        for name in (debit, credit):
+            minimum, maximum = (self._model.facts.accounts[name][bound] for bound in _BOUNDS)
+            if minimum is not None:
+                rooms.append(self._model.facts.available(name) - minimum)
+            if maximum is not None:
+                rooms.append(maximum - self._model.facts.balance(name))
+        return self._one_of([self._number(1, 60), self._near(*rooms)])
+
+    def _near(self, *numbers: int) -> int:
+        """Draw one of ``numbers``, or one more or less; 1 at least."""
+        return max(1, self._one_of([*numbers]) + self._one_of([0, 0, 1, -1]))
 
     def _oddly(self, ask: T, odd: dict[str, list[Any]]) -> T:
         """Return ``ask``, most times as it is, else with one or two of its fields as in ``odd``."""
@@ -227,10 +247,13 @@ class Author:
                 return Revise(self._one_of(customers), {"status": "closed"})
             case "end":
                 return Revise(self._one_of(empty), {"status": "closed"})
-        bounds = self._draw(st.sets(st.sampled_from(["minimum_balance", "maximum_balance"]), min_size=1))
-        return Revise(
-            self._one_of(customers), {bound: self._one_of([None, self._number(-20, 80)]) for bound in sorted(bounds)}
-        )
+        name = self._one_of(customers)
+        used = [self._model.facts.balance(name), self._model.facts.available(name)]
+        changes = {
+            bound: self._one_of([None, self._number(-20, 80), self._one_of(used) + self._one_of([0, 1, -1])])
+            for bound in self._one_of([_BOUNDS, _BOUNDS[:1], _BOUNDS[1:]])
+        }
+        return Revise(name, changes)
 
     def _number(self, least: int, most: int) -> int:
         return self._draw(st.integers(least, most))
