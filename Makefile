@@ -2,7 +2,7 @@
 # Paths are relative, so that the clone may lie anywhere.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format bench bench-full lock clean
+.PHONY: help run test soak check format bench bench-full lock clean
 .SUFFIXES:
 MAKEFLAGS += --no-builtin-rules
 
@@ -14,6 +14,7 @@ BUILD := echo "setuptools>=75"
 help:
 	@echo "make run       start the service (and PostgreSQL, unless FUNDS_DATABASE_URL is set)"
 	@echo "make test      run the tests; make test ARGS='-k transfer' runs some"
+	@echo "make soak      ten minutes of every kind of load and trouble, then the books; ARGS='--minutes 60' for longer"
 	@echo "make check     formatting, lint, types, import directions, migrations"
 	@echo "make format    format the code and fix what lint can fix"
 	@echo "make bench     measure the service in 3 minutes; make bench-full in an hour, with millions of transfers stored"
@@ -26,6 +27,9 @@ run: .venv/.runtime
 
 test: .venv/.development
 	@exec .venv/bin/python -m pytest $(ARGS)
+
+soak: .venv/.development
+	@exec .venv/bin/python -m tests.concurrency.soak --minutes 10 $(ARGS)
 
 check: .venv/.development
 	.venv/bin/ruff format --check
