@@ -47,14 +47,14 @@ GroupName = Annotated[
 ]
 
 
-class HoldTerms(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+class HoldTerms(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True, gc=False):
     """When a hold expires, as in a request to open one."""
 
     expires_at: Time | None = None
     expires_in_seconds: ExpirySeconds | None = None
 
 
-class BatchItem(TransferRequest, kw_only=True, frozen=True, forbid_unknown_fields=True):
+class BatchItem(TransferRequest, kw_only=True, frozen=True, forbid_unknown_fields=True, gc=False):
     """One transfer of a batch, under a key of its own; with `hold`, one hold to open instead."""
 
     idempotency_key: Annotated[
@@ -71,7 +71,7 @@ class BatchRequest(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True
     mode: Literal["independent", "atomic"] = "independent"
 
 
-class BatchResult(Struct, kw_only=True, frozen=True):
+class BatchResult(Struct, kw_only=True, frozen=True, gc=False):
     """What became of one item: its transfer or hold, or the problem that a request of its own would have met."""
 
     idempotency_key: str

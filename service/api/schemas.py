@@ -104,7 +104,7 @@ class AccountPatch(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True
     metadata: Metadata | UnsetType = UNSET
 
 
-class AccountView(Struct, kw_only=True, frozen=True):
+class AccountView(Struct, kw_only=True, frozen=True, gc=False):
     """An account with its counters and balances, in minor units of its currency."""
 
     id: UUID
@@ -136,13 +136,13 @@ class AccountView(Struct, kw_only=True, frozen=True):
     ] = UNSET
 
 
-class AtMost(Struct, frozen=True, forbid_unknown_fields=True):
+class AtMost(Struct, frozen=True, forbid_unknown_fields=True, gc=False):
     """A balancing amount: what is available, up to `at_most` and at least 1."""
 
     at_most: Amount
 
 
-class TransferRequest(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+class TransferRequest(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True, gc=False):
     """A transfer to post: `amount` debits one account and credits the other."""
 
     debit_account_id: UUID
@@ -155,7 +155,7 @@ class TransferRequest(Struct, kw_only=True, frozen=True, forbid_unknown_fields=T
     metadata: Metadata = {}
 
 
-class ReversalRequest(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+class ReversalRequest(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True, gc=False):
     """How much of a transfer to move back: without `amount`, all that has not been moved back yet."""
 
     amount: Amount | None = None
@@ -165,7 +165,7 @@ class ReversalRequest(Struct, kw_only=True, frozen=True, forbid_unknown_fields=T
     metadata: Metadata = {}
 
 
-class HoldRequest(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+class HoldRequest(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True, gc=False):
     """A hold to open. It expires at `expires_at`, or `expires_in_seconds` after it is opened; without either, after
     the time that the installation sets (7 days by default). An installation bounds it, too (31 days by default).
     """
@@ -181,7 +181,7 @@ class HoldRequest(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True)
     metadata: Metadata = {}
 
 
-class CaptureRequest(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+class CaptureRequest(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True, gc=False):
     """How much of a hold to capture: without `amount`, all that is left. A `final` capture frees the rest."""
 
     amount: Amount | None = None
@@ -192,7 +192,7 @@ class CaptureRequest(Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tr
     metadata: Metadata = {}
 
 
-class TransferView(Struct, kw_only=True, frozen=True):
+class TransferView(Struct, kw_only=True, frozen=True, gc=False):
     """A transfer: a fact that never changes. The balances after it are on each account's normal side."""
 
     id: UUID
@@ -221,7 +221,7 @@ class TransferView(Struct, kw_only=True, frozen=True):
     ] = UNSET
 
 
-class HoldView(Struct, kw_only=True, frozen=True):
+class HoldView(Struct, kw_only=True, frozen=True, gc=False):
     """A hold and what became of it. The versions are the accounts' own when it was opened and when it met its end."""
 
     id: UUID
