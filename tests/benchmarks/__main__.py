@@ -53,9 +53,9 @@ def main() -> None:
     plans = {
         "quick": Plan(
             rounds=3,
-            seconds=1.0,
-            hand_seconds=2,
-            warmup_seconds=0.3,
+            seconds=arguments.seconds,
+            hand_seconds=max(2, int(arguments.seconds)),
+            warmup_seconds=0.3 * arguments.seconds,
             workers=arguments.workers,
             textbook_workers=2,
             thorough=False,
