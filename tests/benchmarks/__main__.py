@@ -49,6 +49,7 @@ def main() -> None:
     parser.add_argument(
         "--of", choices=["quick", "full"], default="full", help="publish: the run whose results to show"
     )
+    parser.add_argument("--seconds", type=float, default=1.0, help="quick: how long a leg lasts (1)")
     arguments = parser.parse_args()
     plans = {
         "quick": Plan(
