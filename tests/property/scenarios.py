@@ -104,17 +104,20 @@ class Author:
         self._oddities = [0]
 
     def endowment(self) -> Send:
-        """Everybody gets something to begin with."""
+        """Most get something to begin with."""
         pairs = [("cash", "ada"), ("cash", "ben"), ("loan", "ada"), ("till", "eve")]
-        return self._happen(Send([[self._post(pair)] for pair in pairs], rehearsed=False))
+        units: list[Unit] = [[self._post(pair)] for pair in pairs if self._one_of([True, True, False])]
+        return self._happen(Send(units, rehearsed=False))
 
     def step(self) -> Step:
         still_open = self._model.facts.open_holds()
         in_time = [number for number in still_open if number not in self._model.overdue]
         overdue = len(in_time) < len(still_open)
-        kinds = ["send"] * 8 + ["again", "revise"] * 2 + ["over"] * 2 * bool(in_time) + ["sweep"] * 2 * overdue
+        kinds = (
+            ["send"] * 8 + ["again", "revise", "revise"] * 2 + ["over"] * 2 * bool(in_time) + ["sweep"] * 2 * overdue
+        )
         match self._one_of(kinds):
-            case "again":
+            case "again" if self._sent:
                 return self._happen(Send([self._one_of(self._sent)], rehearsed=False))
             case "revise":
                 return self._happen(self._revision())
@@ -162,11 +165,12 @@ class Author:
 
     def _capture(self) -> Capture:
         holds = [*range(len(self._model.facts.holds))] + self._model.facts.open_holds() * 4
+        holds += [number for number in holds if self._model.facts.captured(number)] * 3
         hold = self._one_of(holds or [UNKNOWN])
         whole = self._model.facts.holds[hold]["amount"] if holds else 1
         left = self._model.facts.reserved(hold) if holds else 1
         amount = self._one_of([None, self._number(1, max(left, 1)), self._near(left, left, whole)])
-        capture = Capture(**self._identity(), hold=hold, amount=amount, final=self._one_of([False, True]))
+        capture = Capture(**self._identity(), hold=hold, amount=amount, final=self._one_of([False, False, True]))
         return self._oddly(capture, {"hold": [UNKNOWN], "effective": ["long ago", "yesterday"], "amount": [LARGEST]})
 
     def _void(self) -> Void:
@@ -175,7 +179,8 @@ class Author:
 
     def _reverse(self) -> Reverse:
         transfers = [*range(len(self._model.facts.transfers))]
-        transfer = self._one_of(transfers + transfers[-3:] * 2 or [UNKNOWN])
+        reversed_before = [number for number in transfers if self._model.facts.reversed(number)]
+        transfer = self._one_of(transfers + transfers[-3:] * 2 + reversed_before * 4 or [UNKNOWN])
         whole = self._model.facts.transfers[transfer]["amount"] if transfers else 1
         left = whole - self._model.facts.reversed(transfer)
         amount = self._one_of([None, self._number(1, max(left, 1)), self._near(left, left, whole)])

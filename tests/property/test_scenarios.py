@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+import pytest
 from hypothesis import given
 
 from tests.property.bank import Bank, BankLedger
@@ -48,12 +49,13 @@ OF_A_KIND = {
 
 @drawn()
 @given(scenario=scenarios())
-async def test_service_and_model_answer_alike(bank: Bank, scenario: Scenario) -> None:
+async def test_service_and_model_answer_alike(bank: Bank, scenario: Scenario, caplog: pytest.LogCaptureFixture) -> None:
     model, ledger = Model(scenario.accounts), await bank.open_ledger(scenario.accounts)
     for step in scenario.steps:
         await play(step, model, ledger)
     assert await ledger.state() == model.facts.state()
     assert await ledger.broken_rules() == {}
+    assert [record.message for record in caplog.records] == [], "the database never refuses what the rules allowed"
 
 
 def test_the_scenarios_meet_every_rule() -> None:
