@@ -22,4 +22,4 @@ def drawn() -> settings:
     """Return the settings that were asked for on the command line."""
     if settings.get_current_profile_name() == _SEARCH:
         return settings.get_profile(_SEARCH)
-    return settings(max_examples=100, derandomize=True, **_EITHER)
+    return settings(max_examples=150, derandomize=True, **_EITHER)

@@ -106,8 +106,7 @@ class Author:
     def endowment(self) -> Send:
         """Most get something to begin with."""
         pairs = [("cash", "ada"), ("cash", "ben"), ("loan", "ada"), ("till", "eve")]
-        units: list[Unit] = [[self._post(pair)] for pair in pairs if self._one_of([True, True, False])]
-        return self._happen(Send(units, rehearsed=False))
+        return self._happen(Send([[self._post(pair)] for pair in pairs], rehearsed=False))
 
     def step(self) -> Step:
         still_open = self._model.facts.open_holds()
@@ -117,7 +116,7 @@ class Author:
             ["send"] * 8 + ["again", "revise", "revise"] * 2 + ["over"] * 2 * bool(in_time) + ["sweep"] * 2 * overdue
         )
         match self._one_of(kinds):
-            case "again" if self._sent:
+            case "again":
                 return self._happen(Send([self._one_of(self._sent)], rehearsed=False))
             case "revise":
                 return self._happen(self._revision())
@@ -142,12 +141,12 @@ class Author:
         return step
 
     def _unit(self) -> Unit:
-        size = self._one_of([1] * 5 + [2, 3, 4])
+        size = self._one_of([1] * 7 + [2, 2, 3])
         self._oddities = [0] * 5 + [1, 1, 1, 2] if size == 1 else [0] * 15 + [1]
         kinds: list[Callable[[], Ask]] = [self._post, self._post, self._post, self._open, self._open, self._open]
-        kinds += [self._reverse, self._reverse, self._capture]
+        kinds += [self._reverse, self._reverse]
         if self._model.facts.holds:
-            kinds += [self._capture, self._capture, self._capture, self._capture, self._void, self._void]
+            kinds += [self._capture, self._capture, self._capture, self._capture, self._void]
         if size == 1:
             kinds += [self._fence]
         return [self._one_of(kinds)() for _ in range(size)]
@@ -164,26 +163,29 @@ class Author:
         return self._oddly(hold, _ODD_SIDES | {"expires": ["in the past", "too late", "in an hour"]})
 
     def _capture(self) -> Capture:
-        holds = [*range(len(self._model.facts.holds))] + self._model.facts.open_holds() * 4
-        holds += [number for number in holds if self._model.facts.captured(number)] * 3
-        hold = self._one_of(holds or [UNKNOWN])
-        whole = self._model.facts.holds[hold]["amount"] if holds else 1
-        left = self._model.facts.reserved(hold) if holds else 1
-        amount = self._one_of([None, self._number(1, max(left, 1)), self._near(left, left, whole)])
-        capture = Capture(**self._identity(), hold=hold, amount=amount, final=self._one_of([False, False, True]))
+        holds = self._holds()
+        partly = [number for number in self._model.facts.open_holds() if self._model.facts.captured(number)]
+        hold = self._one_of(holds + partly * 24)
+        whole, left = self._model.facts.holds[hold]["amount"], self._model.facts.reserved(hold)
+        part = self._number(1, max(left, 1))
+        amount = self._one_of([None, part, part, self._near(left), self._near(left, whole)])
+        capture = Capture(**self._identity(), hold=hold, amount=amount, final=self._one_of([False, False, False, True]))
         return self._oddly(capture, {"hold": [UNKNOWN], "effective": ["long ago", "yesterday"], "amount": [LARGEST]})
 
     def _void(self) -> Void:
-        holds = [*range(len(self._model.facts.holds))] + self._model.facts.open_holds() * 4
-        return self._oddly(Void(**self._identity(), hold=self._one_of(holds or [UNKNOWN])), {"hold": [UNKNOWN]})
+        return self._oddly(Void(**self._identity(), hold=self._one_of(self._holds())), {"hold": [UNKNOWN]})
+
+    def _holds(self) -> list[int]:
+        """Return the numbers of all holds, those that are open several times."""
+        return [*range(len(self._model.facts.holds))] + self._model.facts.open_holds() * 8
 
     def _reverse(self) -> Reverse:
-        transfers = [*range(len(self._model.facts.transfers))]
-        reversed_before = [number for number in transfers if self._model.facts.reversed(number)]
-        transfer = self._one_of(transfers + transfers[-3:] * 2 + reversed_before * 4 or [UNKNOWN])
-        whole = self._model.facts.transfers[transfer]["amount"] if transfers else 1
-        left = whole - self._model.facts.reversed(transfer)
-        amount = self._one_of([None, self._number(1, max(left, 1)), self._near(left, left, whole)])
+        whole_amounts = [transfer["amount"] for transfer in self._model.facts.transfers]
+        transfers = [*range(len(whole_amounts))]
+        partly = [number for number in transfers if 0 < self._model.facts.reversed(number) < whole_amounts[number]]
+        transfer = self._one_of(transfers + transfers[-3:] * 2 + partly * 6)
+        whole, left = whole_amounts[transfer], whole_amounts[transfer] - self._model.facts.reversed(transfer)
+        amount = self._one_of([None, self._number(1, max(left, 1)), self._near(left, whole)])
         reversal = Reverse(**self._identity(), transfer=transfer, amount=amount)
         odd: dict[str, list[Any]] = {
             "transfer": [UNKNOWN],
@@ -198,25 +200,34 @@ class Author:
         return fence
 
     def _sides(self, pair: tuple[str, str] | None = None) -> dict[str, Any]:
-        """Draw two accounts of one currency, an amount and that currency."""
-        debit, credit = pair or self._one_of(_PAIRS)
-        currency = self._model.facts.accounts[debit]["currency"]
-        return {"debit": debit, "credit": credit, "amount": self._amount(debit, credit), "currency": currency}
+        """Draw two accounts, most times two between which something can move, and an amount near what can."""
+        possible = [pair for pair in _PAIRS if self._room(*pair) > 0]
+        debit, credit = pair or self._one_of(possible * 3 + _PAIRS)
+        room = max(1, min(60, self._room(debit, credit)))
+        return {
+            "debit": debit,
+            "credit": credit,
+            "amount": self._one_of([self._number(1, room), self._number(1, 60), self._near(room)]),
+            "currency": self._model.facts.accounts[debit]["currency"],
+        }
 
-    def _amount(self, debit: str, credit: str) -> int:
-        """Draw an amount, half of the times one that just fits or just does not."""
-        rooms = [1]
+    def _room(self, debit: str, credit: str) -> int:
+        """Return how much can move; nothing when one of the accounts is not open."""
+        rooms = [LARGEST]
         for name in (debit, credit):
-            minimum, maximum = (self._model.facts.accounts[name][bound] for bound in _BOUNDS)
-            if minimum is not None:
-                rooms.append(self._model.facts.available(name) - minimum)
-            if maximum is not None:
-                rooms.append(maximum - self._model.facts.balance(name))
-        return self._one_of([self._number(1, 60), self._near(*rooms)])
+            account = self._model.facts.accounts[name]
+            if account["status"] != "open":
+                return 0
+            falls = (name == debit) == (account["normal_side"] == "credit")
+            if falls and account["minimum_balance"] is not None:
+                rooms.append(self._model.facts.available(name) - account["minimum_balance"])
+            if not falls and account["maximum_balance"] is not None:
+                rooms.append(account["maximum_balance"] - self._model.facts.balance(name))
+        return min(rooms)
 
     def _near(self, *numbers: int) -> int:
         """Draw one of ``numbers``, or one more or less; 1 at least."""
-        return max(1, self._one_of([*numbers]) + self._one_of([0, 0, 1, -1]))
+        return max(1, self._one_of([*numbers]) + self._one_of([0, 0, 0, 1, -1]))
 
     def _oddly(self, ask: T, odd: dict[str, list[Any]]) -> T:
         """Return ``ask``, most times as it is, else with one or two of its fields as in ``odd``."""
@@ -228,7 +239,7 @@ class Author:
     def _identity(self) -> dict[str, Any]:
         """Return a client and a key: most times a new one."""
         client = self._one_of(["shop"] * 11 + ["bank"])
-        reused = self._one_of([False] * 6 + [True])
+        reused = self._one_of([False] * 9 + [True])
         if reused and self._keys:
             return {"client": client, "key": self._one_of(self._keys[-6:] + self._fenced * 3)}
         self._keys.append(f"key-{len(self._keys)}")
@@ -241,7 +252,7 @@ class Author:
         holds = [self._model.facts.holds[number] for number in self._model.facts.open_holds()]
         customers = ["ada", "ben", "loan", "eve"]
         match self._one_of(
-            ["bounds", "bounds", "freeze"] * 2 + ["close"] + ["thaw"] * 4 * bool(frozen) + ["end"] * bool(empty)
+            ["bounds", "bounds", "freeze"] * 2 + ["close"] + ["thaw"] * 6 * bool(frozen) + ["end"] * bool(empty)
         ):
             case "freeze":
                 busy = [hold[side] for hold in holds for side in ("debit", "credit")]
