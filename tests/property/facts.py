@@ -17,6 +17,7 @@ class Facts:
     holds: list[dict[str, Any]] = field(default_factory=list)
     changes: list[tuple[str, str]] = field(default_factory=list)
     keys: dict[tuple[str, str], tuple[Any, Answer]] = field(default_factory=dict)
+    overdue: list[int] = field(default_factory=list)
 
     def copy(self) -> "Facts":
         return Facts(
@@ -25,6 +26,7 @@ class Facts:
             [{**hold} for hold in self.holds],
             [*self.changes],
             {**self.keys},
+            [*self.overdue],
         )
 
     def debits(self, name: str) -> int:
@@ -62,6 +64,12 @@ class Facts:
         if self.accounts[name]["normal_side"] == "credit":
             return self.balance(name) - self.debits_held(name)
         return self.balance(name) - self.credits_held(name)
+
+    def close(self, hold: dict[str, Any], status: str) -> None:
+        """End a hold with the change that was counted last."""
+        hold["status"] = status
+        hold["closed_debit_version"] = self.version(hold["debit"])
+        hold["closed_credit_version"] = self.version(hold["credit"])
 
     def groups(self) -> int:
         """Return how many groups of transfers and holds applied."""

@@ -1,30 +1,12 @@
-"""The rules of the ledger a second time, as simply as they can be said, from what the service promises and not from
-how it keeps it.
-"""
+"""A ledger as its callers and operators see it: who asks what under which key, and what happens without being asked."""
 
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any, NoReturn
+from typing import Any
 
 from tests.property.asks import Ask, Capture, Fence, Open, Post, Reverse, Unit, Void
 from tests.property.facts import Answer, Facts
-
-LARGEST = 2**63 - 1
-CURRENCIES = {"USD", "EUR"}
-EFFECTIVE = {None, "yesterday", "next week"}
-EXPIRES = {"usual", "in an hour"}
-
-
-class RefusalError(Exception):
-    """What is asked for is refused; ``answer`` says why."""
-
-    def __init__(self, said: str, **why: Any) -> None:
-        super().__init__(said)
-        self.answer: Answer = {"said": said, **why}
-
-
-def refuse(said: str, **why: Any) -> NoReturn:
-    raise RefusalError(said, **why)
+from tests.property.rules import RefusalError, Rules
 
 
 class Model:
@@ -32,9 +14,6 @@ class Model:
 
     def __init__(self, accounts: dict[str, dict[str, Any]]) -> None:
         self.facts = Facts(accounts).copy()
-        self.overdue: list[int] = []
-
-    # What is asked.
 
     def send(self, units: list[Unit]) -> list[list[Answer]]:
         """Answer units in order."""
@@ -93,220 +72,33 @@ class Model:
         return answer
 
     def _decide(self, ask: Ask, group: int | None) -> Answer:
+        rules = Rules(self.facts, group)
         match ask:
             case Post():
-                return self._post(ask, group)
+                return rules.post(ask)
             case Open():
-                return self._open(ask, group)
+                return rules.open(ask)
             case Capture():
-                return self._capture(ask, group)
+                return rules.capture(ask)
             case Void():
-                return self._void(ask)
+                return rules.void(ask)
             case Reverse():
-                return self._reverse(ask, group)
+                return rules.reverse(ask)
         return {"said": "fenced"}
-
-    # The rules, in the order in which they are promised.
-
-    def _post(self, ask: Post, group: int | None) -> Answer:
-        self._two_accounts(ask)
-        self._effective(ask.effective)
-        self._accounts_exist(ask.debit, ask.credit)
-        self._accounts_are_open(ask.debit, ask.credit)
-        self._accounts_hold(ask.currency, ask.debit, ask.credit)
-        amount = ask.amount
-        if ask.at_most:
-            for name in self._falling(ask.debit, ask.credit):
-                if self.facts.accounts[name]["minimum_balance"] is not None:
-                    amount = min(amount, self.facts.available(name) - self.facts.accounts[name]["minimum_balance"])
-            amount = max(amount, 1)
-        self._counters_have_room(ask.debit, ask.credit, amount)
-        self._minimum_is_kept(ask.debit, ask.credit, amount)
-        self._maximum_is_kept(ask.debit, ask.credit, amount)
-        return self._move(ask.debit, ask.credit, amount, group)
-
-    def _open(self, ask: Open, group: int | None) -> Answer:
-        self._two_accounts(ask)
-        if ask.expires not in EXPIRES:
-            refuse("time_out_of_range", field="expires_at")
-        self._accounts_exist(ask.debit, ask.credit)
-        self._accounts_are_open(ask.debit, ask.credit)
-        self._accounts_hold(ask.currency, ask.debit, ask.credit)
-        self._counters_have_room(ask.debit, ask.credit, ask.amount)
-        self._minimum_is_kept(ask.debit, ask.credit, ask.amount)
-        self.facts.changes.append((ask.debit, ask.credit))
-        self.facts.holds.append(
-            {
-                "debit": ask.debit,
-                "credit": ask.credit,
-                "amount": ask.amount,
-                "currency": ask.currency,
-                "status": "open",
-                "debit_version": self.facts.version(ask.debit),
-                "credit_version": self.facts.version(ask.credit),
-                "closed_debit_version": None,
-                "closed_credit_version": None,
-                "group": group,
-            }
-        )
-        return self.facts.hold(len(self.facts.holds) - 1)
-
-    def _capture(self, ask: Capture, group: int | None) -> Answer:
-        hold = self._open_hold(ask.hold)
-        left = self.facts.reserved(ask.hold)
-        amount = left if ask.amount is None else ask.amount
-        if amount > left:
-            refuse(
-                "capture_exceeds_hold",
-                hold=ask.hold,
-                captured_amount=self.facts.captured(ask.hold),
-                excess=amount - left,
-            )
-        self._effective(ask.effective)
-        self._accounts_are_open(hold["debit"], hold["credit"])
-        self._maximum_is_kept(hold["debit"], hold["credit"], amount)
-        answer = self._move(hold["debit"], hold["credit"], amount, group, hold=ask.hold)
-        if ask.final or amount == left:
-            self._close(hold, "captured")
-        return answer
-
-    def _void(self, ask: Void) -> Answer:
-        hold = self._open_hold(ask.hold)
-        self.facts.changes.append((hold["debit"], hold["credit"]))
-        self._close(hold, "voided")
-        return self.facts.hold(ask.hold)
-
-    def _reverse(self, ask: Reverse, group: int | None) -> Answer:
-        if not 0 <= ask.transfer < len(self.facts.transfers):
-            refuse("transfer_not_found")
-        transfer = self.facts.transfers[ask.transfer]
-        if transfer["reverses"] is not None:
-            refuse("reversal_not_reversible", transfer=ask.transfer, reverses=transfer["reverses"])
-        left = transfer["amount"] - self.facts.reversed(ask.transfer)
-        if left == 0:
-            refuse("already_reversed", transfer=ask.transfer)
-        amount = left if ask.amount is None else ask.amount
-        if amount > left:
-            refuse("reversal_exceeds_transfer", transfer=ask.transfer, excess=amount - left)
-        self._effective(ask.effective)
-        debit, credit = transfer["credit"], transfer["debit"]
-        self._accounts_are_open(debit, credit)
-        self._counters_have_room(debit, credit, amount)
-        self._minimum_is_kept(debit, credit, amount)
-        self._maximum_is_kept(debit, credit, amount)
-        return self._move(debit, credit, amount, group, reverses=ask.transfer)
-
-    # One rule each.
-
-    def _two_accounts(self, ask: Post | Open) -> None:
-        if ask.debit == ask.credit:
-            refuse("same_account", account=ask.debit)
-        if ask.currency not in CURRENCIES:
-            refuse("currency_unknown", currency=ask.currency)
-
-    def _effective(self, effective: str | None) -> None:
-        if effective not in EFFECTIVE:
-            refuse("time_out_of_range", field="effective_at")
-
-    def _accounts_exist(self, *names: str) -> None:
-        for name in names:
-            if name not in self.facts.accounts:
-                refuse("account_not_found", account=name)
-
-    def _accounts_are_open(self, *names: str) -> None:
-        for status in ("closed", "frozen"):
-            for name in names:
-                if self.facts.accounts[name]["status"] == status:
-                    refuse(f"account_{status}", account=name)
-
-    def _accounts_hold(self, currency: str, *names: str) -> None:
-        for name in names:
-            if self.facts.accounts[name]["currency"] != currency:
-                refuse("currency_mismatch", account=name, currency=currency)
-
-    def _counters_have_room(self, debit: str, credit: str, amount: int) -> None:
-        if self.facts.debits(debit) + self.facts.debits_held(debit) + amount > LARGEST:
-            refuse("balance_overflow", account=debit, side="debit")
-        if self.facts.credits(credit) + self.facts.credits_held(credit) + amount > LARGEST:
-            refuse("balance_overflow", account=credit, side="credit")
-
-    def _falling(self, debit: str, credit: str) -> list[str]:
-        """Return those of the two whose balance falls."""
-        sides = ((debit, "credit"), (credit, "debit"))
-        return [name for name, normal_side in sides if self.facts.accounts[name]["normal_side"] == normal_side]
-
-    def _minimum_is_kept(self, debit: str, credit: str, amount: int) -> None:
-        for name in self._falling(debit, credit):
-            minimum, available = self.facts.accounts[name]["minimum_balance"], self.facts.available(name)
-            if minimum is not None and available - amount < minimum:
-                numbers = {"available_balance": available, "minimum_balance": minimum, "amount": amount}
-                refuse("insufficient_funds", account=name, **numbers, shortfall=minimum - available + amount)
-
-    def _maximum_is_kept(self, debit: str, credit: str, amount: int) -> None:
-        for name in (debit, credit):
-            maximum, balance = self.facts.accounts[name]["maximum_balance"], self.facts.balance(name)
-            if name not in self._falling(debit, credit) and maximum is not None and balance + amount > maximum:
-                numbers = {"balance": balance, "maximum_balance": maximum, "amount": amount}
-                refuse("balance_limit_exceeded", account=name, **numbers, excess=balance + amount - maximum)
-
-    def _open_hold(self, number: int) -> dict[str, Any]:
-        if not 0 <= number < len(self.facts.holds):
-            refuse("hold_not_found")
-        hold = self.facts.holds[number]
-        if hold["status"] == "expired" or (hold["status"] == "open" and number in self.overdue):
-            refuse("hold_expired", hold=number)
-        if hold["status"] != "open":
-            refuse(
-                "hold_not_open", hold=number, hold_status=hold["status"], captured_amount=self.facts.captured(number)
-            )
-        return hold
-
-    # What happens.
-
-    def _move(
-        self,
-        debit: str,
-        credit: str,
-        amount: int,
-        group: int | None,
-        *,
-        hold: int | None = None,
-        reverses: int | None = None,
-    ) -> Answer:
-        transfer = {
-            "debit": debit,
-            "credit": credit,
-            "amount": amount,
-            "currency": self.facts.accounts[debit]["currency"],
-            "hold": hold,
-            "reverses": reverses,
-            "group": group,
-        }
-        self.facts.changes.append((debit, credit))
-        self.facts.transfers.append(transfer)
-        transfer |= {"debit_version": self.facts.version(debit), "credit_version": self.facts.version(credit)}
-        transfer |= {"debit_balance": self.facts.balance(debit), "credit_balance": self.facts.balance(credit)}
-        return self.facts.transfer(len(self.facts.transfers) - 1)
-
-    def _close(self, hold: dict[str, Any], status: str) -> None:
-        """End a hold with the change that was counted last."""
-        hold["status"] = status
-        hold["closed_debit_version"] = self.facts.version(hold["debit"])
-        hold["closed_credit_version"] = self.facts.version(hold["credit"])
 
     # What happens without being asked, and what operators do.
 
     def time_is_over(self, hold: int) -> None:
         """Let an open hold be past its time."""
-        self.overdue.append(hold)
+        self.facts.overdue.append(hold)
 
     def sweep(self) -> None:
         """Free what overdue holds reserve, those first that were overdue first."""
-        for number in self.overdue:
+        for number in self.facts.overdue:
             hold = self.facts.holds[number]
             if hold["status"] == "open":
                 self.facts.changes.append((hold["debit"], hold["credit"]))
-                self._close(hold, "expired")
+                self.facts.close(hold, "expired")
 
     def revise(self, name: str, changes: dict[str, Any]) -> str:
         """Change bounds or status of an account; return ``revised`` or the code of the refusal."""

@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 from hypothesis import strategies as st
 
 from tests.property.asks import UNKNOWN, Ask, Capture, Fence, Open, Post, Reverse, Unit, Void
-from tests.property.model import LARGEST, Model
+from tests.property.model import Model
+from tests.property.rules import LARGEST
 
 _BOUNDS = ("minimum_balance", "maximum_balance")
 
@@ -110,7 +111,7 @@ class Author:
 
     def step(self) -> Step:
         still_open = self._model.facts.open_holds()
-        in_time = [number for number in still_open if number not in self._model.overdue]
+        in_time = [number for number in still_open if number not in self._model.facts.overdue]
         overdue = len(in_time) < len(still_open)
         kinds = (
             ["send"] * 8 + ["again", "revise", "revise"] * 2 + ["over"] * 2 * bool(in_time) + ["sweep"] * 2 * overdue
