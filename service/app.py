@@ -117,10 +117,10 @@ def make_services(settings: Settings) -> context.Services:
         authenticator=security.Authenticator(reader, settings.admin_token),
         overviews=OverviewReader(read_database, settings),
         accounts=CoalescedReads(
-            reader, lambda session, ledger_id, ids: AccountRepository(session).rows_by_ids(ledger_id, ids)
+            reader, lambda session, ledger_id, ids: AccountRepository(session).by_ids(ledger_id, ids)
         ),
         transfers=CoalescedReads(
-            reader, lambda session, ledger_id, ids: TransferRepository(session).rows_by_ids(ledger_id, ids)
+            reader, lambda session, ledger_id, ids: TransferRepository(session).by_ids(ledger_id, ids)
         ),
         holds=CoalescedReads(reader, lambda session, ledger_id, ids: HoldRepository(session).by_ids(ledger_id, ids)),
     )

@@ -12,12 +12,12 @@ from msgspec import UNSET, UnsetType, structs
 from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from service.api.commands import KEY_PROBLEMS
 from service.api.context import LedgerRef, Services
 from service.api.direct import Direct
 from service.api.idempotency import IdempotencyKey, parse_key
-from service.api.ledgers import replay_header
 from service.api.pagination import LIMIT_DEFAULT, Cursor, Limit, Page, decode_cursor, page_response
-from service.api.problems import ProblemError, responses
+from service.api.problems import ProblemError, replay_header, responses
 from service.api.schemas import (
     AccountPatch,
     AccountRequest,
@@ -63,8 +63,7 @@ class AccountController(Controller):
             "currency_unknown",
             "insufficient_funds",
             "balance_limit_exceeded",
-            "idempotency_key_reused",
-            "key_fenced",
+            *KEY_PROBLEMS,
         ),
     )
     async def create_account(
@@ -196,24 +195,25 @@ class AccountController(Controller):
 
 async def _expanded(
     session: AsyncSession, ledger: LedgerRef, account_id: UUID, expand: Collection[str]
-) -> tuple[Account | None, AccountView | None]:
+) -> tuple[Account | Row[Any] | None, AccountView | None]:
     """Read an account with what belongs to it, all in one transaction."""
     repository = AccountRepository(session)
     transfers: list[TransferView] | UnsetType = UNSET
     holds: list[HoldView] | UnsetType = UNSET
+    account: Account | Row[Any] | None
     if "transfers" in expand:
-        account = await repository.with_recent_transfers(ledger.id, account_id)
-        if account is not None:
-            transfers = [transfer_view(ledger.name, row, with_accounts=True) for row in account.recent_transfers]
+        account = found = await repository.with_recent_transfers(ledger.id, account_id)
+        if found is not None:
+            transfers = [transfer_view(ledger.name, row, with_accounts=True) for row in found.recent_transfers]
     else:
         account = next(iter(await repository.by_ids(ledger.id, [account_id])), None)
     if account is None:
         return None, None
     if "holds" in expand:
-        found = await HoldRepository(session).page(
+        open_holds = await HoldRepository(session).page(
             ledger.id, limit=_EXPANDED_HOLDS_MAX, account_id=account_id, status="open"
         )
-        holds = [hold_view(ledger.name, hold) for hold in found]
+        holds = [hold_view(ledger.name, hold) for hold in open_holds]
     return account, account_view(ledger.name, account, transfers=transfers, holds=holds)
 
 

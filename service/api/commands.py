@@ -9,7 +9,7 @@ from litestar.params import QueryParameter
 
 from service.api.context import LedgerRef, Services
 from service.api.idempotency import parse_key
-from service.api.problems import ProblemError, malformed
+from service.api.problems import ProblemError, malformed, replay_header
 from service.api.schemas import HoldView, TransferView, hold_view, posted_transfer_view
 from service.domain.commands import AnyCommand
 from service.domain.holds import Hold
@@ -24,6 +24,8 @@ DryRun = Annotated[
         " would be; the identifier in it names nothing.",
     ),
 ]
+
+KEY_PROBLEMS = ("idempotency_key_reused", "key_fenced")
 
 _NO_KEY = ""
 """Stands for the key of a dry run without one: no caller can send it, so no decision stands under it."""
@@ -49,7 +51,7 @@ async def carry_out(services: Services, ledger: LedgerRef, command: AnyCommand, 
     outcome = answer.outcome
     if isinstance(outcome, Rejection):
         raise ProblemError.from_rejection(outcome, replayed=answer.replayed)
-    headers = {"Idempotency-Replayed": "true"} if answer.replayed else {}
+    headers = replay_header(replayed=answer.replayed)
     if isinstance(outcome, Transfer):
         headers["Location"] = f"/v1/ledgers/{ledger.name}/transfers/{outcome.id}"
     elif isinstance(outcome, Hold):

@@ -7,7 +7,7 @@ from litestar import Controller, Request, Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
-from service.api.commands import DryRun, carry_out, command_key, dry_run_response, in_utc
+from service.api.commands import KEY_PROBLEMS, DryRun, carry_out, command_key, dry_run_response, in_utc
 from service.api.context import LedgerRef, Services
 from service.api.direct import Direct
 from service.api.idempotency import IdempotencyKey
@@ -22,7 +22,6 @@ from service.storage.retry import Reader
 
 _WHOLE = CaptureRequest()
 _SETTLE_PROBLEMS = ("hold_not_found", "hold_expired", "hold_not_open")
-_KEY_PROBLEMS = ("idempotency_key_reused", "key_fenced")
 
 
 class HoldController(Controller):
@@ -47,7 +46,7 @@ class HoldController(Controller):
             "currency_mismatch",
             "balance_overflow",
             "insufficient_funds",
-            *_KEY_PROBLEMS,
+            *KEY_PROBLEMS,
         ),
     )
     async def open_hold(
@@ -78,7 +77,7 @@ class HoldController(Controller):
             "account_closed",
             "account_frozen",
             "balance_limit_exceeded",
-            *_KEY_PROBLEMS,
+            *KEY_PROBLEMS,
         ),
     )
     async def capture_hold(
@@ -112,7 +111,7 @@ class HoldController(Controller):
         operation_id="voidHold",
         status_code=200,
         middleware=[Direct()],
-        responses=responses(*_SETTLE_PROBLEMS, *_KEY_PROBLEMS),
+        responses=responses(*_SETTLE_PROBLEMS, *KEY_PROBLEMS),
     )
     async def void_hold(
         self,

@@ -9,7 +9,7 @@ from litestar.params import JSONBody
 from service.api.context import LedgerRef, Services
 from service.api.idempotency import IdempotencyKey, parse_key
 from service.api.pagination import LIMIT_DEFAULT, Cursor, Limit, Page, decode_cursor, page_response
-from service.api.problems import ProblemError, responses
+from service.api.problems import ProblemError, replay_header, responses
 from service.api.schemas import LedgerName, LedgerRequest, LedgerView, ledger_view
 from service.api.security import Principal
 from service.api.wire import StrictJSON
@@ -81,8 +81,3 @@ class LedgerController(Controller):
         if found is None:
             raise ProblemError("ledger_not_found")
         return ledger_view(found)
-
-
-def replay_header(*, replayed: bool) -> dict[str, str]:
-    """Return the header that tells a replayed answer from a first one."""
-    return {"Idempotency-Replayed": "true"} if replayed else {}

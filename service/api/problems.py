@@ -68,8 +68,13 @@ class ProblemError(Exception):
     @classmethod
     def from_rejection(cls, rejection: Rejection, *, replayed: bool = False) -> "ProblemError":
         """Return the problem that tells a caller of ``rejection``."""
-        headers = {"Idempotency-Replayed": "true"} if replayed else {}
+        headers = replay_header(replayed=replayed)
         return cls(rejection.code, rejection.detail, members=rejection.members, headers=headers)
+
+
+def replay_header(*, replayed: bool) -> dict[str, str]:
+    """Return the header that tells a replayed answer, a problem or not, from a first one."""
+    return {"Idempotency-Replayed": "true"} if replayed else {}
 
 
 def malformed(pointer: str, reason: str) -> ProblemError:

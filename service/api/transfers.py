@@ -1,5 +1,7 @@
 """Transfers: post, reverse, read, list."""
 
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -8,7 +10,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from sqlalchemy import Row
 
-from service.api.commands import DryRun, carry_out, command_key, dry_run_response, in_utc
+from service.api.commands import KEY_PROBLEMS, DryRun, carry_out, command_key, dry_run_response, in_utc
 from service.api.context import LedgerRef, Services
 from service.api.direct import Direct
 from service.api.idempotency import IdempotencyKey
@@ -44,8 +46,7 @@ POST_PROBLEMS = (
     "balance_overflow",
     "insufficient_funds",
     "balance_limit_exceeded",
-    "idempotency_key_reused",
-    "key_fenced",
+    *KEY_PROBLEMS,
 )
 
 
@@ -95,8 +96,7 @@ class TransferController(Controller):
             "balance_overflow",
             "insufficient_funds",
             "balance_limit_exceeded",
-            "idempotency_key_reused",
-            "key_fenced",
+            *KEY_PROBLEMS,
         ),
     )
     async def reverse_transfer(
@@ -172,11 +172,11 @@ class TransferController(Controller):
                     created_to=created_to,
                 )
             )
-            return page_response(
+            return _page(
                 request,
+                ledger,
                 transfers,
-                limit=limit,
-                view=lambda row: transfer_view(ledger.name, row),
+                limit,
                 position=lambda row: _version_of(row, account_id),
             )
         before = decode_cursor(request, cursor, UUID)
@@ -192,11 +192,11 @@ class TransferController(Controller):
                 created_to=created_to,
             )
         )
-        return page_response(
+        return _page(
             request,
+            ledger,
             transfers,
-            limit=limit,
-            view=lambda row: transfer_view(ledger.name, row),
+            limit,
             position=lambda row: row.id,
         )
 
@@ -216,11 +216,11 @@ class TransferController(Controller):
                 ledger.id, side, account_reference, limit=limit + 1, before_version=before_version
             )
         )
-        return page_response(
+        return _page(
             request,
+            ledger,
             transfers,
-            limit=limit,
-            view=lambda row: transfer_view(ledger.name, row),
+            limit,
             position=lambda row: row.debit_account_version if side == "debit" else row.credit_account_version,
         )
 
@@ -274,6 +274,17 @@ def transfer_command(
         metadata=data.metadata,
         effective_at=in_utc(data.effective_at, f"{pointer}/effective_at"),
     )
+
+
+def _page(
+    request: Request[Principal, Any, Any],
+    ledger: LedgerRef,
+    transfers: Sequence[Transfer],
+    limit: int,
+    position: Callable[[Transfer], Any],
+) -> Response[Page[TransferView]]:
+    view = partial(transfer_view, ledger.name)
+    return page_response(request, transfers, limit=limit, view=view, position=position)
 
 
 def _version_of(transfer: Transfer, account_id: UUID) -> int:

@@ -47,13 +47,10 @@ def decide_transfer(
     )
     if refusal is not None:
         return refusal
-    found = find_accounts(accounts, command.debit_account_id, command.credit_account_id)
+    found = _usable_accounts(command, accounts)
     if isinstance(found, Rejection):
         return found
     debit, credit = found
-    refusal = check_status(debit, credit) or check_currency(debit, credit, command.currency)
-    if refusal is not None:
-        return refusal
     amount = command.amount
     if command.at_most:
         amount = max(1, available_amount(debit, credit, amount))
@@ -120,14 +117,12 @@ def decide_hold(
     )
     if refusal is not None:
         return refusal
-    found = find_accounts(accounts, command.debit_account_id, command.credit_account_id)
+    found = _usable_accounts(command, accounts)
     if isinstance(found, Rejection):
         return found
     debit, credit = found
     return (
-        check_status(debit, credit)
-        or check_currency(debit, credit, command.currency)
-        or check_overflow(debit, credit, command.amount)
+        check_overflow(debit, credit, command.amount)
         or check_minimum(debit, credit, command.amount)
         or Hold(
             ledger_id=command.ledger_id,
@@ -216,6 +211,14 @@ def close_hold(hold: Hold, status: HoldStatus, accounts: Accounts, now: datetime
         closed_credit_account_version=accounts[hold.credit_account_id].version + 1,
         closed_at=now,
     )
+
+
+def _usable_accounts(command: PostTransfer | OpenHold, accounts: Accounts) -> tuple[Account, Account] | Rejection:
+    """Return both accounts; in this order: account_not_found, account_closed, account_frozen, currency_mismatch."""
+    found = find_accounts(accounts, command.debit_account_id, command.credit_account_id)
+    if isinstance(found, Rejection):
+        return found
+    return check_status(*found) or check_currency(*found, command.currency) or found
 
 
 def _check_room(debit: Account, credit: Account, amount: int) -> Rejection | None:

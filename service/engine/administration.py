@@ -24,7 +24,7 @@ from service.settings import Settings
 from service.storage import constraints, decisions
 from service.storage.accounts import AccountRepository
 from service.storage.database import Database
-from service.storage.decisions import Key
+from service.storage.decisions import DecisionRepository, Key
 from service.storage.errors import StorageError, classify, violated_constraint
 from service.storage.models import Account, Base, Decision, Ledger
 from service.storage.retry import run_with_retries
@@ -219,7 +219,7 @@ async def _create_once(
         nonlocal commit_sent
         async with database.sessions() as session:
             async with session.begin():
-                earlier = await session.get(Decision, (key.ledger_id, key.client_id, key.idempotency_key))
+                earlier = await DecisionRepository(session).by_key(key.ledger_id, key.client_id, key.idempotency_key)
                 if earlier is not None:
                     return replay(earlier, key, model)
                 built = await insert_with_decision(session, key, build, refusals)

@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.domain import rejections
-from service.domain.book import Answer, Book
+from service.domain.book import Answer, Book, Contents
 from service.domain.identifiers import ENTROPY_BITS, POSITIONS, identifier
 from service.domain.policy import Policy
 from service.engine.queue import Unit
@@ -77,9 +77,8 @@ async def rehearse(database: Database, settings: Settings, ledger_id: int, units
                 execution_options={"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
             )
             contents = await Batch(session, ledger_id).load([command for unit in units for command in unit], lock=False)
-            book = Book(contents, settings.policy)
-            new_ids = _identifiers(book)
-            return [book.execute(unit, new_ids) for unit in units]
+            _, answers = _decide(contents, units, settings.policy)
+            return answers
 
     return await run_with_retries(
         attempt, attempts_max=settings.read_attempts_max, deadline_seconds=settings.read_deadline_seconds
@@ -95,25 +94,14 @@ async def _settle_together(
     That writes keys in their order again, which one by one does not, so that rivals do not deadlock.
     """
     commands = [command for unit in units for command in unit]
-    reason = ""
     for _ in range(_TOGETHER_TRIES):
-        book = Book(await batch.load(commands), policy)
-        new_ids = _identifiers(book)
-        answers = [book.execute(unit, new_ids) for unit in units]
-        if not book.changed:
+        book, answers = _decide(await batch.load(commands), units, policy)
+        refused = await _store(session, batch, book)
+        if refused is None:
             return answers
-        try:
-            async with session.begin_nested():
-                await batch.store(book)
-        except Exception as error:
-            if classify(error) is not None:
-                raise
-            reason = _reason(error)
-            if reason != constraints.PK_DECISIONS:
-                break
-        else:
-            return answers
-    logger.warning("batch refused, settling one by one", extra={"reason": reason})
+        if refused != constraints.PK_DECISIONS:
+            break
+    logger.warning("batch refused, settling one by one", extra={"reason": refused})
     return [await _settle_alone(session, batch, unit, policy) for unit in units]
 
 
@@ -122,27 +110,37 @@ async def _settle_alone(session: AsyncSession, batch: Batch, unit: Unit, policy:
 
     A unit that the database refuses again has met a fault of ours: it is refused and nothing of it is stored.
     """
-    reason = ""
     for _ in range(_FALLBACK_TRIES):
-        book = Book(await batch.load(unit), policy)
-        answers = book.execute(unit, _identifiers(book))
-        if not book.changed:
+        book, [answers] = _decide(await batch.load(unit), [unit], policy)
+        refused = await _store(session, batch, book)
+        if refused is None:
             return answers
-        try:
-            async with session.begin_nested():
-                await batch.store(book)
-        except Exception as error:
-            if classify(error) is not None:
-                raise
-            reason = _reason(error)
-        else:
-            return answers
-    logger.error("the database refuses what the rules allowed", extra={"reason": reason})
+    logger.error("the database refuses what the rules allowed", extra={"reason": refused})
     return [Answer(rejections.internal_error()) for _ in unit]
 
 
-def _reason(error: Exception) -> str:
-    return violated_constraint(error) or type(error).__name__
+def _decide(contents: Contents, units: Sequence[Unit], policy: Policy) -> tuple[Book, list[list[Answer]]]:
+    """Return the book with the effects of ``units``, and the answers of each."""
+    book = Book(contents, policy)
+    new_ids = _identifiers(book)
+    return book, [book.execute(unit, new_ids) for unit in units]
+
+
+async def _store(session: AsyncSession, batch: Batch, book: Book) -> str | None:
+    """Write what ``book`` changed in a savepoint; return why the database refused it, None when it did not.
+
+    A transient failure is raised: it is the whole transaction's.
+    """
+    if not book.changed:
+        return None
+    try:
+        async with session.begin_nested():
+            await batch.store(book)
+    except Exception as error:
+        if classify(error) is not None:
+            raise
+        return violated_constraint(error) or type(error).__name__
+    return None
 
 
 def _identifiers(book: Book) -> Iterator[UUID]:

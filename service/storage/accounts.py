@@ -8,9 +8,8 @@ from sqlalchemy import ARRAY, Row, Text, any_, literal, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import selectinload
 
-from service.storage.models import UUIDS, Account, Transfer, select_rows
-
-_ROWS = select_rows(Account)
+from service.storage.models import Account, Transfer
+from service.storage.statements import READ_ACCOUNT_ROWS
 
 
 class AccountRepository:
@@ -19,17 +18,12 @@ class AccountRepository:
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
 
-    async def rows_by_ids(self, ledger_id: int, account_ids: Sequence[UUID]) -> Sequence[Row[Any]]:
+    async def by_ids(self, ledger_id: int, account_ids: Sequence[UUID]) -> Sequence[Row[Any]]:
         """Return the accounts that exist of ``account_ids``, in no order, as plain rows."""
         rows: Sequence[Row[Any]] = (
-            await self._session.execute(_ROWS, {"ledger_id": ledger_id, "ids": list(account_ids)})
+            await self._session.execute(READ_ACCOUNT_ROWS, {"ledger_id": ledger_id, "ids": list(account_ids)})
         ).all()
         return rows
-
-    async def by_ids(self, ledger_id: int, account_ids: Sequence[UUID]) -> Sequence[Account]:
-        """Return the accounts that exist of ``account_ids``, in no order."""
-        query = select(Account).where(Account.ledger_id == ledger_id, Account.id == any_(literal(account_ids, UUIDS)))
-        return (await self._session.scalars(query)).all()
 
     async def with_recent_transfers(self, ledger_id: int, account_id: UUID) -> Account | None:
         """Return one account with its recent transfers, and each of these with both of its accounts."""

@@ -15,7 +15,7 @@ from uuid import UUID
 import asyncpg
 import msgspec
 from sqlalchemy import Select
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from service.domain.accounts import Account
 from service.domain.book import FENCED, Book, Contents, Decision, Outcome
@@ -69,20 +69,20 @@ class Batch:
         """Return the driver's connection. The session is asked each time: ``begin_nested()`` sends its SAVEPOINT when
         the session is first used in it, and not before.
         """
-        connection = await self._session.connection()
-        pooled = await connection.get_raw_connection()
-        return cast("asyncpg.Connection", pooled.driver_connection)
+        return await _driver_of(await self._session.connection())
 
-    async def _drop_old_plans(self) -> None:
-        """Have the server plan its statements anew every PLAN_SECONDS_MAX: what was planned for a small table is wrong
-        for the same table some thousand rows later, and the server itself notices only after a minute.
+    async def _driver_without_old_plans(self) -> asyncpg.Connection:
+        """Return the driver's connection; every PLAN_SECONDS_MAX the server plans its statements anew. What was planned
+        for a small table is wrong for the same table some thousand rows later, and the server itself notices only
+        after a minute.
         """
         connection = await self._session.connection()
+        driver = await _driver_of(connection)
         now = time.monotonic()
         if now - connection.info.get("planned_at", 0.0) > PLAN_SECONDS_MAX:
             connection.info["planned_at"] = now
-            driver = await self._driver()
             await driver.execute("DISCARD PLANS")
+        return driver
 
     async def load(self, commands: Sequence[AnyCommand], *, lock: bool = True) -> Contents:
         """Lock what ``commands`` change, then read their earlier decisions and the time.
@@ -91,7 +91,7 @@ class Batch:
         that times and identifiers rise along every account. Without ``lock`` the caller's transaction must have one
         snapshot (REPEATABLE READ), and nothing of what is decided may be stored.
         """
-        await self._drop_old_plans()
+        driver = await self._driver_without_old_plans()
         wanted = _Wanted(commands)
         transfers: list[Transfer] = []
         if wanted.hold_ids:
@@ -111,7 +111,7 @@ class Batch:
             rows = await self._read(READ_REVERSED_AMOUNTS, wanted.transfer_ids)
             reversed_amounts = {transfer_id: amount for transfer_id, amount in rows}  # noqa: C416 - rows are no tuples
 
-        now, decisions = await self._decisions(wanted.keys)
+        now, decisions = await self._decisions(driver, wanted.keys)
         return Contents(
             accounts=accounts,
             decisions=decisions,
@@ -124,9 +124,10 @@ class Batch:
     async def _read(self, query: Select[Any], ids: Iterable[UUID]) -> Iterable[Any]:
         return await self._session.execute(query, {"ledger_id": self._ledger_id, "ids": list(ids)})
 
-    async def _decisions(self, keys: Sequence[tuple[str, str]]) -> tuple[datetime, list[Decision]]:
+    async def _decisions(
+        self, driver: asyncpg.Connection, keys: Sequence[tuple[str, str]]
+    ) -> tuple[datetime, list[Decision]]:
         """Return the time, and the earlier decisions under ``keys`` (client, idempotency key)."""
-        driver = await self._driver()
         rows = await driver.fetch(
             READ_DECISIONS, self._ledger_id, [client for client, _ in keys], [key for _, key in keys]
         )
@@ -200,6 +201,11 @@ class Batch:
             list(book.touched_transfers.values()),
             [book.reversed_amounts[transfer_id] for transfer_id in book.touched_transfers],
         )
+
+
+async def _driver_of(connection: AsyncConnection) -> asyncpg.Connection:
+    pooled = await connection.get_raw_connection()
+    return cast("asyncpg.Connection", pooled.driver_connection)
 
 
 class _Wanted:

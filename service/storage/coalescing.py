@@ -10,10 +10,9 @@ from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.domain.holds import Hold
-from service.storage.models import Account, Transfer
 from service.storage.retry import Reader
 
-R = TypeVar("R", bound=Account | Transfer | Hold | Row[Any])
+R = TypeVar("R", bound=Hold | Row[Any])
 
 Query = Callable[[AsyncSession, int, Sequence[UUID]], Awaitable[Sequence[R]]]
 """Returns the rows that a ledger has of the ids, in any order."""

@@ -1,18 +1,18 @@
 """Named queries on holds."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, any_, func, literal, select, union_all
+from sqlalchemy import Select, func, literal, select, union_all
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.domain.holds import Hold
 from service.storage import models
-from service.storage.models import UUIDS
+from service.storage.statements import HOLD_COLUMNS, READ_HOLDS
 
 _HOLDS = models.Hold.__table__.c
-_SELECT = select(*(_HOLDS[name] for name in Hold.__struct_fields__))
+_SELECT = select(*(_HOLDS[name] for name in HOLD_COLUMNS))
 _SIDES = (_HOLDS.debit_account_id, _HOLDS.credit_account_id)
 
 
@@ -24,9 +24,7 @@ class HoldRepository:
 
     async def by_ids(self, ledger_id: int, hold_ids: Sequence[UUID]) -> Sequence[Hold]:
         """Return the holds that exist of ``hold_ids``, in no order."""
-        return await self._holds(
-            _SELECT.where(_HOLDS.ledger_id == ledger_id, _HOLDS.id == any_(literal(hold_ids, UUIDS)))
-        )
+        return await self._holds(READ_HOLDS, {"ledger_id": ledger_id, "ids": list(hold_ids)})
 
     async def page(
         self,
@@ -77,5 +75,5 @@ class HoldRepository:
         )
         return [(ledger_id, hold_id) for ledger_id, hold_id in await self._session.execute(query)]
 
-    async def _holds(self, query: Select[Any]) -> Sequence[Hold]:
-        return [Hold(**row._asdict()) for row in await self._session.execute(query)]
+    async def _holds(self, query: Select[Any], parameters: Mapping[str, Any] | None = None) -> Sequence[Hold]:
+        return [Hold(**row._asdict()) for row in await self._session.execute(query, parameters)]

@@ -19,19 +19,16 @@ from sqlalchemy import (
     LargeBinary,
     MetaData,
     PrimaryKeyConstraint,
-    Select,
     Text,
     UniqueConstraint,
     and_,
-    bindparam,
     func,
     or_,
-    select,
     text,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSON, JSONB
 from sqlalchemy.dialects.postgresql import UUID as PGUUID
-from sqlalchemy.orm import DeclarativeBase, Mapped, class_mapper, foreign, mapped_column, relationship, remote
+from sqlalchemy.orm import DeclarativeBase, Mapped, foreign, mapped_column, relationship, remote
 
 from service.storage import constraints
 
@@ -155,6 +152,15 @@ class Account(Base):
     )
 
 
+def _account_of(side: str, name: str) -> ForeignKeyConstraint:
+    """Return the foreign key to the account on ``side``, which proves that it holds the row's currency."""
+    return ForeignKeyConstraint(
+        ["ledger_id", f"{side}_account_id", "currency"],
+        [f"{SCHEMA}.accounts.ledger_id", f"{SCHEMA}.accounts.id", f"{SCHEMA}.accounts.currency"],
+        name=name,
+    )
+
+
 class Transfer(Base):
     """One row a transfer, never updated and never deleted: both sides and both balances after it."""
 
@@ -168,16 +174,8 @@ class Transfer(Base):
         UniqueConstraint(
             "ledger_id", "credit_account_id", "credit_account_version", name=constraints.UQ_TRANSFERS_CREDIT_VERSION
         ),
-        ForeignKeyConstraint(
-            ["ledger_id", "debit_account_id", "currency"],
-            [f"{SCHEMA}.accounts.ledger_id", f"{SCHEMA}.accounts.id", f"{SCHEMA}.accounts.currency"],
-            name=constraints.FK_TRANSFERS_DEBIT_ACCOUNT,
-        ),
-        ForeignKeyConstraint(
-            ["ledger_id", "credit_account_id", "currency"],
-            [f"{SCHEMA}.accounts.ledger_id", f"{SCHEMA}.accounts.id", f"{SCHEMA}.accounts.currency"],
-            name=constraints.FK_TRANSFERS_CREDIT_ACCOUNT,
-        ),
+        _account_of("debit", constraints.FK_TRANSFERS_DEBIT_ACCOUNT),
+        _account_of("credit", constraints.FK_TRANSFERS_CREDIT_ACCOUNT),
         ForeignKeyConstraint(
             ["ledger_id", "hold_id"],
             [f"{SCHEMA}.holds.ledger_id", f"{SCHEMA}.holds.id"],
@@ -239,16 +237,8 @@ class Hold(Base):
     __tablename__ = "holds"
     __table_args__ = (
         PrimaryKeyConstraint("ledger_id", "id", name=constraints.PK_HOLDS),
-        ForeignKeyConstraint(
-            ["ledger_id", "debit_account_id", "currency"],
-            [f"{SCHEMA}.accounts.ledger_id", f"{SCHEMA}.accounts.id", f"{SCHEMA}.accounts.currency"],
-            name=constraints.FK_HOLDS_DEBIT_ACCOUNT,
-        ),
-        ForeignKeyConstraint(
-            ["ledger_id", "credit_account_id", "currency"],
-            [f"{SCHEMA}.accounts.ledger_id", f"{SCHEMA}.accounts.id", f"{SCHEMA}.accounts.currency"],
-            name=constraints.FK_HOLDS_CREDIT_ACCOUNT,
-        ),
+        _account_of("debit", constraints.FK_HOLDS_DEBIT_ACCOUNT),
+        _account_of("credit", constraints.FK_HOLDS_CREDIT_ACCOUNT),
         CheckConstraint("amount > 0", name=constraints.CK_HOLDS_AMOUNT),
         CheckConstraint("debit_account_id <> credit_account_id", name=constraints.CK_HOLDS_ACCOUNTS),
         CheckConstraint("status IN ('open', 'captured', 'voided', 'expired')", name=constraints.CK_HOLDS_STATUS),
@@ -398,14 +388,3 @@ class Token(Base):
     created_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
     expires_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
-
-
-def select_rows(model: type[Account | Transfer]) -> Select[Any]:
-    """Return the query for plain rows, by ``ledger_id`` and ``ids``, that have the names of ``model``'s attributes.
-
-    To make a mapped object of a row costs three times as much as the row (30 µs, measured).
-    """
-    columns = [getattr(model, attribute.key).label(attribute.key) for attribute in class_mapper(model).column_attrs]
-    return select(*columns).where(
-        model.ledger_id == bindparam("ledger_id", type_=Integer), model.id == bindparam("ids", type_=UUIDS).any_()
-    )

@@ -6,14 +6,13 @@ from functools import cache
 from typing import Any, Literal, TypeVar
 from uuid import UUID
 
-from sqlalchemy import BigInteger, Integer, Row, Select, Text, any_, bindparam, literal, select, union_all
+from sqlalchemy import BigInteger, Integer, Row, Select, Text, bindparam, select, union_all
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute, aliased, contains_eager, joinedload
 
 from service.domain.identifiers import first_identifier
-from service.storage.models import UUIDS, Account, Transfer, select_rows
-
-_ROWS = select_rows(Transfer)
+from service.storage.models import Account, Transfer
+from service.storage.statements import READ_TRANSFER_ROWS
 
 Side = Literal["debit", "credit"]
 S = TypeVar("S", bound=Select[*tuple[Any, ...]])
@@ -30,19 +29,12 @@ class TransferRepository:
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
 
-    async def rows_by_ids(self, ledger_id: int, transfer_ids: Sequence[UUID]) -> Sequence[Row[Any]]:
+    async def by_ids(self, ledger_id: int, transfer_ids: Sequence[UUID]) -> Sequence[Row[Any]]:
         """Return the transfers that exist of ``transfer_ids``, in no order, as plain rows."""
         rows: Sequence[Row[Any]] = (
-            await self._session.execute(_ROWS, {"ledger_id": ledger_id, "ids": list(transfer_ids)})
+            await self._session.execute(READ_TRANSFER_ROWS, {"ledger_id": ledger_id, "ids": list(transfer_ids)})
         ).all()
         return rows
-
-    async def by_ids(self, ledger_id: int, transfer_ids: Sequence[UUID]) -> Sequence[Transfer]:
-        """Return the transfers that exist of ``transfer_ids``, in no order."""
-        query = select(Transfer).where(
-            Transfer.ledger_id == ledger_id, Transfer.id == any_(literal(transfer_ids, UUIDS))
-        )
-        return (await self._session.scalars(query)).all()
 
     async def with_accounts(self, ledger_id: int, transfer_id: UUID) -> Transfer | None:
         """Return one transfer with both of its accounts."""

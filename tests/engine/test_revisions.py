@@ -7,6 +7,7 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 from msgspec import structs
+from sqlalchemy import Row
 
 from service.domain.accounts import AccountRevision
 from service.domain.rejections import Rejection
@@ -39,7 +40,7 @@ def word(answer: Account | Rejection) -> str:
     return answer.code if isinstance(answer, Rejection) else "revised"
 
 
-async def read(database: Database, account_id: UUID) -> Account:
+async def read(database: Database, account_id: UUID) -> Row[Any]:
     async with database.sessions() as session:
         [account] = await AccountRepository(session).by_ids(MAIN, [account_id])
         return account

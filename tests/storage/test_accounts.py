@@ -131,7 +131,7 @@ async def test_an_account_of_another_ledger_is_missing(accounts: AccountReposito
 
 
 async def test_nothing_is_loaded_that_was_not_asked_for(accounts: AccountRepository) -> None:
-    [account] = await accounts.by_ids(MAIN, [UUID(int=1)])
+    [account] = await accounts.page(MAIN, limit=1, before=None)
     with pytest.raises(InvalidRequestError, match="lazy='raise'"):
         _ = account.recent_transfers
 

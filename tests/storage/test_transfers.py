@@ -216,7 +216,7 @@ async def test_a_transfer_of_another_ledger_is_missing(transfers: TransferReposi
 
 
 async def test_nothing_is_loaded_that_was_not_asked_for(transfers: TransferRepository) -> None:
-    [found] = await transfers.by_ids(MAIN, [id_of(3)])
+    [found] = await transfers.page(MAIN, limit=1, before=None)
     for relation in ("debit_account", "credit_account"):
         with pytest.raises(InvalidRequestError, match="lazy='raise'"):
             getattr(found, relation)
