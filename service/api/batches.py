@@ -1,8 +1,9 @@
 """Batches of transfers: one request, an answer for every item."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
-from typing import Annotated, Any, Literal, cast
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from itertools import chain
+from typing import Annotated, Any, Literal, TypeVar, cast
 
 import msgspec
 from litestar import Request, Response, post
@@ -33,8 +34,10 @@ REQUEST_BYTES_MAX = 16 * 1024 * 1024
 
 _AT_ONCE_MAX = 2
 _WAITING_MAX = 64
+_SLICE = 16
 _REHEARSED, _POSTED, _MIXED = 200, 201, 207
 
+T = TypeVar("T")
 
 GroupName = Annotated[
     str,
@@ -146,45 +149,58 @@ async def post_batch(
     Independent items are applied in parts, so that other transfers get their turn; after an error answer, send the
     batch again: what was applied replays.
     """
-    units = _units(data, ledger, request.user)
+    # Every item becomes a command before any is applied: one that is malformed refuses the whole request.
+    units = [unit async for unit in _politely(_units(data, ledger, request.user))]
     # A dry run is one part: the next one would not see what this one only decided.
     run, commands_max = services.engine.submit, services.settings.batch_commands_max
     if dry_run:
         run, commands_max = services.engine.rehearse, len(data.transfers)
-    answers: list[Answer] = []
-    order: list[int] = []
+    results: dict[int, BatchResult] = {}
     for part in _parts(units, commands_max):
-        submitted = [[command for _, command in unit] for unit in part]
-        for unit_answers in await run(ledger.id, submitted):
-            answers += unit_answers
-        order += [index for unit in part for index, _ in unit]
-    answer_of = dict(zip(order, answers, strict=True))
-    results = [
-        _result(ledger.name, request.scope["path"], item.idempotency_key, answer_of[index])
-        for index, item in enumerate(data.transfers)
-    ]
-    rejected = sum(result.status != _POSTED for result in results)
-    view = BatchView(posted=len(results) - rejected, rejected=rejected, results=results)
+        answers = await run(ledger.id, [[command for _, command in unit] for unit in part])
+        answered = zip(chain.from_iterable(part), chain.from_iterable(answers), strict=True)
+        async for (index, command), answer in _politely(answered):
+            results[index] = _result(ledger.name, request.scope["path"], command.idempotency_key, answer)
+    rejected = sum(result.status != _POSTED for result in results.values())
+    view = BatchView(
+        posted=len(results) - rejected,
+        rejected=rejected,
+        results=[results[index] for index in range(len(data.transfers))],
+    )
     if rejected and data.mode == "atomic":
         raise ProblemError("batch_rejected", members=msgspec.structs.asdict(view))
     return Response(view, status_code=_MIXED if rejected else _REHEARSED if dry_run else _POSTED)
+
+
+async def _politely(items: Iterable[T]) -> AsyncIterator[T]:
+    """Yield ``items``, and let others go first after every _SLICE of them: while a batch is worked on here, the engine
+    wants to tell PostgreSQL what to do next.
+    """
+    for number, item in enumerate(items, 1):
+        yield item
+        if number % _SLICE == 0:
+            await asyncio.sleep(0)
 
 
 IndexedUnit = list[tuple[int, PostTransfer | OpenHold]]
 """Commands that apply together or not at all, each with its place in the request."""
 
 
-def _units(data: BatchRequest, ledger: LedgerRef, principal: Principal) -> list[IndexedUnit]:
-    """Sort the items into units, in order. Raises ProblemError for groups where all items are one unit anyway."""
+def _units(data: BatchRequest, ledger: LedgerRef, principal: Principal) -> Iterator[IndexedUnit]:
+    """Sort the items into units, in order. Raises ProblemError for groups where all items are one unit anyway, and for
+    an item that is no command.
+    """
     if data.mode == "atomic":
         grouped = next((index for index, item in enumerate(data.transfers) if item.group is not None), None)
         if grouped is not None:
             raise malformed(f"/transfers/{grouped}/group", "an atomic batch is one group")
-        return [_commands(list(enumerate(data.transfers)), ledger, principal)]
+        yield _commands(list(enumerate(data.transfers)), ledger, principal)
+        return
     members: dict[int | str, list[tuple[int, BatchItem]]] = {}
     for index, item in enumerate(data.transfers):
         members.setdefault(index if item.group is None else item.group, []).append((index, item))
-    return [_commands(items, ledger, principal) for items in members.values()]
+    for items in members.values():
+        yield _commands(items, ledger, principal)
 
 
 def _commands(items: list[tuple[int, BatchItem]], ledger: LedgerRef, principal: Principal) -> IndexedUnit:

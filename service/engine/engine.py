@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 class TransferEngine:
     """Group commit. ``settings.batches_in_flight_max`` committers each take everything that waits for a ledger (no
-    timer, no added delay), so while the database commits one batch the next one gathers.
+    timer, no added delay), and while the database commits this batch the ledger's next one gathers.
 
     The transactions belong to the engine: a caller that goes away cancels nothing.
     """
@@ -66,30 +66,32 @@ class TransferEngine:
 
     async def _commit_batches(self) -> None:
         while taken := await self._queue.take(self._settings.batch_commands_max):
-            batch = self._without_expired(taken)
-            if not batch:
-                continue
+            ledger_id = taken[0].ledger_id
             try:
-                answers = await settle(
-                    self._database,
-                    self._settings,
-                    batch[0].ledger_id,
-                    [unit for submission in batch for unit in submission.units],
-                )
-            except asyncio.CancelledError:  # the drain took too long; a COMMIT may be under way
-                for submission in batch:
-                    _fail(submission, StorageError(Failure.UNAVAILABLE, outcome_unknown=True))
-                raise
-            except (StorageError, SettlementError) as error:
-                logger.exception("batch failed", extra={"submissions": len(batch)})
-                for submission in batch:
-                    _fail(submission, error)
-            else:
-                remaining = iter(answers)
-                for submission in batch:
-                    own = [next(remaining) for _ in submission.units]
-                    if not submission.answers.done():  # its caller has gone away
-                        submission.answers.set_result(own)
+                await self._commit(ledger_id, self._without_expired(taken))
+            finally:
+                self._queue.release(ledger_id)
+
+    async def _commit(self, ledger_id: int, batch: Sequence[Submission]) -> None:
+        units = [unit for submission in batch for unit in submission.units]
+        if not units:
+            return
+        try:
+            answers = await settle(self._database, self._settings, ledger_id, units)
+        except asyncio.CancelledError:  # the drain took too long; a COMMIT may be under way
+            for submission in batch:
+                _fail(submission, StorageError(Failure.UNAVAILABLE, outcome_unknown=True))
+            raise
+        except (StorageError, SettlementError) as error:
+            logger.exception("batch failed", extra={"submissions": len(batch)})
+            for submission in batch:
+                _fail(submission, error)
+        else:
+            remaining = iter(answers)
+            for submission in batch:
+                own = [next(remaining) for _ in submission.units]
+                if not submission.answers.done():  # its caller has gone away
+                    submission.answers.set_result(own)
 
     def _without_expired(self, taken: list[Submission]) -> list[Submission]:
         """Refuse what has waited too long: its caller may have given up, and nothing of it was sent."""

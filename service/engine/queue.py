@@ -33,12 +33,17 @@ class Submission:
 
 
 class SubmissionQueue:
-    """Submissions in order of arrival for each ledger; ledgers take turns. Holds at most ``commands_max`` commands."""
+    """Submissions in order of arrival for each ledger; ledgers take turns. Holds at most ``commands_max`` commands.
+
+    One batch of a ledger is out at a time: a second one would only wait for the first one's row locks, and what arrives
+    meanwhile makes the next batch larger.
+    """
 
     def __init__(self, commands_max: int) -> None:
         self._commands_max = commands_max
         self._command_count = 0
-        self._lanes: dict[int, deque[Submission]] = {}
+        self._ready: dict[int, deque[Submission]] = {}
+        self._busy: dict[int, deque[Submission]] = {}
         self._waiters: deque[asyncio.Future[None]] = deque()
         self._closed = False
 
@@ -49,32 +54,41 @@ class SubmissionQueue:
         if self._command_count and self._command_count + submission.command_count > self._commands_max:
             raise OverloadedError("the queue is full")
         self._command_count += submission.command_count
-        self._lanes.setdefault(submission.ledger_id, deque()).append(submission)
+        busy = self._busy.get(submission.ledger_id)
+        if busy is not None:
+            busy.append(submission)
+            return
+        self._ready.setdefault(submission.ledger_id, deque()).append(submission)
         self._wake_one()
 
     async def take(self, commands_max: int) -> list[Submission]:
-        """Wait for submissions and return what waits for the ledger whose turn it is, oldest first.
+        """Wait for submissions and return what waits for the ledger whose turn it is, oldest first; no more of this
+        ledger is taken until ``release``.
 
         Returns at most ``commands_max`` commands, but at least one submission; nothing once closed and empty.
         """
-        while not self._lanes:
+        while not self._ready:
             if self._closed:
                 return []
             waiter = asyncio.get_running_loop().create_future()
             self._waiters.append(waiter)
             await waiter
-        ledger_id, lane = next(iter(self._lanes.items()))
-        del self._lanes[ledger_id]
+        ledger_id, lane = next(iter(self._ready.items()))
+        self._busy[ledger_id] = self._ready.pop(ledger_id)
         taken = [lane.popleft()]
         count = taken[0].command_count
         while lane and count + lane[0].command_count <= commands_max:
             taken.append(lane.popleft())
             count += taken[-1].command_count
-        if lane:
-            self._lanes[ledger_id] = lane  # behind the other ledgers
-            self._wake_one()
         self._command_count -= count
         return taken
+
+    def release(self, ledger_id: int) -> None:
+        """Let the next batch of a ledger be taken, behind those of the others."""
+        lane = self._busy.pop(ledger_id)
+        if lane:
+            self._ready[ledger_id] = lane
+            self._wake_one()
 
     def close(self) -> None:
         """Accept nothing more; takers drain what is there and then get nothing."""
@@ -84,8 +98,10 @@ class SubmissionQueue:
 
     def drain(self) -> list[Submission]:
         """Remove and return what still waits."""
-        waiting = [submission for lane in self._lanes.values() for submission in lane]
-        self._lanes.clear()
+        waiting = [submission for lane in (*self._ready.values(), *self._busy.values()) for submission in lane]
+        self._ready.clear()
+        for lane in self._busy.values():
+            lane.clear()
         self._command_count = 0
         return waiting
 

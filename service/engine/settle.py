@@ -3,19 +3,21 @@
 import logging
 import random
 import secrets
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.domain import rejections
-from service.domain.book import Answer, Book, Contents
+from service.domain.book import Answer, Book
 from service.domain.identifiers import ENTROPY_BITS, POSITIONS, identifier
 from service.domain.policy import Policy
 from service.engine.queue import Unit
 from service.settings import Settings
 from service.storage import constraints
-from service.storage.batches import Batch
+from service.storage.batches import SLICE, Batch
 from service.storage.database import Database
 from service.storage.errors import StorageError, classify, violated_constraint
 from service.storage.retry import run_with_retries
@@ -77,7 +79,8 @@ async def rehearse(database: Database, settings: Settings, ledger_id: int, units
                 execution_options={"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
             )
             contents = await Batch(session, ledger_id).load([command for unit in units for command in unit], lock=False)
-            _, answers = _decide(contents, units, settings.policy)
+            answers: list[list[Answer]] = []
+            deque(_decide(Book(contents, settings.policy), units, answers), maxlen=0)
             return answers
 
     return await run_with_retries(
@@ -95,8 +98,7 @@ async def _settle_together(
     """
     commands = [command for unit in units for command in unit]
     for _ in range(_TOGETHER_TRIES):
-        book, answers = _decide(await batch.load(commands), units, policy)
-        refused = await _store(session, batch, book)
+        answers, refused = await _settle(session, batch, units, Book(await batch.load(commands), policy))
         if refused is None:
             return answers
         if refused != constraints.PK_DECISIONS:
@@ -111,36 +113,42 @@ async def _settle_alone(session: AsyncSession, batch: Batch, unit: Unit, policy:
     A unit that the database refuses again has met a fault of ours: it is refused and nothing of it is stored.
     """
     for _ in range(_FALLBACK_TRIES):
-        book, [answers] = _decide(await batch.load(unit), [unit], policy)
-        refused = await _store(session, batch, book)
+        [answers], refused = await _settle(session, batch, [unit], Book(await batch.load(unit), policy))
         if refused is None:
             return answers
     logger.error("the database refuses what the rules allowed", extra={"reason": refused})
     return [Answer(rejections.internal_error()) for _ in unit]
 
 
-def _decide(contents: Contents, units: Sequence[Unit], policy: Policy) -> tuple[Book, list[list[Answer]]]:
-    """Return the book with the effects of ``units``, and the answers of each."""
-    book = Book(contents, policy)
-    new_ids = _identifiers(book)
-    return book, [book.execute(unit, new_ids) for unit in units]
+async def _settle(
+    session: AsyncSession, batch: Batch, units: Sequence[Unit], book: Book
+) -> tuple[list[list[Answer]], str | None]:
+    """Decide ``units`` and write what ``book`` changed in a savepoint; return the answers of each unit, and why the
+    database refused them, None when it did not.
 
-
-async def _store(session: AsyncSession, batch: Batch, book: Book) -> str | None:
-    """Write what ``book`` changed in a savepoint; return why the database refused it, None when it did not.
-
-    A transient failure is raised: it is the whole transaction's.
+    Writing begins when the first slice is decided. A transient failure is raised: it is the whole transaction's.
     """
-    if not book.changed:
-        return None
+    answers: list[list[Answer]] = []
+    deciding = _decide(book, units, answers)
+    deque(islice(deciding, SLICE), maxlen=0)
+    if len(answers) == len(units) and not book.changed:
+        return answers, None
     try:
         async with session.begin_nested():
-            await batch.store(book)
+            await batch.store(book, deciding)
     except Exception as error:
         if classify(error) is not None:
             raise
-        return violated_constraint(error) or type(error).__name__
-    return None
+        return answers, violated_constraint(error) or type(error).__name__
+    return answers, None
+
+
+def _decide(book: Book, units: Iterable[Unit], answers: list[list[Answer]]) -> Iterator[None]:
+    """Execute ``units`` one a step, and add the answers of each to ``answers``."""
+    new_ids = _identifiers(book)
+    for unit in units:
+        answers.append(book.execute(unit, new_ids))
+        yield
 
 
 def _identifiers(book: Book) -> Iterator[UUID]:

@@ -81,7 +81,7 @@ class Account(Base):
     __table_args__ = (
         PrimaryKeyConstraint("ledger_id", "id", name=constraints.PK_ACCOUNTS),
         UniqueConstraint("ledger_id", "reference", name=constraints.UQ_ACCOUNTS_REFERENCE),
-        # What a transfer's foreign keys point at: they prove that both accounts hold the transfer's currency.
+        # What a hold's foreign keys point at: they prove that both accounts hold the hold's currency.
         UniqueConstraint("ledger_id", "id", "currency", name=constraints.UQ_ACCOUNTS_CURRENCY),
         ForeignKeyConstraint(["ledger_id"], [f"{SCHEMA}.ledgers.id"], name=constraints.FK_ACCOUNTS_LEDGER),
         CheckConstraint("normal_side IN ('credit', 'debit')", name=constraints.CK_ACCOUNTS_NORMAL_SIDE),
@@ -152,17 +152,12 @@ class Account(Base):
     )
 
 
-def _account_of(side: str, name: str) -> ForeignKeyConstraint:
-    """Return the foreign key to the account on ``side``, which proves that it holds the row's currency."""
-    return ForeignKeyConstraint(
-        ["ledger_id", f"{side}_account_id", "currency"],
-        [f"{SCHEMA}.accounts.ledger_id", f"{SCHEMA}.accounts.id", f"{SCHEMA}.accounts.currency"],
-        name=name,
-    )
-
-
 class Transfer(Base):
-    """One row a transfer, never updated and never deleted: both sides and both balances after it."""
+    """One row a transfer, never updated and never deleted: both sides and both balances after it.
+
+    That its accounts exist and hold its currency is proved by the statement that moves their counters in the same
+    transaction (``statements.UPDATE_ACCOUNTS``): foreign keys would look both of them up again for every row.
+    """
 
     __tablename__ = "transfers"
     __table_args__ = (
@@ -174,8 +169,6 @@ class Transfer(Base):
         UniqueConstraint(
             "ledger_id", "credit_account_id", "credit_account_version", name=constraints.UQ_TRANSFERS_CREDIT_VERSION
         ),
-        _account_of("debit", constraints.FK_TRANSFERS_DEBIT_ACCOUNT),
-        _account_of("credit", constraints.FK_TRANSFERS_CREDIT_ACCOUNT),
         ForeignKeyConstraint(
             ["ledger_id", "hold_id"],
             [f"{SCHEMA}.holds.ledger_id", f"{SCHEMA}.holds.id"],
@@ -228,6 +221,15 @@ class Transfer(Base):
             foreign(Transfer.ledger_id) == remote(Account.ledger_id),
             foreign(Transfer.credit_account_id) == remote(Account.id),
         ),
+    )
+
+
+def _account_of(side: str, name: str) -> ForeignKeyConstraint:
+    """Return the foreign key to the account on ``side``, which proves that it holds the row's currency."""
+    return ForeignKeyConstraint(
+        ["ledger_id", f"{side}_account_id", "currency"],
+        [f"{SCHEMA}.accounts.ledger_id", f"{SCHEMA}.accounts.id", f"{SCHEMA}.accounts.currency"],
+        name=name,
     )
 
 

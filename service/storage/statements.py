@@ -86,19 +86,22 @@ READ_DECISIONS = f"""
     ) AS transfer ON true
 """  # noqa: S608 - column names are this module's own
 
-# The new counters, for exactly the versions that were loaded: any other count of rows is a broken lock. OFFSET 0 keeps
-# the ledger's id a part of the join: as a condition on accounts alone, the planner would think few rows have it.
+# The new counters, for exactly the versions that were loaded (any other count of rows is a broken lock) and for
+# accounts in the currency of what was posted to them: no foreign key of transfers proves that. OFFSET 0 keeps the
+# ledger's id a part of the join: as a condition on accounts alone, the planner would think few rows have it.
 UPDATE_ACCOUNTS = f"""
     UPDATE {SCHEMA}.accounts AS account
     SET debits_posted = new.debits_posted, credits_posted = new.credits_posted, debits_held = new.debits_held,
         credits_held = new.credits_held, version = new.version, updated_at = $2
     FROM (
         SELECT $1::integer AS ledger_id, *
-        FROM unnest($3::uuid[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[])
-          AS new (id, loaded_version, version, debits_posted, credits_posted, debits_held, credits_held)
+        FROM unnest($3::uuid[], $4::text[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[],
+                    $10::bigint[])
+          AS new (id, currency, loaded_version, version, debits_posted, credits_posted, debits_held, credits_held)
         OFFSET 0
     ) AS new
-    WHERE account.ledger_id = new.ledger_id AND account.id = new.id AND account.version = new.loaded_version
+    WHERE account.ledger_id = new.ledger_id AND account.id = new.id AND account.currency = new.currency
+      AND account.version = new.loaded_version
 """  # noqa: S608
 
 # Holds likewise: still open, and captured as far as was loaded.
@@ -122,18 +125,3 @@ ADD_REVERSED_AMOUNTS = f"""
     ON CONFLICT (ledger_id, transfer_id)
     DO UPDATE SET reversed_amount = reversed.reversed_amount + excluded.reversed_amount
 """  # noqa: S608
-
-DECISION_COLUMNS = (
-    "ledger_id",
-    "client_id",
-    "idempotency_key",
-    "fingerprint",
-    "operation",
-    "outcome",
-    "resource_id",
-    "problem",
-    "terms",
-    "debit_account_id",
-    "credit_account_id",
-    "created_at",
-)

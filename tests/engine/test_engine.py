@@ -72,17 +72,21 @@ async def test_a_batch_holds_no_more_than_its_bound(
     assert sorted(row["size"] for row in sizes) == [1, 10, 10, 10, 10, 10]
 
 
-async def test_as_many_batches_are_in_flight_as_there_are_committers(
-    start: Start, superuser: asyncpg.Connection, superuser_url: str
+async def test_a_ledger_does_not_wait_for_the_batch_of_another(
+    start: Start, superuser: asyncpg.Connection, superuser_url: str, accounts: tuple[UUID, UUID]
 ) -> None:
-    engine = await start(batches_in_flight_max=3)
-    a, b = await add_accounts(superuser, 2)
-    async with holding_account(superuser_url, str(a)) as outsider:
-        tasks = []
-        for number in range(3):
-            tasks.append(submit(engine, transfer(a, b)))
-            await outsider.wait_for_waiters(number + 1)
-    assert [words(answer) for answer in await asyncio.gather(*tasks)] == [["applied"]] * 3
+    engine = await start(batches_in_flight_max=2)
+    other = await add_ledger(superuser, "other")
+    c, d = await add_accounts(superuser, 2, ledger_id=other)
+    async with busy(engine, superuser, superuser_url) as first:
+        behind = submit(engine, transfer(*accounts))
+        assert words(await submit(engine, transfer(c, d, ledger_id=other), ledger_id=other)) == ["applied"]
+        assert not behind.done()
+        waiting = (
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+        assert await superuser.fetchval(waiting) == 1, "one transaction of a ledger at a time"
+    assert [words(answer) for answer in await asyncio.gather(first, behind)] == [["applied"]] * 2
     await assert_ledger_is_sound(superuser_url)
 
 

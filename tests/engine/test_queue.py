@@ -23,6 +23,14 @@ def filled(*submissions: Submission, commands_max: int = ANY_SIZE) -> Submission
     return queue
 
 
+async def take_and_finish(queue: SubmissionQueue, commands_max: int = ANY_SIZE) -> list[Submission]:
+    """What a committer takes, and is done with at once."""
+    taken = await asyncio.wait_for(queue.take(commands_max), 5)
+    if taken:
+        queue.release(taken[0].ledger_id)
+    return taken
+
+
 async def test_a_submission_counts_the_commands_of_all_its_units() -> None:
     assert Submission(1, [[fence("a")], [fence("b"), fence("c")]]).command_count == 3
 
@@ -50,7 +58,7 @@ async def test_a_batch_is_bounded_in_commands(sizes: list[int], commands_max: in
     waiting = [submission(size) for size in sizes]
     queue = filled(*waiting)
 
-    batches = [await queue.take(commands_max) for _ in taken]
+    batches = [await take_and_finish(queue, commands_max) for _ in taken]
 
     assert [len(batch) for batch in batches] == taken
     assert [one for batch in batches for one in batch] == waiting
@@ -62,9 +70,34 @@ async def test_ledgers_take_turns() -> None:
     calm = [submission(2, ledger_id=ledger_id) for ledger_id in (2, 3)]
     queue = filled(*busy, *calm)
 
-    turns = [(await queue.take(2))[0].ledger_id for _ in range(5)]
+    turns = [(await take_and_finish(queue, 2))[0].ledger_id for _ in range(5)]
 
     assert turns == [1, 2, 3, 1, 1]
+
+
+async def test_one_batch_of_a_ledger_is_out_at_a_time() -> None:
+    """What arrives meanwhile is the next one; other ledgers do not wait for it."""
+    first, second, third = submission(), submission(), submission()
+    other = submission(ledger_id=2)
+    queue = filled(first)
+    assert await queue.take(ANY_SIZE) == [first]
+    for one in (second, third, other):
+        queue.put(one)
+
+    assert await queue.take(ANY_SIZE) == [other]
+    [waiting] = await _takers(queue, 1)
+    assert not waiting.done()
+    queue.release(1)
+
+    assert await waiting == [second, third]
+
+
+async def test_a_ledger_with_nothing_more_to_do_starts_anew() -> None:
+    queue = filled(submission())
+    await take_and_finish(queue)
+    again = submission()
+    queue.put(again)
+    assert await queue.take(ANY_SIZE) == [again]
 
 
 async def test_a_batch_holds_one_ledger_only() -> None:
@@ -113,7 +146,7 @@ async def test_an_empty_queue_takes_any_size() -> None:
 async def _takers(queue: SubmissionQueue, count: int) -> list[asyncio.Task[Sequence[Submission]]]:
     """Tasks that wait in ``take``."""
     tasks: list[asyncio.Task[Sequence[Submission]]] = [
-        asyncio.create_task(queue.take(1), name=f"taker-{number}") for number in range(count)
+        asyncio.create_task(queue.take(ANY_SIZE), name=f"taker-{number}") for number in range(count)
     ]
     await asyncio.sleep(0)
     return tasks
@@ -128,14 +161,20 @@ async def test_who_waits_is_woken_by_what_comes() -> None:
     assert await asyncio.gather(*takers) == [[first], [second]]
 
 
-async def test_what_a_taker_leaves_wakes_the_next_one() -> None:
-    """Two submissions for one ledger arrive before anybody runs: both committers get one."""
+async def test_finishing_a_batch_wakes_who_waits_for_the_next() -> None:
+    """Two submissions for one ledger arrive, one after the other was taken: both committers get one, in turn."""
     queue = filled()
-    takers = await _takers(queue, 2)
+    first, second = await _takers(queue, 2)
     waiting = [submission(), submission()]
-    for one in waiting:
-        queue.put(one)
-    assert await asyncio.gather(*takers) == [[waiting[0]], [waiting[1]]]
+    queue.put(waiting[0])
+    assert await first == [waiting[0]]
+    queue.put(waiting[1])
+    await asyncio.sleep(0)
+    assert not second.done()
+
+    queue.release(1)
+
+    assert await second == [waiting[1]]
 
 
 async def test_a_taker_that_gave_up_takes_nothing_with_it() -> None:
@@ -173,3 +212,16 @@ async def test_draining_takes_what_is_left() -> None:
 
     assert queue.drain() == []
     queue.put(submission(3))
+
+
+async def test_draining_takes_what_waits_behind_a_batch_that_is_out() -> None:
+    taken, left = submission(), submission()
+    queue = filled(taken)
+    await queue.take(ANY_SIZE)
+    queue.put(left)
+
+    assert queue.drain() == [left]
+
+    queue.release(1)
+    queue.close()
+    assert await queue.take(ANY_SIZE) == []

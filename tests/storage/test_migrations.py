@@ -118,7 +118,9 @@ async def test_privileges_make_tables_append_only(test_database: TestDatabase) -
     rows = await connection.fetch(
         "SELECT tablename, array_agg(privilege) AS held FROM pg_tables,"
         " unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'REFERENCES', 'TRIGGER']) AS privilege"
-        " WHERE schemaname = $1 AND has_table_privilege($2, format('%I.%I', schemaname, tablename), privilege)"
+        " WHERE schemaname = $1 AND CASE privilege"
+        " WHEN 'UPDATE' THEN has_any_column_privilege($2, format('%I.%I', schemaname, tablename), privilege)"
+        " ELSE has_table_privilege($2, format('%I.%I', schemaname, tablename), privilege) END"
         " GROUP BY tablename",
         SCHEMA,
         "funds_service",

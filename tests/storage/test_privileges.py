@@ -34,6 +34,13 @@ async def test_the_service_cannot_change_what_happened(service: asyncpg.Connecti
             await service.execute(f"UPDATE {SCHEMA}.{table} SET {column} = {column}")
 
 
+async def test_the_service_cannot_change_what_an_account_is(service: asyncpg.Connection) -> None:
+    """Its transfers were proved to be in its currency when they were written: it stays what it was."""
+    for column in ("ledger_id", "id", "reference", "currency", "normal_side", "created_at"):
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await service.execute(f"UPDATE {SCHEMA}.accounts SET {column} = {column}")
+
+
 @pytest.mark.parametrize("table", TABLES)
 async def test_the_service_cannot_make_anything_unhappen(service: asyncpg.Connection, table: str) -> None:
     for statement in (f"DELETE FROM {SCHEMA}.{table}", f"TRUNCATE {SCHEMA}.{table} CASCADE"):
