@@ -14,7 +14,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.api.commands import KEY_PROBLEMS
 from service.api.context import LedgerRef, Services
-from service.api.direct import Direct
 from service.api.idempotency import IdempotencyKey, parse_key
 from service.api.pagination import LIMIT_DEFAULT, Cursor, Limit, Page, decode_cursor, page_response
 from service.api.problems import ProblemError, replay_header, responses
@@ -122,9 +121,8 @@ class AccountController(Controller):
 
     @get(
         "/{account_id:uuid}",
-        opt={"scope": "read"},
+        opt={"scope": "read", "direct": True},
         operation_id="getAccount",
-        middleware=[Direct()],
         responses=responses("account_not_found"),
     )
     async def get_account(

@@ -9,7 +9,6 @@ from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from service.api.commands import KEY_PROBLEMS, DryRun, carry_out, command_key, dry_run_response, in_utc
 from service.api.context import LedgerRef, Services
-from service.api.direct import Direct
 from service.api.idempotency import IdempotencyKey
 from service.api.pagination import LIMIT_DEFAULT, Cursor, Limit, Page, decode_cursor, page_response
 from service.api.problems import ProblemError, malformed, responses
@@ -32,9 +31,8 @@ class HoldController(Controller):
 
     @post(
         dto=StrictJSON[HoldRequest],
-        opt={"scope": "transfers:write"},
+        opt={"scope": "transfers:write", "direct": True},
         operation_id="openHold",
-        middleware=[Direct()],
         responses=dry_run_response(HoldView)
         | responses(
             "same_account",
@@ -66,9 +64,8 @@ class HoldController(Controller):
     @post(
         "/{hold_id:uuid}/captures",
         dto=StrictJSON[CaptureRequest],
-        opt={"scope": "transfers:write"},
+        opt={"scope": "transfers:write", "direct": True},
         operation_id="captureHold",
-        middleware=[Direct()],
         responses=dry_run_response(TransferView)
         | responses(
             *_SETTLE_PROBLEMS,
@@ -107,10 +104,9 @@ class HoldController(Controller):
 
     @post(
         "/{hold_id:uuid}/void",
-        opt={"scope": "transfers:write"},
+        opt={"scope": "transfers:write", "direct": True},
         operation_id="voidHold",
         status_code=200,
-        middleware=[Direct()],
         responses=responses(*_SETTLE_PROBLEMS, *KEY_PROBLEMS),
     )
     async def void_hold(
@@ -153,9 +149,8 @@ class HoldController(Controller):
 
     @get(
         "/{hold_id:uuid}",
-        opt={"scope": "read"},
+        opt={"scope": "read", "direct": True},
         operation_id="getHold",
-        middleware=[Direct()],
         responses=responses("hold_not_found"),
     )
     async def get_hold(

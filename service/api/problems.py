@@ -207,6 +207,14 @@ EXCEPTION_HANDLERS: dict[Any, Any] = {
     Exception: answer_unexpected,
 }
 
+
+def answer_exception(request: Request[Any, Any, Any], error: Exception) -> Response[dict[str, Any]]:
+    """Answer with the problem that ``error`` stands for, by the nearest of its classes that has a handler."""
+    kind = next(kind for kind in type(error).__mro__ if kind in EXCEPTION_HANDLERS)
+    answer: Response[dict[str, Any]] = EXCEPTION_HANDLERS[kind](request, error)
+    return answer
+
+
 _COMMON = (
     "unauthenticated",
     "forbidden",

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import cast
 
 from litestar.enums import ScopeType
+from litestar.handlers import BaseRouteHandler
 from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 from msgspec import Struct
@@ -89,30 +90,39 @@ class Authorization(ASGIMiddleware):
     scopes = (ScopeType.HTTP,)
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
-        """Let the request pass. Raises ProblemError: unauthenticated, forbidden, or what is wrong with its headers and
-        its query.
-        """
+        """Let the request pass, or raise what ``admit`` raises."""
         http = cast("HTTPScope", scope)
         handler = http["route_handler"]
-        given = cast("list[tuple[bytes, bytes]]", http["headers"])
-        headers = dict(given)
-        options = http["method"] == "OPTIONS"
-        required = None if options else handler.opt["scope"]
-        if required is not None or options:
-            authenticator: Authenticator = scope["litestar_app"].state.authenticator
-            principal = await authenticator.authenticate(_text(headers.get(b"authorization")))
-            if required is not None and not principal.may(required):
-                raise ProblemError(
-                    "forbidden", f"This operation needs the scope {required}.", members={"required_scope": required}
-                )
+        principal = await admit(scope["litestar_app"].state.authenticator, http, handler, dict(http["headers"]))
+        if principal is not None:
             scope["user"] = principal
-        if len(headers) < len(given):
-            refuse_repeated(given)
-        if "data" in handler.parsed_fn_signature.parameters:
-            refuse_other_media_types(headers.get(b"content-type"))
         if http["query_string"]:
             check_query(http["query_string"], handler)
         await next_app(scope, receive, send)
+
+
+async def admit(
+    authenticator: Authenticator, http: HTTPScope, handler: BaseRouteHandler, headers: dict[bytes, bytes]
+) -> Principal | None:
+    """Return who may make the request to ``handler``; None where nobody is asked who they are.
+
+    Raises ProblemError: unauthenticated, forbidden, or what is wrong with the headers.
+    """
+    principal = None
+    given = cast("list[tuple[bytes, bytes]]", http["headers"])
+    options = http["method"] == "OPTIONS"
+    required = None if options else handler.opt["scope"]
+    if required is not None or options:
+        principal = await authenticator.authenticate(_text(headers.get(b"authorization")))
+        if required is not None and not principal.may(required):
+            raise ProblemError(
+                "forbidden", f"This operation needs the scope {required}.", members={"required_scope": required}
+            )
+    if len(headers) < len(given):
+        refuse_repeated(given)
+    if "data" in handler.parsed_fn_signature.parameters:
+        refuse_other_media_types(headers.get(b"content-type"))
+    return principal
 
 
 def _text(value: bytes | None) -> str | None:

@@ -12,7 +12,6 @@ from sqlalchemy import Row
 
 from service.api.commands import KEY_PROBLEMS, DryRun, carry_out, command_key, dry_run_response, in_utc
 from service.api.context import LedgerRef, Services
-from service.api.direct import Direct
 from service.api.idempotency import IdempotencyKey
 from service.api.pagination import LIMIT_DEFAULT, Cursor, Limit, Page, decode_cursor, page_response
 from service.api.problems import ProblemError, malformed, responses
@@ -58,9 +57,8 @@ class TransferController(Controller):
 
     @post(
         dto=StrictJSON[TransferRequest],
-        opt={"scope": "transfers:write"},
+        opt={"scope": "transfers:write", "direct": True},
         operation_id="postTransfer",
-        middleware=[Direct()],
         responses=dry_run_response(TransferView) | responses(*POST_PROBLEMS),
     )
     async def post_transfer(
@@ -81,9 +79,8 @@ class TransferController(Controller):
     @post(
         "/{transfer_id:uuid}/reversals",
         dto=StrictJSON[ReversalRequest],
-        opt={"scope": "transfers:write"},
+        opt={"scope": "transfers:write", "direct": True},
         operation_id="reverseTransfer",
-        middleware=[Direct()],
         responses=dry_run_response(TransferView)
         | responses(
             "transfer_not_found",
@@ -226,9 +223,8 @@ class TransferController(Controller):
 
     @get(
         "/{transfer_id:uuid}",
-        opt={"scope": "read"},
+        opt={"scope": "read", "direct": True},
         operation_id="getTransfer",
-        middleware=[Direct()],
         responses=responses("transfer_not_found"),
     )
     async def get_transfer(

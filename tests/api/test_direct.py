@@ -9,9 +9,9 @@ from urllib.parse import unquote
 from uuid import uuid4
 
 import pytest
-from litestar.types import ASGIApp, Receive, Scope, Send
+from litestar.types import HTTPScope, Receive, Send
 
-from service.api.direct import Direct
+from service.api.application import Application as DirectApplication
 from service.api.wire import StrictJSON
 from tests.api.conftest import Application, serving
 from tests.api.ledger import JSON, Book, transfer, unique
@@ -110,14 +110,15 @@ class World:
 
 @pytest.fixture(scope="module")
 async def long_way(application: Application) -> AsyncIterator[Application]:
-    """The same application on the same database, with the middleware taken away."""
+    """The same application on the same database, with the direct way closed."""
 
-    async def pass_on(_self: Direct, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
-        await next_app(scope, receive, send)
+    async def pass_on(_http: HTTPScope, _receive: Receive, _send: Send) -> bool:
+        return False
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Direct, "handle", pass_on)
-        async with serving(application.database) as changed:
+    async with serving(application.database) as changed:
+        with pytest.MonkeyPatch.context() as patch:
+            assert isinstance(changed.app, DirectApplication)
+            patch.setattr(changed.app._direct, "answer", pass_on)
             yield changed
 
 
