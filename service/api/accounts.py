@@ -9,7 +9,6 @@ from litestar import Controller, Request, Response, get, patch, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, HeaderParameter, JSONBody, QueryParameter
 from msgspec import UNSET, UnsetType, structs
-from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.api.commands import KEY_PROBLEMS
@@ -27,20 +26,19 @@ from service.api.schemas import (
     Reference,
     TransferView,
     account_view,
+    expanded_transfer_view,
     hold_view,
-    transfer_view,
 )
 from service.api.security import Principal
 from service.api.wire import StrictJSON
-from service.domain.accounts import AccountRevision
+from service.domain.accounts import AccountDetails, AccountRevision, revision_tag
 from service.domain.fingerprints import fingerprint
 from service.domain.rejections import Rejection
 from service.engine import administration
-from service.engine.administration import NewAccount, Refused, tag_of
-from service.storage.accounts import AccountRepository
+from service.engine.administration import NewAccount, Refused
+from service.storage.accounts import AccountRepository, details
 from service.storage.decisions import Key
 from service.storage.holds import HoldRepository
-from service.storage.models import Account
 from service.storage.retry import Reader
 
 _EXPANDED_HOLDS_MAX = 100
@@ -86,11 +84,12 @@ class AccountController(Controller):
         )
         if isinstance(created, Refused):
             raise ProblemError.from_rejection(created.rejection, replayed=created.replayed)
+        account = details(created.row)
         headers = {
-            "Location": f"/v1/ledgers/{ledger.name}/accounts/{created.row.id}",
-            "ETag": _etag(created.row),
+            "Location": f"/v1/ledgers/{ledger.name}/accounts/{account.id}",
+            "ETag": _etag(account),
         } | replay_header(replayed=created.replayed)
-        return Response(account_view(ledger.name, created.row), headers=headers)
+        return Response(account_view(ledger.name, account), headers=headers)
 
     @get(opt={"scope": "read"}, operation_id="listAccounts", responses=responses("cursor_invalid"))
     async def list_accounts(
@@ -115,7 +114,7 @@ class AccountController(Controller):
             request,
             accounts,
             limit=limit,
-            view=lambda row: account_view(ledger.name, row),
+            view=lambda row: account_view(ledger.name, details(row)),
             position=lambda row: row.id,
         )
 
@@ -139,7 +138,6 @@ class AccountController(Controller):
         ] = None,
     ) -> Response[AccountView]:
         """Read one account. The ETag covers what PATCH can change, not the counters."""
-        account: Account | Row[Any] | None
         if expand is None:
             account = await services.accounts.get(ledger.id, account_id)
             view = None if account is None else account_view(ledger.name, account)
@@ -188,21 +186,23 @@ class AccountController(Controller):
         )
         if isinstance(revised, Rejection):
             raise ProblemError.from_rejection(revised)
-        return Response(account_view(ledger.name, revised), headers={"ETag": _etag(revised)})
+        account = details(revised)
+        return Response(account_view(ledger.name, account), headers={"ETag": _etag(account)})
 
 
 async def _expanded(
     session: AsyncSession, ledger: LedgerRef, account_id: UUID, expand: Collection[str]
-) -> tuple[Account | Row[Any] | None, AccountView | None]:
+) -> tuple[AccountDetails | None, AccountView | None]:
     """Read an account with what belongs to it, all in one transaction."""
     repository = AccountRepository(session)
     transfers: list[TransferView] | UnsetType = UNSET
     holds: list[HoldView] | UnsetType = UNSET
-    account: Account | Row[Any] | None
+    account = None
     if "transfers" in expand:
-        account = found = await repository.with_recent_transfers(ledger.id, account_id)
+        found = await repository.with_recent_transfers(ledger.id, account_id)
         if found is not None:
-            transfers = [transfer_view(ledger.name, row, with_accounts=True) for row in found.recent_transfers]
+            account = details(found)
+            transfers = [expanded_transfer_view(ledger.name, row) for row in found.recent_transfers]
     else:
         account = next(iter(await repository.by_ids(ledger.id, [account_id])), None)
     if account is None:
@@ -215,8 +215,8 @@ async def _expanded(
     return account, account_view(ledger.name, account, transfers=transfers, holds=holds)
 
 
-def _etag(account: Account | Row[Any]) -> str:
-    return f'"{tag_of(account)}"'
+def _etag(account: AccountDetails) -> str:
+    return f'"{revision_tag(account)}"'
 
 
 def _expected_tags(if_match: str) -> frozenset[str] | None:

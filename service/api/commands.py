@@ -10,7 +10,7 @@ from litestar.params import QueryParameter
 from service.api.context import LedgerRef, Services
 from service.api.idempotency import parse_key
 from service.api.problems import ProblemError, malformed, replay_header
-from service.api.schemas import HoldView, TransferView, hold_view, posted_transfer_view
+from service.api.schemas import HoldView, TransferView, hold_view, transfer_view
 from service.domain.commands import AnyCommand
 from service.domain.holds import Hold
 from service.domain.rejections import Rejection
@@ -64,7 +64,7 @@ async def carry_out(services: Services, ledger: LedgerRef, command: AnyCommand, 
 def outcome_view(ledger: str, outcome: object) -> TransferView | HoldView:
     """Return how the API shows what was applied."""
     if isinstance(outcome, Transfer):
-        return posted_transfer_view(ledger, outcome)
+        return transfer_view(ledger, outcome)
     assert isinstance(outcome, Hold), "what is applied is a transfer or a hold"
     return hold_view(ledger, outcome)
 

@@ -8,13 +8,14 @@ from litestar.datastructures import State
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 from msgspec import Struct
-from sqlalchemy import Row
 
 from service.api.problems import ProblemError
 from service.api.schemas import LEDGER_NAME_PATTERN
 from service.api.security import Authenticator, Principal
 from service.audit.overview import OverviewReader
+from service.domain.accounts import AccountDetails
 from service.domain.holds import Hold
+from service.domain.transfers import Transfer
 from service.engine.engine import TransferEngine
 from service.engine.sweeper import HoldSweeper
 from service.settings import Settings
@@ -63,8 +64,8 @@ class Services(Struct, frozen=True, kw_only=True):
     ledgers: LedgerDirectory
     authenticator: Authenticator
     overviews: OverviewReader
-    accounts: CoalescedReads[Row[Any]]
-    transfers: CoalescedReads[Row[Any]]
+    accounts: CoalescedReads[AccountDetails]
+    transfers: CoalescedReads[Transfer]
     holds: CoalescedReads[Hold]
 
 

@@ -25,6 +25,7 @@ from service.api.security import Principal
 from service.domain.commands import FenceKey, OpenHold, VoidHold
 from service.domain.rejections import Rejection
 from service.storage import decisions
+from service.storage.accounts import details
 from service.storage.decisions import DecisionRepository
 from service.storage.holds import HoldRepository
 from service.storage.models import Account, Decision
@@ -114,7 +115,7 @@ async def _shown(session: AsyncSession, ledger: LedgerRef, decision: Decision) -
     if decision.operation == "create_account":
         account = decisions.answer(decision, Account)
         assert not isinstance(account, Rejection), "it was applied"
-        return {"account": account_view(ledger.name, account)}
+        return {"account": account_view(ledger.name, details(account))}
     if decision.resource_id is None:
         return {}
     if decision.operation in {OpenHold.operation, VoidHold.operation}:

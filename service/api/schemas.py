@@ -2,17 +2,18 @@
 
 from datetime import datetime
 from operator import attrgetter
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal, cast
 from uuid import UUID
 
 from msgspec import UNSET, Meta, Struct, UnsetType
-from sqlalchemy import Row
 
 from service.domain import limits
+from service.domain.accounts import AccountDetails
 from service.domain.holds import Hold
 from service.domain.transfers import Transfer
-from service.engine.administration import as_domain
 from service.storage import models
+from service.storage.accounts import details
+from service.storage.transfers import as_fact
 
 # PostgreSQL cannot store NUL in text; JSON can carry it.
 _NO_NUL = r"^[^\x00]*$"
@@ -252,41 +253,76 @@ def ledger_view(ledger: models.Ledger) -> LedgerView:
 
 def account_view(
     ledger: str,
-    account: models.Account | Row[Any],
+    account: AccountDetails,
     *,
     transfers: list[TransferView] | UnsetType = UNSET,
     holds: list[HoldView] | UnsetType = UNSET,
 ) -> AccountView:
     """Return how the API shows ``account`` of the ledger named ``ledger``."""
-    domain = as_domain(account)
     return AccountView(
-        **dict(zip(_ACCOUNT_FIELDS, _account_values(account), strict=True)),
+        id=account.id,
         ledger=ledger,
-        balance=domain.balance,
-        available_balance=domain.available_balance,
-        metadata=account.metadata_,
+        reference=account.reference,
+        name=account.name,
+        currency=account.currency,
+        normal_side=cast("NormalSide", account.normal_side),  # constraints of the table keep these to the known ones
+        minimum_balance=account.minimum_balance,
+        maximum_balance=account.maximum_balance,
+        status=cast("AccountStatus", account.status),
+        debits_posted=account.debits_posted,
+        credits_posted=account.credits_posted,
+        debits_held=account.debits_held,
+        credits_held=account.credits_held,
+        balance=account.balance,
+        available_balance=account.available_balance,
+        version=account.version,
+        metadata=account.metadata,
+        created_at=account.created_at,
+        updated_at=account.updated_at,
         transfers=transfers,
         holds=holds,
     )
 
 
-def posted_transfer_view(ledger: str, transfer: Transfer) -> TransferView:
-    """Return how the API shows a transfer that the engine answered with."""
+def transfer_view(
+    ledger: str,
+    transfer: Transfer,
+    *,
+    debit_account: AccountView | UnsetType = UNSET,
+    credit_account: AccountView | UnsetType = UNSET,
+) -> TransferView:
+    """Return how the API shows ``transfer`` of the ledger named ``ledger``."""
     return TransferView(
+        id=transfer.id,
         ledger=ledger,
+        debit_account_id=transfer.debit_account_id,
+        credit_account_id=transfer.credit_account_id,
+        amount=transfer.amount,
+        currency=transfer.currency,
+        debit_account_version=transfer.debit_account_version,
+        credit_account_version=transfer.credit_account_version,
+        debit_balance_after=transfer.debit_balance_after,
+        credit_balance_after=transfer.credit_balance_after,
+        hold_id=transfer.hold_id,
+        reverses_id=transfer.reverses_id,
+        group_id=transfer.group_id,
+        reference=transfer.reference,
+        description=transfer.description,
         metadata=transfer.metadata,
-        **dict(zip(_TRANSFER_FIELDS, _transfer_values(transfer), strict=True)),
+        effective_at=transfer.effective_at,
+        created_at=transfer.created_at,
+        debit_account=debit_account,
+        credit_account=credit_account,
     )
 
 
-def transfer_view(ledger: str, transfer: models.Transfer | Row[Any], *, with_accounts: bool = False) -> TransferView:
-    """Return how the API shows a stored transfer; ``with_accounts`` if the query loaded them."""
-    return TransferView(
-        ledger=ledger,
-        metadata=transfer.metadata_,
-        debit_account=account_view(ledger, transfer.debit_account) if with_accounts else UNSET,
-        credit_account=account_view(ledger, transfer.credit_account) if with_accounts else UNSET,
-        **dict(zip(_TRANSFER_FIELDS, _transfer_values(transfer), strict=True)),
+def expanded_transfer_view(ledger: str, transfer: models.Transfer) -> TransferView:
+    """Return how the API shows a transfer with both of its accounts, which the query must have loaded."""
+    return transfer_view(
+        ledger,
+        as_fact(transfer),
+        debit_account=account_view(ledger, details(transfer.debit_account)),
+        credit_account=account_view(ledger, details(transfer.credit_account)),
     )
 
 
@@ -295,14 +331,5 @@ def hold_view(ledger: str, hold: Hold) -> HoldView:
     return HoldView(ledger=ledger, **dict(zip(_HOLD_FIELDS, _hold_values(hold), strict=True)))
 
 
-_TRANSFER_FIELDS = [name for name in Transfer.__struct_fields__ if name not in {"ledger_id", "metadata"}]
-_ACCOUNT_FIELDS = [
-    name
-    for name in AccountView.__struct_fields__
-    if name not in {"ledger", "balance", "available_balance", "metadata", "transfers", "holds"}
-]
 _HOLD_FIELDS = [name for name in Hold.__struct_fields__ if name != "ledger_id"]
-
-_transfer_values = attrgetter(*_TRANSFER_FIELDS)
-_account_values = attrgetter(*_ACCOUNT_FIELDS)
 _hold_values = attrgetter(*_HOLD_FIELDS)

@@ -1,14 +1,12 @@
 """Transfers: post, reverse, read, list."""
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from litestar import Controller, Request, Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
-from sqlalchemy import Row
 
 from service.api.commands import KEY_PROBLEMS, DryRun, carry_out, command_key, dry_run_response, in_utc
 from service.api.context import LedgerRef, Services
@@ -23,6 +21,7 @@ from service.api.schemas import (
     TransferRequest,
     TransferView,
     Version,
+    expanded_transfer_view,
     transfer_view,
 )
 from service.api.security import Principal
@@ -30,7 +29,7 @@ from service.api.wire import StrictJSON
 from service.domain.commands import PostTransfer, ReverseTransfer
 from service.storage.models import Transfer
 from service.storage.retry import Reader
-from service.storage.transfers import TransferRepository
+from service.storage.transfers import TransferRepository, as_fact
 
 _WHOLE = ReversalRequest()
 
@@ -238,14 +237,15 @@ class TransferController(Controller):
         ] = None,
     ) -> Response[TransferView]:
         """Read one transfer."""
-        transfer: Transfer | Row[Any] | None
         if expand is None:
-            transfer = await services.transfers.get(ledger.id, transfer_id)
+            fact = await services.transfers.get(ledger.id, transfer_id)
+            view = None if fact is None else transfer_view(ledger.name, fact)
         else:
-            transfer = await reader(lambda session: TransferRepository(session).with_accounts(ledger.id, transfer_id))
-        if transfer is None:
+            found = await reader(lambda session: TransferRepository(session).with_accounts(ledger.id, transfer_id))
+            view = None if found is None else expanded_transfer_view(ledger.name, found)
+        if view is None:
             raise ProblemError("transfer_not_found", members={"transfer_id": str(transfer_id)})
-        return Response(transfer_view(ledger.name, transfer, with_accounts=expand is not None))
+        return Response(view)
 
 
 def transfer_command(
@@ -279,8 +279,13 @@ def _page(
     limit: int,
     position: Callable[[Transfer], Any],
 ) -> Response[Page[TransferView]]:
-    view = partial(transfer_view, ledger.name)
-    return page_response(request, transfers, limit=limit, view=view, position=position)
+    return page_response(
+        request,
+        transfers,
+        limit=limit,
+        view=lambda row: transfer_view(ledger.name, as_fact(row)),
+        position=position,
+    )
 
 
 def _version_of(transfer: Transfer, account_id: UUID) -> int:

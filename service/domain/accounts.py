@@ -63,6 +63,15 @@ class Account(Struct, gc=False):
         return self.balance - held
 
 
+class AccountDetails(Account, gc=False):
+    """An account with what no rule asks for, but people do."""
+
+    reference: str | None
+    name: str | None
+    metadata: dict[str, str]
+    created_at: datetime
+
+
 class AccountRevision(Struct, kw_only=True, frozen=True):
     """What a caller wants changed of an account; UNSET leaves a field as it is, None removes a value."""
 
@@ -77,14 +86,13 @@ class AccountRevision(Struct, kw_only=True, frozen=True):
         return {name: value for name, value in structs.asdict(self).items() if value is not UNSET}
 
 
-def revision_tag(
-    *, name: str | None, metadata: dict[str, str], minimum_balance: int | None, maximum_balance: int | None, status: str
-) -> str:
+def revision_tag(account: AccountDetails) -> str:
     """Return a digest of what a revision can change, so that a caller can say which state it wants to change.
 
     Counters are left out on purpose: a busy account can be revised.
     """
-    state = (name, sorted(metadata.items()), minimum_balance, maximum_balance, status)
+    metadata = sorted(account.metadata.items())
+    state = (account.name, metadata, account.minimum_balance, account.maximum_balance, account.status)
     return blake2b(repr(state).encode(), digest_size=12).hexdigest()
 
 

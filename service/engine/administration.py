@@ -6,12 +6,11 @@ Each has a database transaction of its own: they are rare, and none of them move
 import secrets
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
-from operator import attrgetter
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 from uuid import UUID
 
 from msgspec import Struct
-from sqlalchemy import Row, func, select
+from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -22,7 +21,7 @@ from service.domain.identifiers import ENTROPY_BITS, identifier
 from service.domain.rejections import Rejection
 from service.settings import Settings
 from service.storage import constraints, decisions
-from service.storage.accounts import AccountRepository
+from service.storage.accounts import AccountRepository, details
 from service.storage.database import Database
 from service.storage.decisions import DecisionRepository, Key
 from service.storage.errors import StorageError, classify, violated_constraint
@@ -120,7 +119,7 @@ def build_account(ledger_id: int, account_id: UUID, new: NewAccount, now: dateti
     )
     if new.currency not in MINOR_UNIT_EXPONENTS:
         return rejections.currency_unknown(new.currency)
-    unbounded = as_domain(account)
+    unbounded = details(account)
     unbounded.minimum_balance = unbounded.maximum_balance = None
     revision = AccountRevision(minimum_balance=new.minimum_balance, maximum_balance=new.maximum_balance)
     return accounts.check_revision(unbounded, revision) or account
@@ -155,9 +154,10 @@ async def revise_account(
                     account = await AccountRepository(session).for_revision(ledger_id, account_id)
                     if account is None:
                         return rejections.account_not_found(account_id)
-                    if expected_tags is not None and tag_of(account) not in expected_tags:
+                    before = details(account)
+                    if expected_tags is not None and accounts.revision_tag(before) not in expected_tags:
                         return rejections.version_mismatch(account_id)
-                    refusal = accounts.check_revision(as_domain(account), revision)
+                    refusal = accounts.check_revision(before, revision)
                     if refusal is not None:
                         return refusal
                     for name, value in revision.changes().items():
@@ -178,25 +178,6 @@ async def revise_account(
     return await run_with_retries(
         attempt, attempts_max=settings.commit_attempts_max, deadline_seconds=settings.commit_deadline_seconds
     )
-
-
-def tag_of(account: Account | Row[Any]) -> str:
-    """Return the account's revision tag."""
-    return accounts.revision_tag(
-        name=account.name,
-        metadata=account.metadata_,
-        minimum_balance=account.minimum_balance,
-        maximum_balance=account.maximum_balance,
-        status=account.status,
-    )
-
-
-def as_domain(account: Account | Row[Any]) -> accounts.Account:
-    """Return what the rules need to know of the row."""
-    return accounts.Account(*_domain_values(account))
-
-
-_domain_values = attrgetter(*accounts.Account.__struct_fields__)
 
 
 async def _create_once(

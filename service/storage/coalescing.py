@@ -3,16 +3,17 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import chain
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 from uuid import UUID
 
-from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from service.domain.accounts import AccountDetails
 from service.domain.holds import Hold
+from service.domain.transfers import Transfer
 from service.storage.retry import Reader
 
-R = TypeVar("R", bound=Hold | Row[Any])
+R = TypeVar("R", bound=AccountDetails | Transfer | Hold)
 
 Query = Callable[[AsyncSession, int, Sequence[UUID]], Awaitable[Sequence[R]]]
 """Returns the rows that a ledger has of the ids, in any order."""

@@ -6,13 +6,14 @@ from functools import cache
 from typing import Any, Literal, TypeVar
 from uuid import UUID
 
-from sqlalchemy import BigInteger, Integer, Row, Select, Text, bindparam, select, union_all
+from sqlalchemy import BigInteger, Integer, Select, Text, bindparam, select, union_all
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute, aliased, contains_eager, joinedload
 
+from service.domain import transfers as domain
 from service.domain.identifiers import first_identifier
 from service.storage.models import Account, Transfer
-from service.storage.statements import READ_TRANSFER_ROWS
+from service.storage.statements import READ_TRANSFERS
 
 Side = Literal["debit", "credit"]
 S = TypeVar("S", bound=Select[*tuple[Any, ...]])
@@ -23,18 +24,27 @@ _SIDES: dict[Side, tuple[InstrumentedAttribute[UUID], InstrumentedAttribute[int]
 }
 
 
+# ``metadata`` is SQLAlchemy's own name on a mapped class.
+_ATTRIBUTES = {name: "metadata_" if name == "metadata" else name for name in domain.Transfer.__struct_fields__}
+
+
+def as_fact(transfer: Transfer) -> domain.Transfer:
+    """Return the transfer that a mapped object stands for."""
+    return domain.Transfer(**{name: getattr(transfer, attribute) for name, attribute in _ATTRIBUTES.items()})
+
+
 class TransferRepository:
     """Reads transfers on the session of one unit of work."""
 
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
 
-    async def by_ids(self, ledger_id: int, transfer_ids: Sequence[UUID]) -> Sequence[Row[Any]]:
-        """Return the transfers that exist of ``transfer_ids``, in no order, as plain rows."""
-        rows: Sequence[Row[Any]] = (
-            await self._session.execute(READ_TRANSFER_ROWS, {"ledger_id": ledger_id, "ids": list(transfer_ids)})
-        ).all()
-        return rows
+    async def by_ids(self, ledger_id: int, transfer_ids: Sequence[UUID]) -> Sequence[domain.Transfer]:
+        """Return the transfers that exist of ``transfer_ids``, in the order of their ids. Not as mapped objects, as for
+        accounts.
+        """
+        rows = await self._session.execute(READ_TRANSFERS, {"ledger_id": ledger_id, "ids": list(transfer_ids)})
+        return [domain.Transfer(**row._asdict()) for row in rows]
 
     async def with_accounts(self, ledger_id: int, transfer_id: UUID) -> Transfer | None:
         """Return one transfer with both of its accounts."""

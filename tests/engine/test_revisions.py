@@ -7,14 +7,13 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 from msgspec import structs
-from sqlalchemy import Row
 
-from service.domain.accounts import AccountRevision
+from service.domain.accounts import AccountDetails, AccountRevision, revision_tag
 from service.domain.rejections import Rejection
-from service.engine.administration import revise_account, tag_of
+from service.engine.administration import revise_account
 from service.engine.settle import settle
 from service.settings import Settings
-from service.storage.accounts import AccountRepository
+from service.storage.accounts import AccountRepository, details
 from service.storage.database import Database
 from service.storage.errors import Failure, StorageError
 from service.storage.models import Account
@@ -40,7 +39,7 @@ def word(answer: Account | Rejection) -> str:
     return answer.code if isinstance(answer, Rejection) else "revised"
 
 
-async def read(database: Database, account_id: UUID) -> Row[Any]:
+async def read(database: Database, account_id: UUID) -> AccountDetails:
     async with database.sessions() as session:
         [account] = await AccountRepository(session).by_ids(MAIN, [account_id])
         return account
@@ -57,8 +56,7 @@ async def test_what_is_answered_is_what_is_stored(
     assert isinstance(answer, Account)
     stored = await read(database, account_id)
     for name, value in changes.items():
-        attribute = "metadata_" if name == "metadata" else name
-        assert getattr(answer, attribute) == getattr(stored, attribute) == value
+        assert getattr(details(answer), name) == getattr(stored, name) == value
     assert answer.updated_at == stored.updated_at
     assert (stored.version, stored.currency) == (0, "USD")
 
@@ -68,19 +66,22 @@ async def test_what_is_not_named_stays(database: Database, settings: Settings, s
     await revise(database, settings, account_id, maximum_balance=9)
 
     stored = await read(database, account_id)
-    assert (stored.name, stored.minimum_balance, stored.maximum_balance, stored.metadata_) == ("old", -1, 9, {"a": "b"})
+    assert (stored.name, stored.minimum_balance, stored.maximum_balance, stored.metadata) == ("old", -1, 9, {"a": "b"})
 
 
 async def test_a_revision_of_another_state_is_a_mismatch(
     database: Database, settings: Settings, superuser: asyncpg.Connection
 ) -> None:
     account_id = await add_account(superuser, name="first")
-    first = tag_of(await read(database, account_id))
+    first = revision_tag(await read(database, account_id))
     second = await revise(database, settings, account_id, first, name="second")
     assert isinstance(second, Account)
 
     assert word(await revise(database, settings, account_id, first, name="third")) == "version_mismatch"
-    assert word(await revise(database, settings, account_id, first, tag_of(second), name="third")) == "revised"
+    assert (
+        word(await revise(database, settings, account_id, first, revision_tag(details(second)), name="third"))
+        == "revised"
+    )
     assert (await read(database, account_id)).name == "third"
 
 
@@ -89,7 +90,7 @@ async def test_transfers_do_not_change_the_state_that_a_revision_names(
 ) -> None:
     """A busy account can be revised."""
     a, b = await add_accounts(superuser, 2)
-    tag = tag_of(await read(database, a))
+    tag = revision_tag(await read(database, a))
     assert words(await settle(database, settings, MAIN, [[transfer(a, b)]])) == ["applied"]
 
     assert word(await revise(database, settings, a, tag, name="new")) == "revised"
@@ -129,7 +130,7 @@ async def test_of_revisions_of_one_state_one_wins(
     database: Database, settings: Settings, superuser: asyncpg.Connection
 ) -> None:
     account_id = await add_account(superuser)
-    tag = tag_of(await read(database, account_id))
+    tag = revision_tag(await read(database, account_id))
 
     answers = await asyncio.gather(
         *(revise(database, settings, account_id, tag, name=str(number)) for number in range(8))
@@ -220,7 +221,7 @@ async def test_a_revision_whose_commit_is_cut_is_not_tried_again(
     account_id = await add_account(superuser, name="old")
     async with commit_proxy(database_url) as proxy:
         database = Database.connect(proxy.url, settings)
-        tag = tag_of(await read(database, account_id))
+        tag = revision_tag(await read(database, account_id))
         proxy.break_commits(fault, every_commit=True)
         with pytest.raises(StorageError) as caught:
             await revise(database, settings, account_id, tag, name="new")

@@ -2,14 +2,14 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any
 from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
-from sqlalchemy import Row, text
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from service.domain.accounts import AccountDetails
 from service.storage.accounts import AccountRepository
 from service.storage.coalescing import CoalescedReads
 from service.storage.database import Database
@@ -30,7 +30,7 @@ class Watched:
         self.slow_ledger = MAIN
         self.failing = False
 
-    async def _query(self, session: AsyncSession, ledger_id: int, ids: Sequence[UUID]) -> Sequence[Row[Any]]:
+    async def _query(self, session: AsyncSession, ledger_id: int, ids: Sequence[UUID]) -> Sequence[AccountDetails]:
         self.queries.append((ledger_id, list(ids)))
         if self.failing:
             await session.execute(text("SELECT FROM funds.accounts FOR UPDATE"))  # a reader may not
@@ -40,10 +40,10 @@ class Watched:
             await self.may_answer.wait()
         return rows
 
-    def get(self, account_id: UUID, ledger_id: int = MAIN) -> asyncio.Task[Row[Any] | None]:
+    def get(self, account_id: UUID, ledger_id: int = MAIN) -> asyncio.Task[AccountDetails | None]:
         return asyncio.create_task(self.reads.get(ledger_id, account_id))
 
-    async def stop_after_reading(self, account_id: UUID) -> asyncio.Task[Row[Any] | None]:
+    async def stop_after_reading(self, account_id: UUID) -> asyncio.Task[AccountDetails | None]:
         """Ask for an account and return when its query has read it and still owes the answer."""
         self.has_read.clear()
         self.may_answer.clear()
@@ -57,7 +57,7 @@ def watched(pool: Database) -> Watched:
     return Watched(pool)
 
 
-def _names(rows: Sequence[Row[Any] | None]) -> list[str | None]:
+def _names(rows: Sequence[AccountDetails | None]) -> list[str | None]:
     return [None if row is None else row.name for row in rows]
 
 
