@@ -27,7 +27,8 @@ class Application(Litestar):
         if scope["type"] == ScopeType.HTTP:
             http = cast("HTTPScope", scope)
             keep_escaped_slashes(http)
-            receive, send = read_before_answering(http, cast("Receive", receive), cast("Send", send))
-            if await self._direct.answer(http, receive, send):
+            headers = dict(http["headers"])
+            receive, send = read_before_answering(headers, cast("Receive", receive), cast("Send", send))
+            if await self._direct.answer(http, headers, receive, send):
                 return
         await super().__call__(scope, receive, send)

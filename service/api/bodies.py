@@ -4,7 +4,7 @@ import asyncio
 from contextlib import suppress
 from typing import Any
 
-from litestar.types import HTTPScope, Receive, Send
+from litestar.types import Receive, Send
 
 from service.api.problems import malformed
 
@@ -12,14 +12,13 @@ DRAIN_BYTES_MAX = 32 * 1024 * 1024
 DRAIN_SECONDS_MAX = 5.0
 
 
-def read_before_answering(scope: HTTPScope, receive: Receive, send: Send) -> tuple[Receive, Send]:
+def read_before_answering(headers: dict[bytes, bytes], receive: Receive, send: Send) -> tuple[Receive, Send]:
     """Return the request's ``receive`` and ``send``, by which its body is read to the end before the answer goes out,
     and a body that is cut off is a problem.
 
     A server that has answered and still has something to read closes the connection, and TCP throws away the answer
     with it: whoever sends too much would see a reset instead of 413. What is read so is bounded in size and time.
     """
-    headers = dict(scope["headers"])
     expected = headers.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in headers
     if not expected or b"expect" in headers:  # who asks first has not sent it yet
         return receive, send

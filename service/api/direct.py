@@ -7,7 +7,7 @@ whatever is unusual about a request (a query string, a body without a length or 
 none) goes the long way, to the same handler and the same answer, and so would every request without this module.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -45,6 +45,29 @@ class Route(Struct, frozen=True):
         length = headers.get(b"content-length", b"")
         return length.isdigit() and (self.body_bytes_max is None or int(length) <= self.body_bytes_max)
 
+    def arguments(
+        self,
+        segments: Sequence[str],
+        headers: dict[bytes, bytes],
+        http: HTTPScope,
+        receive: Receive,
+        services: Services,
+    ) -> Iterator[tuple[str, Any]]:
+        """Yield what the handler is given beside its body and its ledger. Raises ValueError for an identifier that is
+        none.
+        """
+        if self.identifier is not None:
+            yield self.identifier, UUID(segments[_RESOURCE])
+        if "services" in self.wanted:
+            yield "services", services
+        if "reader" in self.wanted:
+            yield "reader", services.reader
+        if "request" in self.wanted:
+            yield "request", Request[Principal, Any, Any](http, receive)
+        if "idempotency_key" in self.wanted:
+            key = headers.get(b"idempotency-key")
+            yield "idempotency_key", None if key is None else key.decode("latin-1")
+
 
 class DirectRoutes:
     """Calls the handlers that say ``direct`` with ``request``, ``services``, ``reader``, ``ledger``, ``data``,
@@ -55,50 +78,27 @@ class DirectRoutes:
         self._app = app
         self._routes = {shape: route for one in app.routes for shape, route in _direct_routes(one)}
 
-    async def answer(self, http: HTTPScope, receive: Receive, send: Send) -> bool:
+    async def answer(self, http: HTTPScope, headers: dict[bytes, bytes], receive: Receive, send: Send) -> bool:
         """Answer the request and return True; or False, having done nothing, where it must go the long way."""
         segments = http["path"].split("/")
         route = self._routes.get(_shape(http["method"], segments))
-        if route is None or http["query_string"]:
+        if route is None or http["query_string"] or not route.fits(headers):
             return False
-        given = http["headers"]
-        headers = dict(given)
-        if not route.fits(headers):
-            return False
-        arguments: dict[str, Any] = {}
-        if route.identifier is not None:
-            try:
-                arguments[route.identifier] = UUID(segments[_RESOURCE])
-            except ValueError:
-                return False
-
+        services: Services = self._app.state.services
         try:
-            services: Services = self._app.state.services
+            arguments = dict(route.arguments(segments, headers, http, receive, services))
+        except ValueError:
+            return False
+        try:
             http["user"] = await admit(services.authenticator, http, route.handler, headers)
             if "data" in route.wanted:  # before the ledger, as on the long way: of two faults, both name the same
                 arguments["data"] = StrictJSON.decode_for(route.handler, await _read(receive))
             arguments["ledger"] = await find_ledger(services, services.reader, http["user"], segments[_LEDGER])
-            arguments |= _arguments(route.wanted, http, receive, headers, services)
             response = await route.call(**arguments)
         except Exception as error:  # noqa: BLE001 - as Litestar's own exception handling
             response = answer_exception(Request(http, receive, send), error)
         await _send(response, response.status_code or route.handler.status_code, send)
         return True
-
-
-def _arguments(
-    wanted: frozenset[str], http: HTTPScope, receive: Receive, headers: dict[bytes, bytes], services: Services
-) -> Iterator[tuple[str, Any]]:
-    """Yield what a handler is given beside its body, its ledger and its identifier."""
-    if "request" in wanted:
-        yield "request", Request[Principal, Any, Any](http, receive)
-    if "services" in wanted:
-        yield "services", services
-    if "reader" in wanted:
-        yield "reader", services.reader
-    if "idempotency_key" in wanted:
-        key = headers.get(b"idempotency-key")
-        yield "idempotency_key", None if key is None else key.decode("latin-1")
 
 
 def _direct_routes(route: Any) -> Iterator[tuple[tuple[str | int, ...], Route]]:
@@ -134,7 +134,7 @@ async def _send(response: Response[Any], status: int, send: Send) -> None:
             "headers": [
                 (b"content-type", (response.media_type or "application/json").encode()),
                 (b"content-length", str(len(body)).encode()),
-                *((name.lower().encode(), value.encode()) for name, value in response.headers.items()),
+                *[(name.lower().encode(), value.encode()) for name, value in response.headers.items()],
             ],
         }
     )

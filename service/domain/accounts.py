@@ -2,13 +2,13 @@
 
 from datetime import datetime
 from enum import StrEnum
-from hashlib import blake2b
 from typing import Any
 from uuid import UUID
 
 from msgspec import UNSET, Struct, UnsetType, structs
 
 from service.domain import rejections
+from service.domain.fingerprints import fingerprint
 from service.domain.rejections import Rejection
 
 
@@ -91,9 +91,9 @@ def revision_tag(account: AccountDetails) -> str:
 
     Counters are left out on purpose: a busy account can be revised.
     """
-    metadata = sorted(account.metadata.items())
-    state = (account.name, metadata, account.minimum_balance, account.maximum_balance, account.status)
-    return blake2b(repr(state).encode(), digest_size=12).hexdigest()
+    return fingerprint(
+        "account", account.name, account.metadata, account.minimum_balance, account.maximum_balance, account.status
+    ).hex()
 
 
 def check_revision(account: Account, revision: AccountRevision) -> Rejection | None:

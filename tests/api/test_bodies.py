@@ -20,8 +20,8 @@ class Connection:
         self.read = 0
         self.sent: list[Any] = []
         self._receive = receive
-        scope: Any = {"headers": [(name.replace("_", "-").encode(), text.encode()) for name, text in headers.items()]}
-        self.receive, self.send = bodies.read_before_answering(scope, self._read, self._send)
+        given = {name.replace("_", "-").encode(): text.encode() for name, text in headers.items()}
+        self.receive, self.send = bodies.read_before_answering(given, self._read, self._send)
 
     async def _read(self) -> Any:
         self.read += 1

@@ -112,7 +112,7 @@ class World:
 async def long_way(application: Application) -> AsyncIterator[Application]:
     """The same application on the same database, with the direct way closed."""
 
-    async def pass_on(_http: HTTPScope, _receive: Receive, _send: Send) -> bool:
+    async def pass_on(_http: HTTPScope, _headers: dict[bytes, bytes], _receive: Receive, _send: Send) -> bool:
         return False
 
     async with serving(application.database) as changed:
