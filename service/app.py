@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 from litestar import Litestar
 from litestar.di import Provide
@@ -99,10 +100,11 @@ def make_services(settings: Settings) -> context.Services:
     read_database = database
     if settings.read_database_url is not None:
         read_database = Database.connect(settings.read_database_url, settings)
-    reader, primary_reader = (
-        Reader(one, attempts_max=settings.read_attempts_max, deadline_seconds=settings.read_deadline_seconds)
-        for one in (read_database, database)
+    make_reader = partial(
+        Reader, attempts_max=settings.read_attempts_max, deadline_seconds=settings.read_deadline_seconds
     )
+    reader, primary_reader = make_reader(read_database), make_reader(database)
+    look_up = make_reader(read_database, single_statements=True)
     engine = TransferEngine(engine_database, settings)
     return context.Services(
         settings=settings,
@@ -117,10 +119,10 @@ def make_services(settings: Settings) -> context.Services:
         authenticator=security.Authenticator(reader, settings.admin_token),
         overviews=OverviewReader(read_database, settings),
         accounts=CoalescedReads(
-            reader, lambda session, ledger_id, ids: AccountRepository(session).by_ids(ledger_id, ids)
+            look_up, lambda session, ledger_id, ids: AccountRepository(session).by_ids(ledger_id, ids)
         ),
         transfers=CoalescedReads(
-            reader, lambda session, ledger_id, ids: TransferRepository(session).by_ids(ledger_id, ids)
+            look_up, lambda session, ledger_id, ids: TransferRepository(session).by_ids(ledger_id, ids)
         ),
-        holds=CoalescedReads(reader, lambda session, ledger_id, ids: HoldRepository(session).by_ids(ledger_id, ids)),
+        holds=CoalescedReads(look_up, lambda session, ledger_id, ids: HoldRepository(session).by_ids(ledger_id, ids)),
     )
