@@ -19,7 +19,7 @@ from msgspec import Struct
 
 from service.api.context import Services, find_ledger
 from service.api.problems import answer_exception, malformed
-from service.api.security import Principal, admit
+from service.api.security import admit
 from service.api.wire import StrictJSON
 
 _encode = msgspec.json.Encoder().encode
@@ -63,7 +63,7 @@ class Route(Struct, frozen=True):
         if "reader" in self.wanted:
             yield "reader", services.reader
         if "request" in self.wanted:
-            yield "request", Request[Principal, Any, Any](http, receive)
+            yield "request", Request(http, receive)
         if "idempotency_key" in self.wanted:
             key = headers.get(b"idempotency-key")
             yield "idempotency_key", None if key is None else key.decode("latin-1")
