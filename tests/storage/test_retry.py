@@ -190,6 +190,28 @@ async def test_a_reader_leaves_the_pool_as_it_was(pool: Database, reader: Reader
         await session.execute(text("UPDATE funds.accounts SET name = 'x' WHERE id = :id"), {"id": account_id})
 
 
+async def test_a_reader_of_single_statements_begins_no_transaction(
+    pool: Database, outsider: asyncpg.Connection
+) -> None:
+    """Each statement has its own, and the connection begins transactions again for the next one."""
+    account_id = await add_account(outsider)
+    reader = Reader(pool, attempts_max=1, deadline_seconds=LONG_SECONDS, single_statements=True)
+    moments = text("SELECT pg_backend_pid(), now()")  # now() is the start of the transaction
+
+    async def twice(session: AsyncSession) -> tuple[int, bool]:
+        process_id, first = (await session.execute(moments)).one()
+        _, second = (await session.execute(moments)).one()
+        return process_id, first < second
+
+    process_id, apart = await reader(twice)
+    assert apart
+    async with pool.sessions() as session:
+        assert (await session.execute(moments)).one()[0] == process_id
+        await session.execute(text("UPDATE funds.accounts SET name = 'x' WHERE id = :id"), {"id": account_id})
+        await session.rollback()
+    assert await outsider.fetchval("SELECT name FROM funds.accounts WHERE id = $1", account_id) is None
+
+
 async def test_each_try_of_a_reader_has_a_session_and_a_connection_of_its_own(reader: Reader) -> None:
     """The first two end their own connection: nothing of them serves the third."""
     sessions: list[AsyncSession] = []
