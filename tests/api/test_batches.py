@@ -1,5 +1,6 @@
 """Batches: an answer for every item, units that apply together, replay of the whole and of parts, bounds."""
 
+import asyncio
 from uuid import uuid4
 
 import pytest
@@ -256,10 +257,33 @@ async def test_the_largest_batch_and_one_more(book: Book, payee: JSON, mode: str
     assert (await book.read_account(payee))["balance"] == 10_000 * 10_001 // 2
 
 
+async def test_single_transfers_take_their_turn_between_the_parts_of_a_large_batch(book: Book, payee: JSON) -> None:
+    source = await book.account()
+    items = [item(source, payee) for _ in range(10_000)]
+    batch = asyncio.create_task(book.batch(*items))
+    answered = 0
+    while not batch.done():
+        await book.move(source, payee, 1)
+        answered += not batch.done()
+    assert (await batch).status_code == 201
+    assert answered >= 3
+
+
 async def test_a_batch_of_more_than_sixteen_mebibytes(book: Book, payer: JSON, payee: JSON) -> None:
     limit = 16 * 2**20
     padding = item(payer, payee, metadata={"k": "v" * limit})
     problem(await book.batch(padding), 413, "request_too_large")
+    assert (await book.read_account(payer))["balance"] == 10
+
+
+async def test_one_item_that_is_no_command_refuses_the_request_before_anything_is_applied(
+    book: Book, payer: JSON, payee: JSON
+) -> None:
+    """However far behind the others it stands: it passes the schema, and is found when commands are made."""
+    items = [item(payer, payee) for _ in range(1500)]
+    wrong = item(payer, payee, effective_at="9999-12-31T23:59:59-01:00")
+    response = await book.batch(*items, wrong)
+    assert pointers(response) == ["/transfers/1500/effective_at"]
     assert (await book.read_account(payer))["balance"] == 10
 
 

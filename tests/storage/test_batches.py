@@ -51,7 +51,10 @@ def _one_more_account(book: Book) -> None:
 
 
 def _two_currencies(book: Book) -> None:
-    book.new_transfers.append(structs.replace(book.new_transfers[0], id=uuid4(), currency="EUR"))
+    first = book.new_transfers[0]
+    book.new_transfers.append(
+        structs.replace(first, id=uuid4(), currency="EUR", debit_account_version=9, credit_account_version=9)
+    )
 
 
 @pytest.mark.parametrize(
