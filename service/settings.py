@@ -59,7 +59,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     queue_commands_max: Count = 20_000
     queue_wait_seconds_max: Seconds = 5.0
     batch_commands_max: Annotated[int, Meta(ge=1, le=10_000)] = 1_000
-    batches_in_flight_max: Annotated[int, Meta(ge=1, le=64)] = 2
+    batches_in_flight_max: Annotated[int, Meta(ge=1, le=64)] = 4
     commit_attempts_max: Annotated[int, Meta(ge=1, le=100)] = 8
     commit_deadline_seconds: Seconds = 15.0
     read_attempts_max: Annotated[int, Meta(ge=1, le=100)] = 4

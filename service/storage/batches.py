@@ -212,8 +212,8 @@ class Batch:
 class _OneByOne:
     """Statements of one transaction, each sent when the one before it has been answered.
 
-    Whoever sends goes on meanwhile: Python decides and encodes what comes next while PostgreSQL works, and a batch
-    holds its locks for a fifth less time (measured).
+    Whoever sends goes on meanwhile: Python decides and encodes what comes next while PostgreSQL works, and batches of
+    a thousand hold their locks for a tenth less time (measured).
     """
 
     def __init__(self, driver: asyncpg.Connection) -> None:
@@ -223,7 +223,9 @@ class _OneByOne:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(self, *_: object) -> None:
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is asyncio.CancelledError and self._running is not None:
+            self._running.cancel()  # nobody waits for its answer any more
         await self._finish()
 
     async def send(self, statement: Callable[..., Coroutine[Any, Any, None]], *arguments: object) -> None:

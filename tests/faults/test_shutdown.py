@@ -39,22 +39,21 @@ async def test_under_load_nothing_unanswered_was_applied(serve: Serve, journal: 
 
 
 async def test_accepted_requests_are_answered(serve: Serve, journal: Journal, database_url: str) -> None:
-    """Ten requests are inside when the signal comes: two batches wait for a lock and eight commands fill the queue.
+    """Nine requests are inside when the signal comes: a batch of one waits for a lock and eight commands fill the queue.
 
     That they are inside shows when one more is refused, because the queue is full.
     """
-    service = serve(FUNDS_QUEUE_COMMANDS_MAX="8", FUNDS_BATCHES_IN_FLIGHT_MAX="2", FUNDS_LOCK_TIMEOUT_MS="20000")
+    service = serve(FUNDS_QUEUE_COMMANDS_MAX="8", FUNDS_LOCK_TIMEOUT_MS="20000")
     async with Client(service.url, service.admin_token) as client:
         bank = await open_bank(client, journal, customers=2)
         a, b = bank.customers
-        orders = [bank.order(a, b) for _ in range(12)]
+        orders = [bank.order(a, b) for _ in range(11)]
         async with holding_account(database_url, a) as outsider, asyncio.TaskGroup() as group:
-            for number, order in enumerate(orders[:2], start=1):
+            group.create_task(journal.post(client, orders[0]))
+            await outsider.wait_for_waiters(1)
+            for order in orders[1:]:
                 group.create_task(journal.post(client, order))
-                await outsider.wait_for_waiters(number)
-            for order in orders[2:]:
-                group.create_task(journal.post(client, order))
-            await wait_until(lambda: sum(bool(journal.answers(order)) for order in orders[2:]) == 2)
+            await wait_until(lambda: sum(bool(journal.answers(order)) for order in orders[1:]) == 2)
 
             service.process.send_signal(signal.SIGTERM)
             await wait_until(lambda: _refuses_connections(client))
@@ -62,7 +61,7 @@ async def test_accepted_requests_are_answered(serve: Serve, journal: Journal, da
             await outsider.release()
 
         codes = [journal.answers(order)[0].content.get("code") for order in orders]
-        assert (codes.count(None), codes.count("overloaded")) == (10, 2)
+        assert (codes.count(None), codes.count("overloaded")) == (9, 2)
     assert await asyncio.to_thread(service.process.wait, 30) == 0
     applied = {order.key for order in orders if journal.answers(order)[0].status == 201}
     assert await decided(database_url, [order.key for order in orders]) == applied
