@@ -2,7 +2,6 @@
 
 import logging
 import random
-import secrets
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
@@ -154,8 +153,7 @@ def _decide(book: Book, units: Iterable[Unit], answers: list[list[Answer]]) -> I
 def _identifiers(book: Book) -> Iterator[UUID]:
     """Name what a batch makes, rising in the order of application.
 
-    The generator is seeded from the system for each batch: identifiers must not collide, they need not be secret.
+    The process's generator was seeded by the system: identifiers must not collide, they need not be secret.
     """
-    draw = random.Random(secrets.randbits(256)).getrandbits  # noqa: S311
     for position in range(POSITIONS):
-        yield identifier(book.now, position, draw(ENTROPY_BITS))
+        yield identifier(book.now, position, random.getrandbits(ENTROPY_BITS))

@@ -39,7 +39,7 @@ async def test_under_load_nothing_unanswered_was_applied(serve: Serve, journal: 
 
 
 async def test_accepted_requests_are_answered(serve: Serve, journal: Journal, database_url: str) -> None:
-    """Nine requests are inside when the signal comes: a batch of one waits for a lock and eight commands fill the queue.
+    """Nine requests are inside when the signal comes: one waits for a lock and eight fill the queue.
 
     That they are inside shows when one more is refused, because the queue is full.
     """
