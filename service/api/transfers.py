@@ -27,7 +27,7 @@ from service.api.schemas import (
 from service.api.security import Principal
 from service.api.wire import StrictJSON
 from service.domain.commands import PostTransfer, ReverseTransfer
-from service.storage.models import Transfer
+from service.domain.transfers import Transfer
 from service.storage.retry import Reader
 from service.storage.transfers import TransferRepository, as_fact
 
@@ -215,7 +215,7 @@ class TransferController(Controller):
         return _page(
             request,
             ledger,
-            transfers,
+            [as_fact(transfer) for transfer in transfers],
             limit,
             position=lambda row: row.debit_account_version if side == "debit" else row.credit_account_version,
         )
@@ -283,7 +283,7 @@ def _page(
         request,
         transfers,
         limit=limit,
-        view=lambda row: transfer_view(ledger.name, as_fact(row)),
+        view=lambda row: transfer_view(ledger.name, row),
         position=position,
     )
 

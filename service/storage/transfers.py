@@ -1,6 +1,6 @@
 """Named queries on transfers."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import cache
 from typing import Any, Literal, TypeVar
@@ -13,7 +13,7 @@ from sqlalchemy.orm import InstrumentedAttribute, aliased, contains_eager, joine
 from service.domain import transfers as domain
 from service.domain.identifiers import first_identifier
 from service.storage.models import Account, Transfer
-from service.storage.statements import READ_TRANSFERS
+from service.storage.statements import READ_TRANSFERS, TRANSFER_COLUMNS
 
 Side = Literal["debit", "credit"]
 S = TypeVar("S", bound=Select[*tuple[Any, ...]])
@@ -24,8 +24,10 @@ _SIDES: dict[Side, tuple[InstrumentedAttribute[UUID], InstrumentedAttribute[int]
 }
 
 
+_FACTS = [Transfer.__table__.c[name] for name in TRANSFER_COLUMNS]
+
 # ``metadata`` is SQLAlchemy's own name on a mapped class.
-_ATTRIBUTES = {name: "metadata_" if name == "metadata" else name for name in domain.Transfer.__struct_fields__}
+_ATTRIBUTES = {name: "metadata_" if name == "metadata" else name for name in TRANSFER_COLUMNS}
 
 
 def as_fact(transfer: Transfer) -> domain.Transfer:
@@ -43,8 +45,7 @@ class TransferRepository:
         """Return the transfers that exist of ``transfer_ids``, in the order of their ids. Not as mapped objects, as for
         accounts.
         """
-        rows = await self._session.execute(READ_TRANSFERS, {"ledger_id": ledger_id, "ids": list(transfer_ids)})
-        return [domain.Transfer(**row._asdict()) for row in rows]
+        return await self._facts(READ_TRANSFERS, {"ledger_id": ledger_id, "ids": list(transfer_ids)})
 
     async def with_accounts(self, ledger_id: int, transfer_id: UUID) -> Transfer | None:
         """Return one transfer with both of its accounts."""
@@ -62,9 +63,9 @@ class TransferRepository:
         reverses_id: UUID | None = None,
         created_from: datetime | None = None,
         created_to: datetime | None = None,
-    ) -> Sequence[Transfer]:
+    ) -> Sequence[domain.Transfer]:
         """Return up to ``limit`` transfers, newest first, older than ``before``; times as in ``_within``."""
-        query = select(Transfer).where(Transfer.ledger_id == ledger_id).order_by(Transfer.id.desc()).limit(limit)
+        query = select(*_FACTS).where(Transfer.ledger_id == ledger_id).order_by(Transfer.id.desc()).limit(limit)
         if before is not None:
             query = query.where(Transfer.id < before)
         if reference is not None:
@@ -73,7 +74,7 @@ class TransferRepository:
             query = query.where(Transfer.hold_id == hold_id)
         if reverses_id is not None:
             query = query.where(Transfer.reverses_id == reverses_id)
-        return (await self._session.scalars(_within(query, created_from, created_to))).all()
+        return await self._facts(_within(query, created_from, created_to))
 
     async def page_of_account(
         self,
@@ -85,7 +86,7 @@ class TransferRepository:
         reference: str | None = None,
         created_from: datetime | None = None,
         created_to: datetime | None = None,
-    ) -> Sequence[Transfer]:
+    ) -> Sequence[domain.Transfer]:
         """Return up to ``limit`` transfers of one account, in falling order of the account's own version.
 
         Each side is read from its own index in that order, so the cost does not grow with the history.
@@ -99,7 +100,7 @@ class TransferRepository:
         filters = {name: value for name, value in given.items() if value is not None}
         query = _page_of_account(frozenset(filters))
         parameters = {"ledger_id": ledger_id, "account_id": account_id, "limit": limit, **filters}
-        return (await self._session.scalars(query, parameters)).all()
+        return await self._facts(query, parameters)
 
     async def page_of_account_reference(
         self, ledger_id: int, side: Side, account_reference: str, *, limit: int, before_version: int | None
@@ -126,9 +127,14 @@ class TransferRepository:
             query = query.where(version < before_version)
         return (await self._session.scalars(query)).unique().all()
 
+    async def _facts(
+        self, query: Select[Any], parameters: Mapping[str, Any] | None = None
+    ) -> Sequence[domain.Transfer]:
+        return [domain.Transfer(**row._asdict()) for row in await self._session.execute(query, parameters)]
+
 
 @cache
-def _page_of_account(filters: frozenset[str]) -> Select[Transfer]:
+def _page_of_account(filters: frozenset[str]) -> Select[Any]:
     """Return the query of ``page_of_account`` with these ``filters``: to put it together takes longer (3 ms) than to
     run it.
     """
@@ -155,7 +161,7 @@ def _page_of_account(filters: frozenset[str]) -> Select[Transfer]:
     both = union_all(*(select(half) for half in halves)).subquery()
     latest = select(both).order_by(both.c.version.desc()).limit(limit).subquery()
     return (
-        select(Transfer)
+        select(*_FACTS)
         .join(latest, (Transfer.ledger_id == latest.c.ledger_id) & (Transfer.id == latest.c.id))
         .order_by(latest.c.version.desc())
     )

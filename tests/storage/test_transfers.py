@@ -216,7 +216,8 @@ async def test_a_transfer_of_another_ledger_is_missing(transfers: TransferReposi
 
 
 async def test_nothing_is_loaded_that_was_not_asked_for(transfers: TransferRepository) -> None:
-    [found] = await transfers.page(MAIN, limit=1, before=None)
-    for relation in ("debit_account", "credit_account"):
-        with pytest.raises(InvalidRequestError, match="lazy='raise'"):
-            getattr(found, relation)
+    reference = "account 2"
+    [found] = await transfers.page_of_account_reference(MAIN, "debit", reference, limit=1, before_version=None)
+    assert found.debit_account.reference == reference
+    with pytest.raises(InvalidRequestError, match="lazy='raise'"):
+        _ = found.credit_account
