@@ -106,8 +106,7 @@ class Batch:
             transfers = [Transfer(**row._asdict()) for row in await self._read(READ_TRANSFERS, wanted.transfer_ids)]
             wanted.add_accounts((transfer.debit_account_id, transfer.credit_account_id) for transfer in transfers)
 
-        rows = await self._read(LOCK_ACCOUNTS if lock else READ_ACCOUNTS, wanted.account_ids)
-        accounts = [Account(*row) for row in rows]
+        locked = await self._read(LOCK_ACCOUNTS if lock else READ_ACCOUNTS, wanted.account_ids)
         holds = []
         if wanted.hold_ids:
             rows = await self._read(LOCK_HOLDS if lock else READ_HOLDS, wanted.hold_ids)
@@ -117,7 +116,10 @@ class Batch:
             rows = await self._read(READ_REVERSED_AMOUNTS, wanted.transfer_ids)
             reversed_amounts = {transfer_id: amount for transfer_id, amount in rows}  # noqa: C416 - rows are no tuples
 
-        now, decisions = await self._decisions(driver, wanted.keys)
+        async with _OneByOne(driver) as statements:
+            await statements.send(self._decisions, wanted.keys)
+            accounts = [Account(*row) for row in locked]
+            now, decisions = await statements.answer()
         return Contents(
             accounts=accounts,
             decisions=decisions,
@@ -218,7 +220,7 @@ class _OneByOne:
 
     def __init__(self, driver: asyncpg.Connection) -> None:
         self._driver = driver
-        self._running: asyncio.Task[None] | None = None
+        self._running: asyncio.Task[Any] | None = None
 
     async def __aenter__(self) -> Self:
         return self
@@ -226,20 +228,20 @@ class _OneByOne:
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is asyncio.CancelledError and self._running is not None:
             self._running.cancel()  # nobody waits for its answer any more
-        await self._finish()
+        await self.answer()
 
-    async def send(self, statement: Callable[..., Coroutine[Any, Any, None]], *arguments: object) -> None:
+    async def send(self, statement: Callable[..., Coroutine[Any, Any, Any]], *arguments: object) -> None:
         """Send ``statement`` after the answer to the one before it, without waiting for its own. Raises what the one
         before it raised.
         """
-        await self._finish()
+        await self.answer()
         self._running = asyncio.create_task(statement(self._driver, *arguments))
         await asyncio.sleep(0)  # it goes out when the loop turns
 
-    async def _finish(self) -> None:
+    async def answer(self) -> Any:
+        """Wait for the statement under way, if there is one, and return what it answers. Raises what it raises."""
         running, self._running = self._running, None
-        if running is not None:
-            await running
+        return None if running is None else await running
 
 
 def _currencies(book: Book) -> dict[UUID, str]:
