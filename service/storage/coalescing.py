@@ -44,6 +44,7 @@ class CoalescedReads(Generic[R]):
         try:
             while wanted := self._waiting.pop(ledger_id, None):
                 await self._answer(ledger_id, wanted)
+                await asyncio.sleep(0)  # whoever is at the door may join the next query
         finally:
             del self._running[ledger_id]
 

@@ -20,7 +20,7 @@ POSTGRES_SETTINGS = {
     "fsync": "on",
     "synchronous_commit": "on",
     "full_page_writes": "on",
-    "shared_buffers": "2GB",
+    "shared_buffers": "4GB",
     "max_wal_size": "4GB",
     "min_wal_size": "2GB",
     "checkpoint_timeout": "15min",
