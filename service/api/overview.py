@@ -8,7 +8,6 @@ from service.api.context import LedgerRef, Services
 from service.api.problems import responses
 from service.api.schemas import TransferView, transfer_view
 from service.audit.overview import BusyAccount, CurrencyTotals
-from service.storage.transfers import as_fact
 
 
 class OverviewView(Struct, kw_only=True, frozen=True):
@@ -37,6 +36,6 @@ async def get_overview(services: NamedDependency[Services], ledger: NamedDepende
         account_counts=overview.account_counts,
         transfer_count=overview.transfer_count,
         totals=list(overview.totals),
-        latest_transfers=[transfer_view(ledger.name, as_fact(row)) for row in overview.latest_transfers],
+        latest_transfers=[transfer_view(ledger.name, row) for row in overview.latest_transfers],
         busiest_accounts=list(overview.busiest_accounts),
     )

@@ -168,13 +168,7 @@ class TransferController(Controller):
                     created_to=created_to,
                 )
             )
-            return _page(
-                request,
-                ledger,
-                transfers,
-                limit,
-                position=lambda row: _version_of(row, account_id),
-            )
+            return _page(request, ledger, transfers, limit, position=lambda row: _version_of(row, account_id))
         before = decode_cursor(request, cursor, UUID)
         transfers = await reader(
             lambda session: TransferRepository(session).page(
@@ -188,13 +182,7 @@ class TransferController(Controller):
                 created_to=created_to,
             )
         )
-        return _page(
-            request,
-            ledger,
-            transfers,
-            limit,
-            position=lambda row: row.id,
-        )
+        return _page(request, ledger, transfers, limit, position=lambda row: row.id)
 
     async def _by_account_reference(
         self,

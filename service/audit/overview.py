@@ -9,10 +9,12 @@ from msgspec import Struct
 from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from service.domain import transfers as domain
 from service.settings import Settings
 from service.storage.database import Database
 from service.storage.models import Account, Transfer
 from service.storage.retry import run_with_retries
+from service.storage.transfers import TransferRepository
 
 T = TypeVar("T")
 
@@ -49,7 +51,7 @@ class Overview(Struct, frozen=True, kw_only=True):
     account_counts: dict[str, int]
     transfer_count: int
     totals: Sequence[CurrencyTotals]
-    latest_transfers: Sequence[Transfer]
+    latest_transfers: Sequence[domain.Transfer]
     busiest_accounts: Sequence[BusyAccount]
 
 
@@ -120,11 +122,8 @@ async def _totals(session: AsyncSession, ledger_id: int) -> list[CurrencyTotals]
     ]
 
 
-async def _latest_transfers(session: AsyncSession, ledger_id: int) -> Sequence[Transfer]:
-    query = (
-        select(Transfer).where(Transfer.ledger_id == ledger_id).order_by(Transfer.id.desc()).limit(_LATEST_TRANSFERS)
-    )
-    return (await session.scalars(query)).all()
+async def _latest_transfers(session: AsyncSession, ledger_id: int) -> Sequence[domain.Transfer]:
+    return await TransferRepository(session).page(ledger_id, limit=_LATEST_TRANSFERS, before=None)
 
 
 async def _busiest_accounts(session: AsyncSession, ledger_id: int) -> list[BusyAccount]:
