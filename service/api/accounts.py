@@ -32,7 +32,7 @@ from service.api.schemas import (
 from service.api.security import Principal
 from service.api.wire import StrictJSON
 from service.domain.accounts import AccountDetails, AccountRevision, revision_tag
-from service.domain.fingerprints import fingerprint
+from service.domain.fingerprints import request_fingerprint
 from service.domain.rejections import Rejection
 from service.engine import administration
 from service.engine.administration import NewAccount, Refused
@@ -76,7 +76,7 @@ class AccountController(Controller):
             ledger_id=ledger.id,
             client_id=request.user.client,
             idempotency_key=parse_key(idempotency_key),
-            fingerprint=fingerprint("create_account", data),
+            fingerprint=request_fingerprint("create_account", data),
             operation="create_account",
         )
         created = await administration.create_account(

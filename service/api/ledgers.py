@@ -13,7 +13,7 @@ from service.api.problems import ProblemError, replay_header, responses
 from service.api.schemas import LedgerName, LedgerRequest, LedgerView, ledger_view
 from service.api.security import Principal
 from service.api.wire import StrictJSON
-from service.domain.fingerprints import fingerprint
+from service.domain.fingerprints import request_fingerprint
 from service.engine import administration
 from service.engine.administration import NO_LEDGER, Refused
 from service.storage.decisions import Key
@@ -47,7 +47,7 @@ class LedgerController(Controller):
             ledger_id=NO_LEDGER,
             client_id=request.user.client,
             idempotency_key=parse_key(idempotency_key),
-            fingerprint=fingerprint("create_ledger", data),
+            fingerprint=request_fingerprint("create_ledger", data),
             operation="create_ledger",
         )
         created = await administration.create_ledger(

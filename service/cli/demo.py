@@ -19,7 +19,7 @@ from service.cli.connection import run_with_database
 from service.cli.importing import opening
 from service.cli.progress import progress_bar
 from service.domain.commands import PostTransfer
-from service.domain.fingerprints import fingerprint
+from service.domain.fingerprints import request_fingerprint
 from service.domain.rejections import Rejection
 from service.engine.administration import NO_LEDGER, Refused, create_ledger
 from service.engine.engine import TransferEngine
@@ -90,7 +90,7 @@ async def _find_or_create(database: Database, settings: Settings, wanted: Ledger
         ledger_id=NO_LEDGER,
         client_id=CLIENT,
         idempotency_key=f"ledger-{wanted.name}",
-        fingerprint=fingerprint("create_ledger", wanted),
+        fingerprint=request_fingerprint("create_ledger", wanted),
         operation="create_ledger",
     )
     created = await create_ledger(database, settings, key, name=wanted.name, description=wanted.description)

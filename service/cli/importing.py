@@ -17,7 +17,7 @@ from service.api.schemas import AccountRequest
 from service.cli.connection import run_with_database, say
 from service.cli.lines import Format, HeaderError, Line, RefusedLine, Source, read_lines
 from service.cli.progress import progress_bar
-from service.domain.fingerprints import fingerprint
+from service.domain.fingerprints import request_fingerprint
 from service.domain.limits import TRANSACTION_COMMANDS_MAX
 from service.engine.administration import NewAccount, Refused
 from service.engine.importing import Opening, open_accounts
@@ -161,8 +161,8 @@ def opening(ledger: Ledger, client: str, request: AccountRequest) -> Opening:
     key = Key(
         ledger_id=ledger.id,
         client_id=client,
-        idempotency_key=f"account-{fingerprint(_OPERATION, ledger.name, request).hex()}",
-        fingerprint=fingerprint(_OPERATION, request),
+        idempotency_key=f"account-{request_fingerprint(_OPERATION, request, ledger.name).hex()}",
+        fingerprint=request_fingerprint(_OPERATION, request),
         operation=_OPERATION,
     )
     return Opening(key, NewAccount(**msgspec.structs.asdict(request)))

@@ -4,9 +4,9 @@ from datetime import datetime
 from typing import Any, ClassVar, Self
 from uuid import UUID
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
-from service.domain.fingerprints import fingerprint
+from service.domain.fingerprints import request_fingerprint
 
 
 class Command(Struct, frozen=True, kw_only=True, gc=False):
@@ -24,13 +24,12 @@ class Command(Struct, frozen=True, kw_only=True, gc=False):
     @classmethod
     def of(cls, ledger_id: int, client_id: str, idempotency_key: str, **terms: Any) -> Self:
         """Return the command that asks for ``terms``; its fingerprint covers the operation and all of them."""
-        return cls(
-            ledger_id=ledger_id,
-            client_id=client_id,
-            idempotency_key=idempotency_key,
-            fingerprint=fingerprint(cls.operation, terms),
-            **terms,
+        command = cls(
+            ledger_id=ledger_id, client_id=client_id, idempotency_key=idempotency_key, fingerprint=b"", **terms
         )
+        # Nobody has seen it yet.
+        structs.force_setattr(command, "fingerprint", request_fingerprint(cls.operation, command, aside=_IDENTITY))
+        return command
 
     def terms(self) -> dict[str, Any]:
         """Return what is asked for, by name, without what was left out."""
