@@ -100,10 +100,15 @@ CATALOGUE: dict[str, ProblemType] = {
         422, "The account's counters are full", "The sum of all debits or credits would exceed a 64-bit integer."
     ),
     "currency_mismatch": ProblemType(
-        422, "The currencies differ", "An account holds one currency; the transfer names another."
+        422,
+        "The currencies differ",
+        "An account holds one currency (`account_currency`); the transfer names another, or one that does not exist.",
     ),
     "currency_unknown": ProblemType(
-        422, "The currency is unknown", "ISO 4217 has no such currency, or gives it no minor unit."
+        422,
+        "The currency is unknown",
+        "ISO 4217 has no such currency, or gives it no minor unit. That is asked when an account is opened; accounts in"
+        " a currency that was withdrawn later work on.",
     ),
     "capture_exceeds_hold": ProblemType(
         422,
@@ -118,7 +123,9 @@ CATALOGUE: dict[str, ProblemType] = {
     "time_out_of_range": ProblemType(
         422,
         "The time is out of range",
-        "The time in `field` must lie between `earliest` and `latest` (by the database's clock when it was decided).",
+        "The time in `field` must lie between `earliest` and `latest`, by the database's clock when it was decided: in"
+        " the window that the installation sets, and for a value date not before the day (UTC) on which the accounts"
+        " were opened, the opening of the hold that is captured, or the value date of the transfer that is reversed.",
     ),
     "same_account": ProblemType(
         422, "Debit and credit account are the same", "A transfer moves money between two accounts."

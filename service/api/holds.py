@@ -36,12 +36,11 @@ class HoldController(Controller):
         responses=dry_run_response(HoldView)
         | responses(
             "same_account",
-            "currency_unknown",
-            "time_out_of_range",
             "account_not_found",
             "account_closed",
             "account_frozen",
             "currency_mismatch",
+            "time_out_of_range",
             "balance_overflow",
             "insufficient_funds",
             *KEY_PROBLEMS,
@@ -70,9 +69,9 @@ class HoldController(Controller):
         | responses(
             *_SETTLE_PROBLEMS,
             "capture_exceeds_hold",
-            "time_out_of_range",
             "account_closed",
             "account_frozen",
+            "time_out_of_range",
             "balance_limit_exceeded",
             *KEY_PROBLEMS,
         ),

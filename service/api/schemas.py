@@ -60,7 +60,11 @@ Time = Annotated[datetime, Meta(tz=True, description="RFC 3339.")]
 ValueDate = Annotated[
     datetime,
     Meta(
-        tz=True, description="RFC 3339. The value date, when it is not now; an installation bounds how far it may lie."
+        tz=True,
+        description="RFC 3339. The value date, when it is not now. An installation bounds how far it may lie; it never"
+        " lies before the day (UTC) on which an account was opened, a capture's not before its hold was opened, a"
+        " reversal's not before the value date of its transfer. Left out, it is now, or the earliest that is possible"
+        " if that comes later (the reversal of a transfer whose value date lies ahead).",
     ),
 ]
 ExpirySeconds = Annotated[int, Meta(ge=1, le=limits.HOLD_SECONDS_MAX)]

@@ -104,9 +104,10 @@ async def _fill(
 ) -> Demonstration:
     """Open the bank (what is there already stays) and post its days, which end yesterday."""
     requests, customers = open_bank(random)
-    account_ids = await _open(database, settings, ledger, requests)
     today = datetime.combine(datetime.now(UTC), time(), tzinfo=UTC)
-    made = Demonstration(accounts=len(account_ids), first_day=today - timedelta(days=DAYS))
+    first_day = today - timedelta(days=DAYS)
+    account_ids = await _open(database, settings, ledger, requests, opened_at=first_day)
+    made = Demonstration(accounts=len(account_ids), first_day=first_day)
     engine = TransferEngine(database, settings)
     poster = _Poster(engine, ledger, account_ids, settings.batch_commands_max, key_prefix, made)
     await engine.start()
@@ -126,12 +127,14 @@ async def _fill(
 
 
 async def _open(
-    database: Database, settings: Settings, ledger: Ledger, requests: Sequence[AccountRequest]
+    database: Database, settings: Settings, ledger: Ledger, requests: Sequence[AccountRequest], *, opened_at: datetime
 ) -> dict[str, UUID]:
-    """Open the accounts, in one page, and return their ids by reference."""
+    """Open the accounts, in one page, as if on ``opened_at``, and return their ids by reference."""
     page = [opening(ledger, CLIENT, request) for request in requests]
     account_ids: dict[str, UUID] = {}
-    for request, answer in zip(requests, await open_accounts(database, settings, page), strict=True):
+    for request, answer in zip(
+        requests, await open_accounts(database, settings, page, opened_at=opened_at), strict=True
+    ):
         if isinstance(answer, Refused):
             raise click.ClickException(
                 f"The ledger {ledger.name!r} has accounts of another kind or seed ({answer.rejection.detail})"

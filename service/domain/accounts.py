@@ -33,7 +33,8 @@ _CREDIT = NormalSide.CREDIT.value  # a member of an enumeration is slower to rea
 class Account(Struct, gc=False):
     """What the rules need to know of an account. Counters and bounds are in minor units of ``currency``.
 
-    ``version`` counts every change of the counters. A bound of None is no bound.
+    ``version`` counts every change of the counters. A bound of None is no bound. ``created_at`` is when it was opened,
+    ``updated_at`` when it last changed.
     """
 
     id: UUID
@@ -47,6 +48,7 @@ class Account(Struct, gc=False):
     debits_held: int
     credits_held: int
     version: int
+    created_at: datetime
     updated_at: datetime
 
     @property
@@ -69,7 +71,6 @@ class AccountDetails(Account, gc=False):
     reference: str | None
     name: str | None
     metadata: dict[str, str]
-    created_at: datetime
 
 
 class AccountRevision(Struct, kw_only=True, frozen=True):

@@ -1,12 +1,11 @@
 """The rules that transfers and holds share. Each check returns the rejection of the first account that breaks it."""
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from uuid import UUID
 
 from service.domain import rejections
 from service.domain.accounts import Account, AccountStatus, NormalSide
-from service.domain.currencies import MINOR_UNIT_EXPONENTS
 from service.domain.limits import INT64_MAX
 from service.domain.policy import Policy
 from service.domain.rejections import Rejection
@@ -16,23 +15,29 @@ CREDIT = NormalSide.CREDIT.value
 _OPEN = AccountStatus.OPEN.value
 
 
-def check_request(debit_account_id: UUID, credit_account_id: UUID, currency: str) -> Rejection | None:
-    """What can be told without the accounts: same_account, currency_unknown."""
-    if debit_account_id == credit_account_id:
-        return rejections.same_account(debit_account_id)
-    if currency not in MINOR_UNIT_EXPONENTS:
-        return rejections.currency_unknown(currency)
-    return None
+def check_sides(debit_account_id: UUID, credit_account_id: UUID) -> Rejection | None:
+    """What moves goes from one account to another (same_account)."""
+    return rejections.same_account(debit_account_id) if debit_account_id == credit_account_id else None
 
 
-def check_value_date(effective_at: datetime | None, policy: Policy, now: datetime) -> Rejection | None:
-    """A value date lies within the policy's window around now (time_out_of_range)."""
+def check_value_date(
+    effective_at: datetime | None, policy: Policy, now: datetime, *, first: datetime
+) -> Rejection | None:
+    """A value date lies within the policy's window around now, and not before ``first``, where what it refers to
+    begins (time_out_of_range).
+    """
     if effective_at is None:
         return None
-    earliest, latest = now - policy.effective_past_max, now + policy.effective_future_max
+    earliest = max(now - policy.effective_past_max, first)
+    latest = max(now + policy.effective_future_max, earliest)
     if earliest <= effective_at <= latest:
         return None
     return rejections.time_out_of_range("effective_at", effective_at, earliest=earliest, latest=latest)
+
+
+def first_day(account: Account) -> datetime:
+    """Return where the day begins, in UTC, on which ``account`` was opened: nothing of it has an earlier value date."""
+    return account.created_at.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 
 
 def check_expiry(expires_at: datetime, policy: Policy, now: datetime) -> Rejection | None:

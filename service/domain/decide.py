@@ -19,10 +19,11 @@ from service.domain.checks import (
     check_maximum,
     check_minimum,
     check_overflow,
-    check_request,
+    check_sides,
     check_status,
     check_value_date,
     find_accounts,
+    first_day,
 )
 from service.domain.commands import CaptureHold, OpenHold, PostTransfer, ReverseTransfer
 from service.domain.holds import Hold, HoldStatus
@@ -38,24 +39,27 @@ def decide_transfer(
 ) -> Transfer | Rejection:
     """Decide on a transfer. ``group_id`` is shared by what applies together, None for what applies alone.
 
-    The first rule that refuses gives the answer: same_account, currency_unknown, time_out_of_range,
-    account_not_found, account_closed, account_frozen, currency_mismatch, balance_overflow, insufficient_funds,
-    balance_limit_exceeded. What moves of a balancing amount is settled before the last three.
+    The first rule that refuses gives the answer: same_account, account_not_found, account_closed, account_frozen,
+    currency_mismatch, time_out_of_range, balance_overflow, insufficient_funds, balance_limit_exceeded. What moves of a
+    balancing amount is settled before the last three.
+
+    Which currencies there are is asked when an account is opened, never here: one that ISO 4217 withdraws keeps its
+    accounts, and they can be emptied.
     """
-    refusal = check_request(command.debit_account_id, command.credit_account_id, command.currency) or check_value_date(
-        command.effective_at, policy, now
-    )
-    if refusal is not None:
-        return refusal
     found = _usable_accounts(command, accounts)
     if isinstance(found, Rejection):
         return found
     debit, credit = found
+    first = now
+    if command.effective_at is not None or debit.created_at > now or credit.created_at > now:
+        first = max(first_day(debit), first_day(credit))
     amount = command.amount
     if command.at_most:
         amount = max(1, available_amount(debit, credit, amount))
-    return _check_room(debit, credit, amount) or _transfer(
-        command, debit, credit, amount, new_id=new_id, group_id=group_id, now=now
+    return (
+        check_value_date(command.effective_at, policy, now, first=first)
+        or _check_room(debit, credit, amount)
+        or _transfer(command, debit, credit, amount, first=first, new_id=new_id, group_id=group_id, now=now)
     )
 
 
@@ -72,8 +76,9 @@ def decide_reversal(
 ) -> Transfer | Rejection:
     """Decide on moving ``transfer`` back, of which ``reversed_amount`` has been moved back before.
 
-    In this order: transfer_not_found, reversal_not_reversible, already_reversed, reversal_exceeds_transfer,
-    time_out_of_range, then from account_closed on as a transfer between the same accounts the other way round.
+    In this order: transfer_not_found, reversal_not_reversible, already_reversed, reversal_exceeds_transfer, then from
+    account_closed on as a transfer between the same accounts the other way round. Its value date does not lie before
+    that of ``transfer``.
 
     A reversal is final: what it undid comes back by a new transfer, whose own description says why. Book-keeping
     systems commonly forbid to reverse a reversal document for the same reason: a chain of them explains nothing.
@@ -91,38 +96,45 @@ def decide_reversal(
             transfer.id, transfer_amount=transfer.amount, reversed_amount=reversed_amount, amount=amount
         )
     debit, credit = accounts[transfer.credit_account_id], accounts[transfer.debit_account_id]
+    first = transfer.effective_at
     return (
-        check_value_date(command.effective_at, policy, now)
-        or check_status(debit, credit)
+        check_status(debit, credit)
+        or check_value_date(command.effective_at, policy, now, first=first)
         or _check_room(debit, credit, amount)
-        or _transfer(command, debit, credit, amount, new_id=new_id, group_id=group_id, reverses_id=transfer.id, now=now)
+        or _transfer(
+            command,
+            debit,
+            credit,
+            amount,
+            first=first,
+            new_id=new_id,
+            group_id=group_id,
+            reverses_id=transfer.id,
+            now=now,
+        )
     )
 
 
 def decide_hold(
     command: OpenHold, accounts: Accounts, policy: Policy, *, new_id: UUID, group_id: UUID | None, now: datetime
 ) -> Hold | Rejection:
-    """Decide on opening a hold. In this order: same_account, currency_unknown, time_out_of_range, account_not_found,
-    account_closed, account_frozen, currency_mismatch, balance_overflow, insufficient_funds. Maximum balances are
-    asked at capture: only then do balances rise.
+    """Decide on opening a hold. In this order: same_account, account_not_found, account_closed, account_frozen,
+    currency_mismatch, time_out_of_range, balance_overflow, insufficient_funds. Maximum balances are asked at capture:
+    only then do balances rise.
     """
+    found = _usable_accounts(command, accounts)
+    if isinstance(found, Rejection):
+        return found
+    debit, credit = found
     if command.expires_at is not None:
         expires_at = command.expires_at
     elif command.expires_in_seconds is not None:
         expires_at = now + timedelta(seconds=command.expires_in_seconds)
     else:
         expires_at = now + policy.hold_duration_default
-    refusal = check_request(command.debit_account_id, command.credit_account_id, command.currency) or check_expiry(
-        expires_at, policy, now
-    )
-    if refusal is not None:
-        return refusal
-    found = _usable_accounts(command, accounts)
-    if isinstance(found, Rejection):
-        return found
-    debit, credit = found
     return (
-        check_overflow(debit, credit, command.amount)
+        check_expiry(expires_at, policy, now)
+        or check_overflow(debit, credit, command.amount)
         or check_minimum(debit, credit, command.amount)
         or Hold(
             ledger_id=command.ledger_id,
@@ -155,9 +167,9 @@ def decide_capture(
 ) -> tuple[Transfer, Hold] | Rejection:
     """Decide on capturing ``hold``; return the transfer and the hold after it.
 
-    In this order: hold_not_found, hold_expired, hold_not_open, capture_exceeds_hold, time_out_of_range,
-    account_closed, account_frozen, balance_limit_exceeded. Minimum balances and counters were asked when the hold was
-    opened: what it reserves is there.
+    In this order: hold_not_found, hold_expired, hold_not_open, capture_exceeds_hold, account_closed, account_frozen,
+    time_out_of_range, balance_limit_exceeded. Its value date does not lie before the opening of ``hold``. Minimum
+    balances and counters were asked when the hold was opened: what it reserves is there.
     """
     if hold is None:
         return rejections.hold_not_found(command.hold_id)
@@ -170,14 +182,25 @@ def decide_capture(
             hold.id, hold_amount=hold.amount, captured_amount=hold.captured_amount, amount=amount
         )
     debit, credit = accounts[hold.debit_account_id], accounts[hold.credit_account_id]
+    first = hold.created_at
     refusal = (
-        check_value_date(command.effective_at, policy, now)
-        or check_status(debit, credit)
+        check_status(debit, credit)
+        or check_value_date(command.effective_at, policy, now, first=first)
         or check_maximum(debit, credit, amount)
     )
     if refusal is not None:
         return refusal
-    transfer = _transfer(command, debit, credit, amount, new_id=new_id, group_id=group_id, hold_id=hold.id, now=now)
+    transfer = _transfer(
+        command,
+        debit,
+        credit,
+        amount,
+        first=first,
+        new_id=new_id,
+        group_id=group_id,
+        hold_id=hold.id,
+        now=now,
+    )
     captured = structs.replace(hold, captured_amount=hold.captured_amount + amount)
     if command.final or captured.reserved == 0:
         return transfer, close_hold(captured, HoldStatus.CAPTURED, accounts, now)
@@ -214,7 +237,12 @@ def close_hold(hold: Hold, status: HoldStatus, accounts: Accounts, now: datetime
 
 
 def _usable_accounts(command: PostTransfer | OpenHold, accounts: Accounts) -> tuple[Account, Account] | Rejection:
-    """Return both accounts; in this order: account_not_found, account_closed, account_frozen, currency_mismatch."""
+    """Return both accounts; in this order: same_account, account_not_found, account_closed, account_frozen,
+    currency_mismatch.
+    """
+    refusal = check_sides(command.debit_account_id, command.credit_account_id)
+    if refusal is not None:
+        return refusal
     found = find_accounts(accounts, command.debit_account_id, command.credit_account_id)
     if isinstance(found, Rejection):
         return found
@@ -235,12 +263,14 @@ def _transfer(
     credit: Account,
     amount: int,
     *,
+    first: datetime,
     new_id: UUID,
     group_id: UUID | None,
     now: datetime,
     hold_id: UUID | None = None,
     reverses_id: UUID | None = None,
 ) -> Transfer:
+    """Return the transfer; without a value date of its own it has now, or ``first`` if that comes later."""
     return Transfer(
         ledger_id=command.ledger_id,
         id=new_id,
@@ -258,6 +288,6 @@ def _transfer(
         reference=command.reference,
         description=command.description,
         metadata=command.metadata,
-        effective_at=command.effective_at or now,
+        effective_at=command.effective_at or max(now, first),
         created_at=now,
     )

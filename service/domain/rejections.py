@@ -52,7 +52,7 @@ def currency_unknown(currency: str) -> Rejection:
 
 
 def time_out_of_range(field: str, value: datetime, *, earliest: datetime, latest: datetime) -> Rejection:
-    """The time in ``field`` lies outside of what this installation allows."""
+    """The time in ``field`` lies outside of what this installation allows, or before what it refers to."""
     return Rejection(
         "time_out_of_range",
         f"{field} must lie between {_text(earliest)} and {_text(latest)}.",
@@ -76,7 +76,7 @@ def account_frozen(account_id: UUID) -> Rejection:
 
 
 def currency_mismatch(account_id: UUID, *, account_currency: str, currency: str) -> Rejection:
-    """The account holds another currency than the transfer moves."""
+    """The account holds another currency than the transfer names, which may be one that no account holds."""
     return Rejection(
         "currency_mismatch",
         f"Account {account_id} holds {account_currency}, the transfer is in {currency}.",

@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Sequence
+from datetime import datetime
 
 from msgspec import Struct
 from sqlalchemy import func, select
@@ -40,9 +41,10 @@ class Opening(Struct, frozen=True):
 
 
 async def open_accounts(
-    database: Database, settings: Settings, page: Sequence[Opening]
+    database: Database, settings: Settings, page: Sequence[Opening], *, opened_at: datetime | None = None
 ) -> list[Created[Account] | Refused]:
-    """Open the accounts of ``page`` in one transaction and return the answers, in order.
+    """Open the accounts of ``page`` in one transaction and return the answers, in order. They are opened now, or at
+    ``opened_at``: what is made up begins when its story does, for nothing of an account lies before its first day.
 
     ``page`` is not empty, holds at most ``identifiers.POSITIONS`` accounts, and all its keys belong to one ledger and
     one client. Every account has its decision, as if it had been opened alone (``administration.create_account`` has
@@ -55,9 +57,9 @@ async def open_accounts(
         async with database.sessions() as session, session.begin():
             try:
                 async with session.begin_nested():
-                    answers = await _open_together(session, page)
+                    answers = await _open_together(session, page, opened_at)
             except IntegrityError:  # another process has opened one of the accounts since we looked
-                answers = [await _open_alone(session, opening) for opening in page]
+                answers = [await _open_alone(session, opening, opened_at) for opening in page]
             commit_sent = True
         return answers
 
@@ -69,7 +71,9 @@ async def open_accounts(
     )
 
 
-async def _open_together(session: AsyncSession, page: Sequence[Opening]) -> list[Created[Account] | Refused]:
+async def _open_together(
+    session: AsyncSession, page: Sequence[Opening], opened_at: datetime | None
+) -> list[Created[Account] | Refused]:
     """Decide the page on what stands now, then insert its new decisions and accounts, set by set.
 
     Each set goes in in the order of its unique key: pages that share lines wait for each other instead of
@@ -88,8 +92,8 @@ async def _open_together(session: AsyncSession, page: Sequence[Opening]) -> list
         if earlier is not None:
             answers.append(replay(earlier, key, Account))
             continue
-        account_id = identifier(now, position, secrets.randbits(ENTROPY_BITS))
-        built = build_account(key.ledger_id, account_id, new, now)
+        account_id = identifier(opened_at or now, position, secrets.randbits(ENTROPY_BITS))
+        built = build_account(key.ledger_id, account_id, new, opened_at or now)
         if new.reference in references and not isinstance(built, Rejection):
             built = rejections.reference_taken(new.reference)
         if isinstance(built, Rejection):
@@ -112,7 +116,9 @@ async def _open_together(session: AsyncSession, page: Sequence[Opening]) -> list
     return answers
 
 
-async def _open_alone(session: AsyncSession, opening: Opening) -> Created[Account] | Refused:
+async def _open_alone(
+    session: AsyncSession, opening: Opening, opened_at: datetime | None
+) -> Created[Account] | Refused:
     """Open one account of a page in a savepoint of its own: what the database refuses is this line's alone."""
     key, new = opening.key, opening.new
     for _ in range(_ALONE_TRIES):
@@ -125,7 +131,10 @@ async def _open_alone(session: AsyncSession, opening: Opening) -> Created[Accoun
                     session,
                     key,
                     lambda now: build_account(
-                        key.ledger_id, identifier(now, 0, secrets.randbits(ENTROPY_BITS)), new, now
+                        key.ledger_id,
+                        identifier(opened_at or now, 0, secrets.randbits(ENTROPY_BITS)),
+                        new,
+                        opened_at or now,
                     ),
                     account_refusals(new),
                 )

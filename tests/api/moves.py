@@ -3,6 +3,7 @@
 from typing import Any
 from urllib.parse import quote
 
+import asyncpg
 import httpx
 
 from tests.api.ledger import JSON, Book, answer, keyed, transfer
@@ -59,6 +60,22 @@ async def expire(book: Book, database: TestDatabase, hold: JSON) -> JSON:
     """Let the time of a hold be over now, by the database's clock, and return the hold as it is then."""
     await expire_now(database.superuser_url, [hold["id"]])
     return await read_hold(book, hold)
+
+
+async def begin_earlier(book: Book, database: TestDatabase, days: int) -> None:
+    """Let everything in the ledger have happened ``days`` days before: accounts, holds, value dates."""
+    connection = await asyncpg.connect(database.superuser_url)
+    columns = {"accounts": "created_at", "holds": "created_at", "transfers": "effective_at"}
+    try:
+        for table, column in columns.items():
+            await connection.execute(
+                f"UPDATE funds.{table} SET {column} = {column} - $2 * interval '1 day'"
+                " WHERE ledger_id = (SELECT id FROM funds.ledgers WHERE name = $1)",
+                book.name,
+                days,
+            )
+    finally:
+        await connection.close()
 
 
 async def freed(book: Book, hold: JSON) -> JSON:

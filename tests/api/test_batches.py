@@ -59,7 +59,7 @@ async def test_a_refused_item_takes_no_other_down(book: Book, payer: JSON, payee
     )
     assert response.status_code == 207
     batch = answer(response)
-    expected = [201, "insufficient_funds", "account_not_found", "same_account", "currency_unknown", 201]
+    expected = [201, "insufficient_funds", "account_not_found", "same_account", "currency_mismatch", 201]
     assert _codes(batch) == expected
     assert (batch["posted"], batch["rejected"]) == (2, 4)
     assert [one["status"] for one in batch["results"]] == [201, 422, 404, 422, 422, 201]

@@ -126,10 +126,10 @@ async def test_the_first_broken_rule_is_named(book: Book, payer: JSON) -> None:
     wrong: JSON = {"amount": 31, "effective_at": "2001-01-01T00:00:00Z"}
     problem(await post_reversal(book, reversed_whole, **wrong), 409, "already_reversed")
     problem(await post_reversal(book, posted, **wrong), 422, "reversal_exceeds_transfer")
+    problem(await post_reversal(book, posted, **wrong | {"amount": 30}), 409, "account_frozen")
+    await book.revise(payee, status="open")
     refused = problem(await post_reversal(book, posted, **wrong | {"amount": 30}), 422, "time_out_of_range")
     assert refused["field"] == "effective_at"
-    problem(await post_reversal(book, posted), 409, "account_frozen")
-    await book.revise(payee, status="open")
     problem(await post_reversal(book, posted), 422, "insufficient_funds")
 
 

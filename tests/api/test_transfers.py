@@ -5,7 +5,9 @@ from uuid import uuid4
 
 import pytest
 
+from tests.api.conftest import Application
 from tests.api.ledger import JSON, Book, answer, problem, transfer, unique
+from tests.api.moves import begin_earlier
 from tests.api.parties import Parties
 
 INT64_MAX = 2**63 - 1
@@ -64,10 +66,12 @@ async def test_the_smallest_and_the_largest_amount_move(book: Book, amount: int)
 
 @pytest.mark.parametrize("zone", [UTC, timezone(timedelta(hours=14)), timezone(-timedelta(hours=3, minutes=30))])
 @pytest.mark.parametrize("days", [-300, 300])
-async def test_a_value_date_is_kept_in_utc(book: Book, zone: timezone, days: int) -> None:
+async def test_a_value_date_is_kept_in_utc(book: Book, application: Application, zone: timezone, days: int) -> None:
+    debit, credit = await book.account(), await book.account()
+    await begin_earlier(book, application.database, 301)
     at = datetime.now(UTC) + timedelta(days=days)
     given, stored = at.astimezone(zone).isoformat(), at.isoformat().replace("+00:00", "Z")
-    posted = await book.move(await book.account(), await book.account(), effective_at=given)
+    posted = await book.move(debit, credit, effective_at=given)
     assert posted["effective_at"] == stored
     read = await book.client.get(f"{book.transfers}/{posted['id']}")
     assert answer(read)["effective_at"] == stored
@@ -99,9 +103,7 @@ async def test_identifiers_rise_with_time(book: Book) -> None:
 # Each pair breaks its rule and, where it can, every rule after it: what is answered is the first in the order.
 RULES = [
     ("same_account", 422, "unknown", "same", {"currency": "XXX"}),
-    ("currency_unknown", 422, "unknown", "unknown", {"currency": "XXX"}),
-    ("currency_unknown", 422, "unknown", "unknown", {"currency": "XAU"}),
-    ("account_not_found", 404, "unknown", "closed", {}),
+    ("account_not_found", 404, "unknown", "closed", {"currency": "XXX", "effective_at": "2001-01-01T00:00:00Z"}),
     ("account_not_found", 404, "closed", "unknown", {}),
     ("account_not_found", 404, "foreign", "open", {}),
     ("account_not_found", 404, "open", "foreign", {}),
@@ -109,7 +111,10 @@ RULES = [
     ("account_closed", 409, "open", "closed", {"currency": "EUR"}),
     ("account_frozen", 409, "frozen", "open", {"currency": "EUR"}),
     ("account_frozen", 409, "open", "frozen", {"currency": "EUR"}),
-    ("currency_mismatch", 422, "full", "full", {"currency": "EUR"}),
+    ("currency_mismatch", 422, "full", "full", {"currency": "EUR", "effective_at": "2001-01-01T00:00:00Z"}),
+    ("currency_mismatch", 422, "full", "full", {"currency": "XXX"}),
+    ("currency_mismatch", 422, "full", "full", {"currency": "XAU"}),
+    ("time_out_of_range", 422, "full", "full", {"effective_at": "2001-01-01T00:00:00Z"}),
     ("balance_overflow", 422, "full", "open", {}),
     ("balance_overflow", 422, "open", "full", {}),
     ("insufficient_funds", 422, "poor", "limited", {}),

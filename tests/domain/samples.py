@@ -14,6 +14,8 @@ NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 EARLIER = NOW - timedelta(hours=1)
 LATER = NOW + timedelta(hours=1)
 INSTANT = timedelta(microseconds=1)
+OPENED_AT = datetime(2025, 6, 1, 9, tzinfo=UTC)
+"""Before every value date that the policy allows."""
 
 POLICY = Policy(
     hold_duration_default=timedelta(days=7),
@@ -42,6 +44,7 @@ def account(account_id: UUID = A, **fields: Any) -> Account:
         "debits_held": 0,
         "credits_held": 0,
         "version": 0,
+        "created_at": OPENED_AT,
         "updated_at": EARLIER,
     }
     return Account(id=account_id, **(usual | fields))

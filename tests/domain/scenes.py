@@ -136,7 +136,7 @@ def _asking(**terms: Any) -> Break:
     return lambda scene: scene.terms.update(terms)
 
 
-_OF_THE_REQUEST: dict[str, Break] = {"same_account": _same_account, "currency_unknown": _asking(currency="XAU")}
+_OF_THE_REQUEST: dict[str, Break] = {"same_account": _same_account}
 _OF_BOTH_ACCOUNTS: dict[str, Break] = {"account_closed": _account_closed, "account_frozen": _account_frozen}
 _OF_ROOM: dict[str, Break] = {"balance_overflow": _balance_overflow, "insufficient_funds": _insufficient_funds}
 _OF_THE_MAXIMUM: dict[str, Break] = {"balance_limit_exceeded": _balance_limit_exceeded}

@@ -9,7 +9,7 @@ from msgspec import UNSET, structs
 from service.domain.accounts import Account, AccountDetails, AccountRevision, check_revision, revision_tag
 from service.domain.limits import INT64_MAX
 from tests.domain.orders import documented_order
-from tests.domain.samples import EARLIER, A, account, in_possession_of
+from tests.domain.samples import A, account, in_possession_of
 
 DOCUMENTED = documented_order(check_revision)
 STATE: dict[str, Any] = {
@@ -177,7 +177,7 @@ def test_a_revision_tells_what_it_leaves_from_what_it_removes() -> None:
 
 
 def tag(**changes: Any) -> str:
-    known = structs.asdict(account()) | {"reference": None, "created_at": EARLIER} | STATE | changes
+    known = structs.asdict(account()) | {"reference": None} | STATE | changes
     return revision_tag(AccountDetails(**known))
 
 

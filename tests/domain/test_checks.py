@@ -13,10 +13,11 @@ from service.domain.checks import (
     check_maximum,
     check_minimum,
     check_overflow,
-    check_request,
+    check_sides,
     check_status,
     check_value_date,
     find_accounts,
+    first_day,
 )
 from service.domain.limits import INT64_MAX
 from service.domain.rejections import Rejection
@@ -49,16 +50,10 @@ def rising(balance: int, *, held: int = 0, **fields: Any) -> list[tuple[Account,
 
 
 def test_a_movement_needs_two_accounts() -> None:
-    refusal = check_request(A, A, "USD")
+    refusal = check_sides(A, A)
     assert refusal
     assert (refusal.code, refusal.members) == ("same_account", {"account_id": str(A)})
-
-
-@pytest.mark.parametrize("currency", ["XAU", "XXX", "ZZZ", "usd"])
-def test_a_currency_has_a_minor_unit(currency: str) -> None:
-    refusal = check_request(A, B, currency)
-    assert refusal
-    assert (refusal.code, refusal.members) == ("currency_unknown", {"currency": currency})
+    assert check_sides(A, B) is None
 
 
 def test_the_debit_account_is_looked_for_first() -> None:
@@ -259,13 +254,43 @@ def test_when_both_fall_the_lesser_is_available(mine: int, yours: int, moves: in
     ],
 )
 def test_a_value_date_lies_in_the_window(effective_at: datetime | None, *, allowed: bool) -> None:
-    refusal = check_value_date(effective_at, POLICY, NOW)
+    refusal = check_value_date(effective_at, POLICY, NOW, first=NOW - POLICY.effective_past_max - INSTANT)
     assert (refusal is None) == allowed
     if refusal:
         assert refusal.code == "time_out_of_range"
         assert refusal.members["field"] == "effective_at"
         assert refusal.members["earliest"] == "2025-12-01T12:00:00Z"
         assert refusal.members["latest"] == "2026-03-31T12:00:00Z"
+
+
+@pytest.mark.parametrize("first", [NOW - timedelta(days=1), NOW, NOW + timedelta(days=1)])
+def test_a_value_date_does_not_lie_before_what_it_refers_to(first: datetime) -> None:
+    assert check_value_date(None, POLICY, NOW, first=first) is None
+    assert check_value_date(first, POLICY, NOW, first=first) is None
+    refusal = check_value_date(first - INSTANT, POLICY, NOW, first=first)
+    assert refusal
+    assert (refusal.code, refusal.members["field"]) == ("time_out_of_range", "effective_at")
+    assert datetime.fromisoformat(refusal.members["earliest"]) == first
+
+
+def test_what_it_refers_to_may_lie_beyond_the_window() -> None:
+    """The window was wider once: there is always a value date that can be asked for."""
+    first = NOW + POLICY.effective_future_max + timedelta(days=1)
+    assert check_value_date(first, POLICY, NOW, first=first) is None
+    assert check_value_date(first + INSTANT, POLICY, NOW, first=first)
+
+
+@pytest.mark.parametrize(
+    ("created_at", "day"),
+    [
+        ("2026-02-28T00:00:00Z", "2026-02-28T00:00:00Z"),
+        ("2026-02-28T23:59:59.999999Z", "2026-02-28T00:00:00Z"),
+        ("2026-03-01T00:30:00+01:00", "2026-02-28T00:00:00Z"),
+    ],
+)
+def test_an_accounts_first_day_is_one_of_utc(created_at: str, day: str) -> None:
+    opened = account(A, created_at=datetime.fromisoformat(created_at))
+    assert first_day(opened) == datetime.fromisoformat(day)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """Captures in parts and whole, and the ends that a hold can meet."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from msgspec import structs
@@ -58,7 +58,7 @@ def refused(command: CaptureHold, held: Hold, **accounts: Account) -> Rejection:
 
 
 def test_a_capture_is_a_transfer_that_names_its_hold() -> None:
-    value_date = NOW - timedelta(days=1)
+    value_date = NOW + timedelta(days=1)
     command = capture(
         amount=4, reference="stay", description="bill", metadata={"room": "7"}, effective_at=value_date, final=False
     )
@@ -209,3 +209,17 @@ def test_what_was_closed_can_be_shown_as_it_was_opened() -> None:
 @pytest.mark.parametrize(("status", "reserved"), [("open", 7), ("captured", 0), ("voided", 0), ("expired", 0)])
 def test_only_an_open_hold_reserves_what_is_left(status: str, reserved: int) -> None:
     assert hold(status=status, captured_amount=3).reserved == reserved
+
+
+def test_a_capture_has_no_value_date_before_its_hold() -> None:
+    held = hold()
+    assert captured(capture(effective_at=held.created_at), held)[0].effective_at == held.created_at
+    refusal = refused(capture(effective_at=held.created_at - INSTANT), held)
+    assert refusal.code == "time_out_of_range"
+    assert datetime.fromisoformat(refusal.members["earliest"]) == held.created_at
+
+
+def test_without_a_value_date_a_capture_has_now_or_its_holds_opening() -> None:
+    """An opening is placed just after the last change of its accounts, which may lie a little ahead of the clock."""
+    assert captured(capture(), hold())[0].effective_at == NOW
+    assert captured(capture(), hold(created_at=NOW + INSTANT))[0].effective_at == NOW + INSTANT

@@ -1,6 +1,6 @@
 """Reversals: whole and in parts, never more than the whole, and a transfer like any other."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -13,6 +13,7 @@ from service.domain.transfers import Transfer
 from tests.domain.samples import (
     GROUP_ID,
     HOLD_ID,
+    INSTANT,
     NEW_ID,
     NOW,
     POLICY,
@@ -137,3 +138,22 @@ def test_the_largest_transfer_is_reversed_whole() -> None:
     outcome = decided(reverse(), transfer(amount=INT64_MAX), payer=payer, payee=payee)
     assert isinstance(outcome, Transfer)
     assert (outcome.amount, outcome.debit_balance_after, outcome.credit_balance_after) == (INT64_MAX, 0, 0)
+
+
+@pytest.mark.parametrize("effective_at", [NOW - timedelta(days=2), NOW + timedelta(days=2)])
+def test_a_reversal_has_no_value_date_before_its_transfer(effective_at: datetime) -> None:
+    original = transfer(effective_at=effective_at)
+    outcome = decided(reverse(effective_at=effective_at), original)
+    assert isinstance(outcome, Transfer)
+    refusal = decided(reverse(effective_at=effective_at - INSTANT), original)
+    assert isinstance(refusal, Rejection)
+    assert refusal.code == "time_out_of_range"
+    assert datetime.fromisoformat(refusal.members["earliest"]) == effective_at
+
+
+@pytest.mark.parametrize(("days", "reversed_after_days"), [(-2, 0), (0, 0), (2, 2), (400, 400)])
+def test_without_a_value_date_a_reversal_has_now_or_that_of_its_transfer(days: int, reversed_after_days: int) -> None:
+    """A transfer whose value date lies ahead is taken back on that day: it never moved a balance before it."""
+    outcome = decided(reverse(), transfer(effective_at=NOW + timedelta(days=days)))
+    assert isinstance(outcome, Transfer)
+    assert outcome.effective_at == NOW + timedelta(days=reversed_after_days)

@@ -1,6 +1,6 @@
 """What a transfer says when nothing speaks against it, and how much a balancing amount moves."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -10,7 +10,7 @@ from service.domain.decide import decide_transfer
 from service.domain.limits import INT64_MAX
 from service.domain.rejections import Rejection
 from service.domain.transfers import Transfer
-from tests.domain.samples import GROUP_ID, NEW_ID, NOW, POLICY, A, B, account, in_possession_of, post
+from tests.domain.samples import GROUP_ID, INSTANT, NEW_ID, NOW, POLICY, A, B, account, in_possession_of, post
 
 
 def decided(command: PostTransfer, debit: Account, credit: Account) -> Transfer | Rejection:
@@ -60,6 +60,34 @@ def test_a_decision_changes_nothing() -> None:
     debit, credit = in_possession_of(100, A), account(B)
     moved(post(amount=30), debit, credit)
     assert (debit, credit) == (in_possession_of(100, A), account(B))
+
+
+@pytest.mark.parametrize("newer", ["debit", "credit"])
+def test_no_value_date_lies_before_the_day_on_which_an_account_was_opened(newer: str) -> None:
+    opened = {"debit": NOW - timedelta(days=9), "credit": NOW - timedelta(days=9)} | {newer: NOW - timedelta(days=2)}
+    accounts = in_possession_of(100, A, created_at=opened["debit"]), account(B, created_at=opened["credit"])
+    first_day = datetime(2026, 2, 27, tzinfo=UTC)
+    assert moved(post(effective_at=first_day), *accounts).effective_at == first_day
+    refusal = decided(post(effective_at=first_day - INSTANT), *accounts)
+    assert isinstance(refusal, Rejection)
+    assert refusal.code == "time_out_of_range"
+    assert datetime.fromisoformat(refusal.members["earliest"]) == first_day
+
+
+def test_without_a_value_date_it_is_on_the_first_day_at_the_earliest() -> None:
+    tomorrow = datetime(2026, 3, 2, tzinfo=UTC)
+    opened_ahead_of_the_clock = account(B, created_at=tomorrow + INSTANT)
+    assert moved(post(), in_possession_of(100, A), opened_ahead_of_the_clock).effective_at == tomorrow
+
+
+@pytest.mark.parametrize("currency", ["DEM", "XAU", "XXX", "ZZZ"])
+def test_money_moves_in_whatever_currency_its_accounts_hold(currency: str) -> None:
+    """The list of currencies changes; what was opened under it before stays usable."""
+    accounts = in_possession_of(100, A, currency=currency), account(B, currency=currency)
+    assert moved(post(currency=currency), *accounts).currency == currency
+    refusal = decided(post(currency="USD"), *accounts)
+    assert isinstance(refusal, Rejection)
+    assert (refusal.code, refusal.members["account_currency"]) == ("currency_mismatch", currency)
 
 
 def test_without_a_value_date_it_is_now() -> None:

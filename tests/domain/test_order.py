@@ -15,12 +15,11 @@ IDS = [f"{name}-{OPERATIONS[name].order[place]}" for name, place in RULES]
 def test_the_documented_order_is_found_where_it_is_documented() -> None:
     transfer = [
         "same_account",
-        "currency_unknown",
-        "time_out_of_range",
         "account_not_found",
         "account_closed",
         "account_frozen",
         "currency_mismatch",
+        "time_out_of_range",
         "balance_overflow",
         "insufficient_funds",
         "balance_limit_exceeded",
@@ -31,7 +30,6 @@ def test_the_documented_order_is_found_where_it_is_documented() -> None:
         "reversal_not_reversible",
         "already_reversed",
         "reversal_exceeds_transfer",
-        "time_out_of_range",
         *(code for code in transfer[transfer.index("account_closed") :] if code != "currency_mismatch"),
     ]
 

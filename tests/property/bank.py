@@ -68,10 +68,15 @@ class Bank:
         name = f"ledger-{self._ledgers}"
         ledger_id = await add_ledger(self.superuser, name)
         ids = {
-            account: await add_account(self.superuser, ledger_id=ledger_id, **columns)
-            for account, columns in accounts.items()
+            account: await add_account(self.superuser, ledger_id=ledger_id, **self._columns(**terms))
+            for account, terms in accounts.items()
         }
         return BankLedger(self, name, ledger_id, ids)
+
+    def _columns(self, opened: str, **columns: Any) -> dict[str, Any]:
+        """Return the columns of an account; it is older than every value date unless it was ``opened`` today."""
+        opened_at = self.opened_at - timedelta(days=500 if opened == "long ago" else 0)
+        return columns | {"created_at": opened_at, "updated_at": opened_at}
 
 
 class BankLedger:
@@ -258,6 +263,7 @@ class BankLedger:
             "number": _seen(self._transfers, transfer.id),
             "hold": _place(self._holds, transfer.hold_id),
             "reverses": _place(self._transfers, transfer.reverses_id),
+            "day": round((transfer.effective_at - self._bank.opened_at) / timedelta(days=1)),
             "debit_balance": transfer.debit_balance_after,
             "credit_balance": transfer.credit_balance_after,
         }

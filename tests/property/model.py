@@ -10,7 +10,7 @@ from tests.property.rules import RefusalError, Rules
 
 
 class Model:
-    """A ledger of accounts by name: currency, normal side, minimum and maximum balance, status."""
+    """A ledger of accounts by name: currency, normal side, minimum and maximum balance, status, when it was opened."""
 
     def __init__(self, accounts: dict[str, dict[str, Any]]) -> None:
         self.facts = Facts(accounts).copy()

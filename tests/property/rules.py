@@ -8,8 +8,8 @@ from tests.property.asks import Capture, Open, Post, Reverse, Void
 from tests.property.facts import Answer, Facts
 
 LARGEST = 2**63 - 1
-CURRENCIES = {"USD", "EUR"}
-EFFECTIVE = {None, "yesterday", "next week"}
+EFFECTIVE_DAYS = {None: 0, "yesterday": -1, "next week": 7}
+"""The value dates that are never out of range for being too far away, in days from now."""
 EXPIRES = {"usual", "in an hour"}
 
 
@@ -36,10 +36,11 @@ class Rules:
 
     def post(self, ask: Post) -> Answer:
         self._two_accounts(ask)
-        self._effective(ask.effective)
         self._accounts_exist(ask.debit, ask.credit)
         self._accounts_are_open(ask.debit, ask.credit)
         self._accounts_hold(ask.currency, ask.debit, ask.credit)
+        new = any(self.facts.accounts[name]["opened"] == "today" for name in (ask.debit, ask.credit))
+        day = self._day(ask.effective, since=0 if new else -1)
         amount = ask.amount
         if ask.at_most:
             for name in self._falling(ask.debit, ask.credit):
@@ -49,15 +50,15 @@ class Rules:
         self._counters_have_room(ask.debit, ask.credit, amount)
         self._minimum_is_kept(ask.debit, ask.credit, amount)
         self._maximum_is_kept(ask.debit, ask.credit, amount)
-        return self._move(ask.debit, ask.credit, amount)
+        return self._move(ask.debit, ask.credit, amount, day)
 
     def open(self, ask: Open) -> Answer:
         self._two_accounts(ask)
-        if ask.expires not in EXPIRES:
-            refuse("time_out_of_range", field="expires_at")
         self._accounts_exist(ask.debit, ask.credit)
         self._accounts_are_open(ask.debit, ask.credit)
         self._accounts_hold(ask.currency, ask.debit, ask.credit)
+        if ask.expires not in EXPIRES:
+            refuse("time_out_of_range", field="expires_at")
         self._counters_have_room(ask.debit, ask.credit, ask.amount)
         self._minimum_is_kept(ask.debit, ask.credit, ask.amount)
         self.facts.changes.append((ask.debit, ask.credit))
@@ -88,10 +89,10 @@ class Rules:
                 captured_amount=self.facts.captured(ask.hold),
                 excess=amount - left,
             )
-        self._effective(ask.effective)
         self._accounts_are_open(hold["debit"], hold["credit"])
+        day = self._day(ask.effective, since=0)
         self._maximum_is_kept(hold["debit"], hold["credit"], amount)
-        answer = self._move(hold["debit"], hold["credit"], amount, hold=ask.hold)
+        answer = self._move(hold["debit"], hold["credit"], amount, day, hold=ask.hold)
         if ask.final or amount == left:
             self.facts.close(hold, "captured")
         return answer
@@ -114,25 +115,26 @@ class Rules:
         amount = left if ask.amount is None else ask.amount
         if amount > left:
             refuse("reversal_exceeds_transfer", transfer=ask.transfer, excess=amount - left)
-        self._effective(ask.effective)
         debit, credit = transfer["credit"], transfer["debit"]
         self._accounts_are_open(debit, credit)
+        day = self._day(ask.effective, since=transfer["day"])
         self._counters_have_room(debit, credit, amount)
         self._minimum_is_kept(debit, credit, amount)
         self._maximum_is_kept(debit, credit, amount)
-        return self._move(debit, credit, amount, reverses=ask.transfer)
+        return self._move(debit, credit, amount, day, reverses=ask.transfer)
 
     # One rule each.
 
     def _two_accounts(self, ask: Post | Open) -> None:
         if ask.debit == ask.credit:
             refuse("same_account", account=ask.debit)
-        if ask.currency not in CURRENCIES:
-            refuse("currency_unknown", currency=ask.currency)
 
-    def _effective(self, effective: str | None) -> None:
-        if effective not in EFFECTIVE:
+    def _day(self, effective: str | None, *, since: int) -> int:
+        """Return the day of a value date, which has a first one: what it refers to was not there before."""
+        day = EFFECTIVE_DAYS.get(effective)
+        if day is None or (effective is not None and day < since):
             refuse("time_out_of_range", field="effective_at")
+        return max(day, since)
 
     def _accounts_exist(self, *names: str) -> None:
         for name in names:
@@ -194,6 +196,7 @@ class Rules:
         debit: str,
         credit: str,
         amount: int,
+        day: int,
         *,
         hold: int | None = None,
         reverses: int | None = None,
@@ -203,6 +206,7 @@ class Rules:
             "credit": credit,
             "amount": amount,
             "currency": self.facts.accounts[debit]["currency"],
+            "day": day,
             "hold": hold,
             "reverses": reverses,
             "group": self.group,

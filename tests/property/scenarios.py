@@ -79,7 +79,7 @@ def _accounts(draw: st.DrawFn) -> dict[str, dict[str, Any]]:
 
     def account(currency: str, **terms: Any) -> dict[str, Any]:
         usual = {"normal_side": "credit", "minimum_balance": None, "maximum_balance": None, "status": "open"}
-        return usual | {"currency": currency} | terms
+        return usual | {"currency": currency, "opened": "long ago"} | terms
 
     sides = st.sampled_from(["credit", "debit"])
     floors, ceilings = st.sampled_from([0, 0, -20, None]), st.sampled_from([None, None, 50, 100])
@@ -89,7 +89,7 @@ def _accounts(draw: st.DrawFn) -> dict[str, dict[str, Any]]:
         "ben": account("USD", normal_side=draw(sides), minimum_balance=draw(floors), maximum_balance=draw(ceilings)),
         "loan": account("USD", normal_side="debit", minimum_balance=0, maximum_balance=draw(ceilings)),
         "till": account("EUR"),
-        "eve": account("EUR", normal_side=draw(sides), minimum_balance=draw(floors)),
+        "eve": account("EUR", opened="today", normal_side=draw(sides), minimum_balance=draw(floors)),
     }
 
 
@@ -190,7 +190,7 @@ class Author:
         reversal = Reverse(**self._identity(), transfer=transfer, amount=amount)
         odd: dict[str, list[Any]] = {
             "transfer": [UNKNOWN],
-            "effective": ["in the far future", "next week"],
+            "effective": ["in the far future", "next week", "yesterday"],
             "amount": [LARGEST],
         }
         return self._oddly(reversal, odd)

@@ -13,7 +13,6 @@ from tests.property.scenarios import Revise, Scenario, Send, Step, Sweep, TimeIs
 
 EVERYWHERE = {
     "same_account",
-    "currency_unknown",
     "time_out_of_range",
     "account_not_found",
     "account_closed",
