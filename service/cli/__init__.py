@@ -1,5 +1,6 @@
 """The ``funds`` command."""
 
+import sys
 from importlib import import_module
 
 import click
@@ -12,6 +13,7 @@ from service.storage.embedded import EmbeddedPostgresError
 from service.storage.errors import StorageError
 from service.storage.migrations import SchemaBehindError
 from service.storage.preflight import DatabaseUnusableError
+from service.telemetry.tracebacks import print_exception
 
 _OPERATOR_ERRORS = (SettingsError, EmbeddedPostgresError, DatabaseUnusableError, SchemaBehindError, StorageError)
 
@@ -47,6 +49,7 @@ def main() -> None:
     Settings are FUNDS_* environment variables; README.md lists them. Without FUNDS_DATABASE_URL an embedded
     PostgreSQL is used, its data under FUNDS_DATA_DIR (.data).
     """
+    sys.excepthook = print_exception
 
 
 main.add_command(serve)

@@ -10,6 +10,8 @@ import msgspec
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
 from service.settings import Settings
+from service.storage.addresses import Address
+from service.storage.connecting import connect
 
 _CLIENT_TIMEOUT_MARGIN_SECONDS = 2.0
 
@@ -37,7 +39,10 @@ class Database:
 
     @classmethod
     def connect(cls, url: str, settings: Settings) -> Self:
-        """Make the pool for ``url`` (any form that libpq understands); nothing is sent before the first statement."""
+        """Make the pool for ``url`` (``addresses`` lists its forms); nothing is sent before the first statement.
+
+        Raises DatabaseUnusableError when the URL cannot be read.
+        """
         return cls._connect(url, settings, pool_size=settings.pool_size, pool_max_overflow=settings.pool_max_overflow)
 
     @classmethod
@@ -50,7 +55,7 @@ class Database:
             settings,
             pool_size=settings.batches_in_flight_max,
             pool_max_overflow=0,
-            server_settings=_INDEX_PLANS,
+            plans=_INDEX_PLANS,
         )
 
     @classmethod
@@ -61,22 +66,22 @@ class Database:
         *,
         pool_size: int,
         pool_max_overflow: int,
-        server_settings: Mapping[str, str] = MappingProxyType({}),
+        plans: Mapping[str, str] = MappingProxyType({}),
     ) -> Self:
+        address = Address.of(url)
 
         async def create_connection() -> asyncpg.Connection:
-            return await asyncpg.connect(
-                dsn=plain_url(url),
-                timeout=settings.connect_timeout_seconds,
+            return await connect(
+                address,
+                application_name=settings.application_name,
+                timeout_seconds=settings.connect_timeout_seconds,
                 # The server's own limit ends a slow statement; the client's ends the wait for a server gone silent.
-                command_timeout=settings.statement_timeout_ms / 1000 + _CLIENT_TIMEOUT_MARGIN_SECONDS,
-                server_settings={
-                    "application_name": settings.application_name,
+                command_timeout_seconds=settings.statement_timeout_ms / 1000 + _CLIENT_TIMEOUT_MARGIN_SECONDS,
+                session_settings={
                     "statement_timeout": str(settings.statement_timeout_ms),
                     "lock_timeout": str(settings.lock_timeout_ms),
                     "idle_in_transaction_session_timeout": str(settings.statement_timeout_ms),
-                    "timezone": "UTC",
-                    **server_settings,
+                    **plans,
                 },
             )
 
@@ -89,6 +94,7 @@ class Database:
             pool_recycle=settings.pool_recycle_seconds,
             pool_use_lifo=True,
             isolation_level="READ COMMITTED",
+            hide_parameters=True,
             json_serializer=lambda value: msgspec.json.encode(value).decode(),
             json_deserializer=msgspec.json.decode,
         )
@@ -97,9 +103,3 @@ class Database:
     async def close(self) -> None:
         """Close every pooled connection, even if the caller is being cancelled."""
         await asyncio.shield(self.engine.dispose())
-
-
-def plain_url(url: str) -> str:
-    """Return ``url`` without SQLAlchemy's driver suffix: asyncpg wants ``postgresql://``."""
-    scheme, separator, rest = url.partition("://")
-    return f"{scheme.partition('+')[0]}{separator}{rest}"

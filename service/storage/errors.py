@@ -10,6 +10,10 @@ _CONTENTION = frozenset({"40001", "40P01", "55P03"})  # serialization failure, d
 _UNAVAILABLE_CLASSES = ("08", "53", "57", "58")  # connection, resources, operator intervention or timeout, system
 _UNAVAILABLE = frozenset({"25006"})  # a write reached a server that has become read-only: failover
 
+_DATA_CLASS = "22"
+
+_DRIVER_TYPES = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+
 _UNAVAILABLE_TYPES = (
     exc.TimeoutError,  # no connection of the pool became free
     OSError,  # refused, reset, or timed out (TimeoutError)
@@ -69,6 +73,30 @@ def violated_constraint(error: BaseException) -> str | None:
         if isinstance(cause, asyncpg.IntegrityConstraintViolationError):
             return cause.constraint_name or cause.column_name or "unnamed"
     return None
+
+
+def described(error: BaseException) -> str | None:
+    """Return what may be said of a database's ``error``: message, SQLSTATE, constraint; None for any other error.
+
+    What a caller sent stays out: no parameters, no DETAIL (it shows the row), and of values that the server or the
+    driver could not take (class 22) not even the message, which repeats them.
+    """
+    if not isinstance(error, (exc.SQLAlchemyError, exc.EmulatedDBAPIException, *_DRIVER_TYPES)):
+        return None
+    cause = next((cause for cause in _driver_errors(error) if isinstance(cause, _DRIVER_TYPES)), None)
+    if cause is None:
+        # Of what SQLAlchemy itself says, the pool's sentence is all that is known to hold no value.
+        return str(error) if isinstance(error, exc.TimeoutError) else type(error).__name__
+    sqlstate, constraint = getattr(cause, "sqlstate", None) or "", getattr(cause, "constraint_name", None)
+    unusable_value = isinstance(cause, ValueError) or sqlstate.startswith(_DATA_CLASS)
+    message = "a value cannot be used" if unusable_value else first_line(cause)
+    facts = [fact for fact in (sqlstate and f"SQLSTATE {sqlstate}", constraint and f"constraint {constraint}") if fact]
+    return f"{message} ({', '.join(facts)})" if facts else message
+
+
+def first_line(error: asyncpg.PostgresError | asyncpg.InterfaceError | asyncpg.InternalClientError) -> str:
+    """Return the driver's message without the DETAIL and HINT that its text adds."""
+    return str(error.args[0]).partition("\n")[0] if error.args else type(error).__name__
 
 
 def _driver_errors(error: BaseException) -> Iterator[BaseException]:

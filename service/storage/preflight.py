@@ -1,55 +1,107 @@
 """What an operator's command asks of a database before it works on it, and the sentences when it cannot be used."""
 
+import asyncio
 import os
 import socket
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
 
 import asyncpg
-from sqlalchemy import NullPool, text
+from sqlalchemy import NullPool
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from service.storage.database import plain_url
+from service.storage.addresses import Address, DatabaseUnusableError, place
+from service.storage.connecting import TlsRefusedError, connect
+from service.storage.errors import described, first_line
+
+__all__ = ["DatabaseUnusableError", "explained", "operator_engine", "place", "verify_server"]
 
 SERVER_MAJOR_MIN = 15
 
 _CONNECT_SECONDS_MAX = 10.0
-
-
-class DatabaseUnusableError(Exception):
-    """The database cannot be used; the message is one sentence for the operator and names no password."""
+_POOLER_SECONDS_MAX = 2.0
+_APPLICATION_NAME = "funds command"
 
 
 def operator_engine(url: str) -> AsyncEngine:
-    """Return an engine without a pool and without the service's time limits: for migrations and single commands."""
+    """Return an engine without a pool and without the service's time limits: for migrations and single commands.
+
+    Raises DatabaseUnusableError when the URL cannot be read.
+    """
+    address = Address.of(url)
 
     async def create_connection() -> Any:
-        return await asyncpg.connect(
-            dsn=plain_url(url),
-            timeout=_CONNECT_SECONDS_MAX,
-            server_settings={"application_name": "funds command", "timezone": "UTC"},
-        )
+        return await connect(address, application_name=_APPLICATION_NAME, timeout_seconds=_CONNECT_SECONDS_MAX)
 
-    return create_async_engine("postgresql+asyncpg://", async_creator=create_connection, poolclass=NullPool)
+    return create_async_engine(
+        "postgresql+asyncpg://", async_creator=create_connection, poolclass=NullPool, hide_parameters=True
+    )
 
 
 async def verify_server(url: str) -> None:
-    """Connect to ``url`` once. Raises DatabaseUnusableError when that fails or the server is too old."""
-    engine = operator_engine(url)
-    try:
-        with explained(url):
-            async with engine.connect() as connection:
-                number = int(str(await connection.scalar(text("SHOW server_version_num"))))
-    finally:
-        await engine.dispose()
-    if number // 10_000 < SERVER_MAJOR_MIN:
+    """Connect to ``url`` as the service does. Raises DatabaseUnusableError when that fails, when the server is too
+    old, or when a pooler stands before it that changes sessions from one transaction to the next.
+    """
+    address = Address.of(url)
+    with explained(url):
+        connection = await _plain_session(address)
+        try:
+            major = connection.get_server_version().major
+            lent = await _is_lent(connection, address)
+        finally:
+            connection.terminate()
+    if major < SERVER_MAJOR_MIN:
         raise DatabaseUnusableError(
-            f"The database at {place(url)} is PostgreSQL {number // 10_000}, and this service needs"
+            f"The database at {address.place} is PostgreSQL {major}, and this service needs"
             f" {SERVER_MAJOR_MIN} or newer."
         )
+    if lent:
+        raise DatabaseUnusableError(
+            f"At {address.place} answers a pooler in transaction mode, which gives a session's statements to changing"
+            " servers: connect to PostgreSQL itself, or to a pool in session mode (PgBouncer: pool_mode = session)."
+        )
+
+
+async def _plain_session(address: Address) -> asyncpg.Connection:
+    """Connect without anything that a pooler could hand on to somebody else: no settings, no prepared statements."""
+    return await connect(
+        address,
+        application_name=_APPLICATION_NAME,
+        timeout_seconds=_CONNECT_SECONDS_MAX,
+        statement_cache_size=0,
+    )
+
+
+async def _is_lent(first: asyncpg.Connection, address: Address) -> bool:
+    """Return whether a pooler gives the server of ``first`` to others while ``first`` is connected.
+
+    PostgreSQL itself tells each session the process that serves it; a pooler tells something else. Then a second
+    session begins a transaction: in session mode it never gets the first one's process, in transaction mode it does,
+    or the first one finds another when it asks again.
+    """
+    served_by = await _serving_process(first)
+    if served_by == first.get_server_pid():
+        return False
+    second = await _plain_session(address)
+    try:
+        async with asyncio.timeout(_POOLER_SECONDS_MAX):
+            transaction = second.transaction()
+            await transaction.start()
+            if await _serving_process(second) == served_by:
+                return True
+            return await _serving_process(first) != served_by
+    except TimeoutError:  # the pool has one server for each session and no other to give: that is session mode
+        return False
+    finally:
+        second.terminate()
+
+
+async def _serving_process(connection: asyncpg.Connection) -> int:
+    async with connection.transaction():
+        return int(await connection.fetchval("SELECT pg_backend_pid()"))
 
 
 @contextmanager
@@ -57,33 +109,33 @@ def explained(url: str) -> Iterator[None]:
     """Turn what keeps us from working on the database at ``url`` into a DatabaseUnusableError of one sentence."""
     try:
         yield
+    except TlsRefusedError as error:
+        raise DatabaseUnusableError(str(error)) from error
     except OSError as error:
         reason = _reason(error)
         raise DatabaseUnusableError(f"The database at {place(url)} cannot be reached: {reason}.") from error
     except (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError) as error:
-        raise DatabaseUnusableError(f"The database at {place(url)} refuses us: {error}.") from error
-    except asyncpg.PostgresError as error:
-        raise DatabaseUnusableError(f"The database at {place(url)} answers with an error: {error}.") from error
-    except DBAPIError as error:
-        cause = str(error.orig).partition("\n")[0].rpartition(">: ")[2]
-        raise DatabaseUnusableError(f"The database at {place(url)} answers with an error: {cause}.") from error
-    except (asyncpg.InterfaceError, ValueError) as error:
-        raise DatabaseUnusableError(f"The database URL for {place(url)} cannot be used: {error}.") from error
+        raise DatabaseUnusableError(f"The database at {place(url)} refuses us: {first_line(error)}.") from error
+    except (asyncpg.PostgresError, DBAPIError) as error:
+        raise DatabaseUnusableError(
+            f"The database at {place(url)} answers with an error: {described(error)}."
+        ) from error
+    except asyncpg.ClientConfigurationError as error:
+        raise DatabaseUnusableError(
+            f"The database URL for {place(url)} cannot be used: {first_line(error)}."
+        ) from error
+    except (asyncpg.InterfaceError, asyncpg.InternalClientError, ValueError) as error:
+        reason = described(error) or "a value of it is wrong"
+        raise DatabaseUnusableError(f"The database URL for {place(url)} cannot be used: {reason}.") from error
 
 
 def _reason(error: OSError) -> str:
     if isinstance(error, socket.gaierror):
         return error.strerror or "the host is not known"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not accepted ({error.verify_message})"
+    if isinstance(error, ssl.SSLError):
+        return f"TLS fails ({error.reason or 'no reason given'})"
     if isinstance(error, TimeoutError) or error.errno is None:
         return str(error).partition("\n")[0] or "no answer in time"
     return os.strerror(error.errno)
-
-
-def place(url: str) -> str:
-    """Return host and port of ``url`` as a person would write them, without user or password."""
-    try:
-        parts = urlsplit(plain_url(url))
-        host = parts.hostname or parse_qs(parts.query).get("host", ["localhost"])[0]
-        return f"{unquote(host)}:{parts.port}" if parts.port else unquote(host)
-    except ValueError:
-        return "the given URL"

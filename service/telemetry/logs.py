@@ -1,6 +1,7 @@
 """Logs: the standard library's logging, one JSON object a line, or a readable line on a terminal.
 
 What may stand in a log line is the caller's choice, field by field (``extra``): never a body, a header or a token.
+Exceptions are written by ``tracebacks``, which leaves out what a caller sent.
 """
 
 import json
@@ -8,6 +9,8 @@ import logging
 import sys
 from datetime import UTC, datetime
 from typing import TextIO
+
+from service.telemetry.tracebacks import format_exception, print_exception
 
 _STANDARD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message"}
 _CHATTY_LOGGERS = ("alembic",)  # what it tells at level info, the commands say in a sentence
@@ -17,7 +20,7 @@ _COLORS = {logging.DEBUG: "2", logging.WARNING: "33", logging.ERROR: "31", loggi
 def configure_logging(level: str, stream: TextIO | None = None) -> None:
     """Send every log line of at least ``level`` to ``stream`` (standard error); call it again to change either.
 
-    A terminal gets lines for people; anything else gets JSON.
+    A terminal gets lines for people; anything else gets JSON. What ends the process unhandled is written as logs are.
     """
     stream = sys.stderr if stream is None else stream
     handler = logging.StreamHandler(stream)
@@ -30,6 +33,7 @@ def configure_logging(level: str, stream: TextIO | None = None) -> None:
     for name in _CHATTY_LOGGERS:
         logging.getLogger(name).setLevel(max(root.level, logging.WARNING))
     logging.captureWarnings(capture=True)
+    sys.excepthook = print_exception
 
 
 class JsonFormatter(logging.Formatter):
@@ -44,8 +48,8 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
-        if record.exc_info:
-            fields["exception"] = self.formatException(record.exc_info)
+        if error := _exception(record):
+            fields["exception"] = format_exception(error)
         return json.dumps(fields, default=str, ensure_ascii=False)
 
 
@@ -56,8 +60,8 @@ class TerminalFormatter(logging.Formatter):
         """Return the line, coloured from warnings on."""
         extra = "".join(f" {name}={value}" for name, value in extra_fields(record).items())
         line = f"{_time(record)} {record.levelname.lower():<7} {record.name}: {record.getMessage()}{extra}"
-        if record.exc_info:
-            line = f"{line}\n{self.formatException(record.exc_info)}"
+        if error := _exception(record):
+            line = f"{line}\n{format_exception(error)}"
         color = _COLORS.get(record.levelno)
         return f"\033[{color}m{line}\033[0m" if color else line
 
@@ -65,6 +69,10 @@ class TerminalFormatter(logging.Formatter):
 def extra_fields(record: logging.LogRecord) -> dict[str, object]:
     """Return what the caller added with ``extra``."""
     return {name: value for name, value in vars(record).items() if name not in _STANDARD_FIELDS}
+
+
+def _exception(record: logging.LogRecord) -> BaseException | None:
+    return record.exc_info[1] if record.exc_info else None
 
 
 def _time(record: logging.LogRecord) -> str:

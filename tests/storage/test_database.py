@@ -9,7 +9,8 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.settings import Settings
-from service.storage.database import Database, plain_url
+from service.storage.addresses import plain_url
+from service.storage.database import Database
 from service.storage.models import Ledger
 from tests.servers import TestDatabase
 

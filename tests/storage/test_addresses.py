@@ -1,0 +1,118 @@
+"""URLs of databases: which are read, where they point, when TLS is asked for, and that none gives its password away."""
+
+import pytest
+
+from service.settings import Settings
+from service.storage.addresses import Address, DatabaseUnusableError, place
+from service.storage.database import Database
+from service.storage.preflight import operator_engine
+
+SECRET = "S3cr"
+
+
+@pytest.fixture(autouse=True)
+def no_variables_of_libpq(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("PGHOST", "PGSSLMODE", "PGPORT"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.parametrize(
+    ("url", "where"),
+    [
+        ("postgresql://user:secret@db.example:6432/funds", "db.example:6432"),
+        ("postgresql+asyncpg://user:secret@db.example/funds", "db.example"),
+        ("postgresql://user@/funds?host=/run/postgresql&port=5432", "/run/postgresql"),
+        ("postgresql://user@%2Frun%2Fpostgresql/funds", "/run/postgresql"),
+        ("postgresql://user:secret@one:5432,two:5433/funds", "one:5432, two:5433"),
+        ("postgresql:///funds?host=one,two&port=6432&user=u&password=secret", "one:6432, two:6432"),
+        ("postgresql://user:se:cret@[2001:db8::1]:5432/funds", "[2001:db8::1]:5432"),
+        ("postgresql://user:s%2Fe%40c%3Are%25t%3F%23@db.example/funds", "db.example"),
+        ("postgresql:///funds", "localhost"),
+        ("postgresql://user:secret@db.example:port/funds", "the given URL"),
+    ],
+)
+def test_a_database_is_named_without_user_and_password(url: str, where: str) -> None:
+    assert place(url) == where
+
+
+@pytest.mark.parametrize(
+    "sign", ["/", "?", "#", "@", "%", "[", "]", "/@", "1/", "1?", "1#", "1@", "1%", " ", "\n", "é", "／"]
+)
+@pytest.mark.parametrize(
+    "form", ["postgresql://u:{}@db.example/funds", "postgresql://u:{}@db.example:5432,two/funds?a=b"]
+)
+def test_a_password_with_a_sign_that_parts_urls_is_refused_and_not_repeated(form: str, sign: str) -> None:
+    for password in (f"{SECRET}{sign}{SECRET}", f"{sign}{SECRET}", f"1{sign}{SECRET}", f"{SECRET}{sign}1"):
+        url = form.format(password)
+        for use in (Address.of, operator_engine, lambda url: Database.connect(url, Settings())):
+            with pytest.raises(DatabaseUnusableError) as caught:
+                use(url)
+            assert SECRET not in str(caught.value)
+            assert caught.value.__cause__ is None
+            assert caught.value.__context__ is None
+        assert place(url) == "the given URL"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        SECRET,
+        f"postgresql:{SECRET}",
+        f"postgresql://{SECRET}:x/funds",
+        f"postgresql://u:{SECRET}",
+        f"postgresql://u@host/funds?password={SECRET}&{SECRET}",
+        f"postgresql://u@host/funds?password={SECRET}&password={SECRET}",
+        f"postgresql://u@/funds?host=a,,b&password={SECRET}",
+        f"postgresql://u@/funds?host=a&port={SECRET}",
+        f"postgresql://u:{SECRET}@[::1/funds",
+        f"postgresql://u:{SECRET}@a,,b/funds",
+    ],
+)
+def test_what_cannot_be_read_is_refused_in_a_sentence_of_ours(url: str) -> None:
+    with pytest.raises(DatabaseUnusableError) as caught:
+        Address.of(url)
+    assert SECRET not in str(caught.value)
+
+
+def test_no_address_shows_its_password() -> None:
+    assert SECRET not in repr(Address.of(f"postgresql://u:{SECRET}@host/funds"))
+
+
+@pytest.mark.parametrize(
+    ("url", "added", "required"),
+    [
+        ("postgresql://u@db.example/funds", "require", True),
+        ("postgresql://u@192.0.2.1/funds", "require", True),
+        ("postgresql://u@[2001:db8::1]/funds", "require", True),
+        ("postgresql://u@localhost,db.example/funds", "require", True),
+        ("postgresql:///funds?host=db.example", "require", True),
+        ("postgresql:///funds?host=/run/postgresql,db.example", "require", True),
+        ("postgresql:///funds?service=bank", "require", True),
+        ("postgresql://u@127.0.0.1.example/funds", "require", True),
+        ("postgresql://u@db.example/funds?sslmode=", "require", True),
+        ("postgresql://u@db.example/funds?sslmode=disable", None, False),
+        ("postgresql://u@db.example/funds?sslmode=prefer", None, False),
+        ("postgresql://u@db.example/funds?sslmode=verify-full", None, True),
+        ("postgresql://u@localhost/funds?sslmode=require", None, True),
+        ("postgresql:///funds", None, False),
+        ("postgresql:///funds?host=/run/postgresql", None, False),
+        ("postgresql://u@%2Frun%2Fpostgresql/funds", None, False),
+        ("postgresql://u@localhost/funds", None, False),
+        ("postgresql://u@127.9.9.9:5432,[::1],[::ffff:127.0.0.1]/funds", None, False),
+    ],
+)
+def test_tls_is_required_of_other_hosts_unless_the_url_says_otherwise(
+    url: str, added: str | None, *, required: bool
+) -> None:
+    address = Address.of(url)
+    assert (address.tls_added, address.tls_required) == (added, required)
+
+
+def test_the_variables_of_libpq_count_where_the_url_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PGHOST", "db.example")
+    assert Address.of("postgresql:///funds").tls_added == "require"
+    assert Address.of("postgresql://localhost/funds").tls_added is None
+    monkeypatch.setenv("PGSSLMODE", "disable")
+    assert Address.of("postgresql:///funds").tls_added is None
+    assert not Address.of("postgresql://db.example/funds").tls_required
