@@ -18,8 +18,24 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from service.api.commands import DryRun, dry_run_response, outcome_view
 from service.api.context import LedgerRef, Services
 from service.api.holds import hold_command
-from service.api.problems import ProblemDetails, ProblemError, malformed, problem_content, responses
-from service.api.schemas import AtMost, ExpirySeconds, HoldRequest, HoldView, Time, TransferRequest, TransferView
+from service.api.problems import (
+    ProblemDetails,
+    ProblemError,
+    malformed,
+    malformed_in_places,
+    problem_content,
+    responses,
+)
+from service.api.schemas import (
+    AtMost,
+    ExpirySeconds,
+    GroupName,
+    HoldRequest,
+    HoldView,
+    Time,
+    TransferRequest,
+    TransferView,
+)
 from service.api.security import Principal
 from service.api.transfers import transfer_command
 from service.api.wire import StrictJSON
@@ -38,16 +54,6 @@ _SLICE = 16
 _REHEARSED, _POSTED, _MIXED = 200, 201, 207
 
 T = TypeVar("T")
-
-GroupName = Annotated[
-    str,
-    Meta(
-        min_length=1,
-        max_length=limits.REFERENCE_LENGTH_MAX,
-        pattern=r"^[^\x00]*$",
-        description="Items of one group apply together or not at all, in the place of the group's first item.",
-    ),
-]
 
 
 class HoldTerms(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True, gc=False):
@@ -149,6 +155,7 @@ async def post_batch(
     Independent items are applied in parts, so that other transfers get their turn; after an error answer, send the
     batch again: what was applied replays.
     """
+    _refuse_repeated_keys(data.transfers)
     # Every item becomes a command before any is applied: one that is malformed refuses the whole request.
     units = [unit async for unit in _politely(_units(data, ledger, request.user))]
     # A dry run is one part: the next one would not see what this one only decided.
@@ -170,6 +177,23 @@ async def post_batch(
     if rejected and data.mode == "atomic":
         raise ProblemError("batch_rejected", members=msgspec.structs.asdict(view))
     return Response(view, status_code=_MIXED if rejected else _REHEARSED if dry_run else _POSTED)
+
+
+def _refuse_repeated_keys(items: Sequence[BatchItem]) -> None:
+    """Check that every key names one item: of two, the second would only tell what became of the first.
+
+    Raises ProblemError (malformed_request) that names both places.
+    """
+    if len({item.idempotency_key for item in items}) == len(items):
+        return
+    first_places: dict[str, int] = {}
+    for index, item in enumerate(items):
+        first = first_places.setdefault(item.idempotency_key, index)
+        if first != index:
+            raise malformed_in_places(
+                [f"/transfers/{first}/idempotency_key", f"/transfers/{index}/idempotency_key"],
+                "both items have the same key; give each a key of its own, or send the item once",
+            )
 
 
 async def _politely(items: Iterable[T]) -> AsyncIterator[T]:
@@ -220,7 +244,7 @@ def _commands(items: list[tuple[int, BatchItem]], ledger: LedgerRef, principal: 
 def _command(index: int, item: BatchItem, ledger: LedgerRef, principal: Principal) -> PostTransfer | OpenHold:
     pointer = f"/transfers/{index}"
     if item.hold is None:
-        return transfer_command(item, ledger, principal, item.idempotency_key, pointer=pointer)
+        return transfer_command(item, ledger, principal, item.idempotency_key)
     if isinstance(item.amount, AtMost):
         raise malformed(f"{pointer}/amount", "a hold reserves a definite amount")
     if item.effective_at is not None:

@@ -82,7 +82,9 @@ CATALOGUE: dict[str, ProblemType] = {
     ),
     "request_too_large": ProblemType(413, "The request is too large", "The body is larger than this operation takes."),
     "unsupported_media_type": ProblemType(
-        415, "The body is not JSON", "Send JSON, and call it so: `Content-Type: application/json`."
+        415,
+        "The body is not plain JSON",
+        "Send JSON, call it so (`Content-Type: application/json`), and do not compress it.",
     ),
     "insufficient_funds": ProblemType(
         422,

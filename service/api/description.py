@@ -97,7 +97,7 @@ def _replace_schemas(described: list[_Described]) -> dict[str, Any]:
         handler, operation = one.handler, one.operation
         data = handler.parsed_fn_signature.parameters.get("data")
         if data is not None:
-            operation.request_body.required = not data.has_default
+            operation.request_body.required = True
             places += [(content, data.annotation) for content in operation.request_body.content.values()]
         for status, response in operation.responses.items():
             kind = _answer_type(handler, int(status))

@@ -90,7 +90,7 @@ class DirectRoutes:
         except ValueError:
             return False
         try:
-            http["user"] = await admit(services.authenticator, http, route.handler, headers)
+            http["user"] = await admit(services.authenticator, http, route.handler, headers, receive)
             if "data" in route.wanted:  # before the ledger, as on the long way: of two faults, both name the same
                 arguments["data"] = StrictJSON.decode_for(route.handler, await _read(receive))
             arguments["ledger"] = await find_ledger(services, services.reader, http["user"], segments[_LEDGER])

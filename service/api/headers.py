@@ -1,12 +1,15 @@
-"""Request headers: those that say one thing come once, and a body says that it is JSON."""
+"""Request headers: those that say one thing come once, and what they say of a body must be what the route takes."""
 
 from collections import Counter
 from collections.abc import Iterable
 
+from litestar.types import Receive
+
 from service.api.problems import ProblemError, malformed
 
-_ONCE = (b"authorization", b"content-type", b"if-match")
+_ONCE = (b"authorization", b"content-type", b"content-encoding", b"if-match")
 _JSON = b"application/json"
+_PLAIN_CODINGS = {b"", b"identity"}
 
 
 def refuse_repeated(headers: Iterable[tuple[bytes, bytes]]) -> None:
@@ -31,3 +34,29 @@ def refuse_other_media_types(content_type: bytes | None) -> None:
         return
     if content_type.partition(b";")[0].strip().lower() != _JSON:
         raise ProblemError("unsupported_media_type")
+
+
+def refuse_codings(content_encoding: bytes | None) -> None:
+    """Check that a body comes as it is: nothing is unpacked here. Raises ProblemError (unsupported_media_type)."""
+    if content_encoding is None:
+        return
+    if any(coding.strip().lower() not in _PLAIN_CODINGS for coding in content_encoding.split(b",")):
+        raise ProblemError(
+            "unsupported_media_type", "The body is compressed or encoded; send plain JSON, without Content-Encoding."
+        )
+
+
+async def refuse_body(headers: dict[bytes, bytes], receive: Receive) -> None:
+    """Check that a request has no body; one of zero bytes is none. Raises ProblemError (malformed_request)."""
+    told = headers.get(b"content-length", b"0").strip(b"0 ") != b""
+    if told or (b"transfer-encoding" in headers and await _has_bytes(receive)):
+        raise malformed("", "this operation takes no body; send none")
+
+
+async def _has_bytes(receive: Receive) -> bool:
+    while True:
+        message = await receive()
+        if message["type"] != "http.request" or not message.get("more_body"):
+            return bool(message.get("body"))
+        if message["body"]:
+            return True

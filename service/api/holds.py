@@ -19,7 +19,6 @@ from service.domain.commands import CaptureHold, OpenHold, VoidHold
 from service.storage.holds import HoldRepository
 from service.storage.retry import Reader
 
-_WHOLE = CaptureRequest()
 _SETTLE_PROBLEMS = ("hold_not_found", "hold_expired", "hold_not_open")
 
 
@@ -82,7 +81,7 @@ class HoldController(Controller):
         services: NamedDependency[Services],
         ledger: NamedDependency[LedgerRef],
         hold_id: FromPath[UUID],
-        data: JSONBody[CaptureRequest] = _WHOLE,
+        data: JSONBody[CaptureRequest],
         idempotency_key: IdempotencyKey = None,
         dry_run: DryRun = False,  # noqa: FBT002
     ) -> Response[TransferView]:
@@ -97,7 +96,7 @@ class HoldController(Controller):
             reference=data.reference,
             description=data.description,
             metadata=data.metadata,
-            effective_at=in_utc(data.effective_at, "/effective_at"),
+            effective_at=in_utc(data.effective_at),
         )
         return await carry_out(services, ledger, command, dry_run=dry_run)
 
@@ -167,7 +166,7 @@ def hold_command(
 ) -> OpenHold:
     """Return the command that ``data`` asks for; ``pointer`` is where it says in the body when the hold expires.
 
-    Raises ProblemError when it says so twice, or a time outside the calendar in UTC.
+    Raises ProblemError when it says so twice.
     """
     if data.expires_at is not None and data.expires_in_seconds is not None:
         raise malformed(f"{pointer}/expires_in_seconds", "expires_at says already when the hold expires")
@@ -179,7 +178,7 @@ def hold_command(
         credit_account_id=data.credit_account_id,
         amount=data.amount,
         currency=data.currency,
-        expires_at=in_utc(data.expires_at, f"{pointer}/expires_at"),
+        expires_at=in_utc(data.expires_at),
         expires_in_seconds=data.expires_in_seconds,
         reference=data.reference,
         description=data.description,

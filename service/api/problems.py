@@ -4,7 +4,7 @@ Every error the service gives, without exception, is ``application/problem+json`
 """
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, Literal, cast
 from urllib.parse import quote
 
@@ -27,6 +27,7 @@ logger = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 1
+BODY_REQUIRED = "a body is required: a JSON object, {} where every member may be left out"
 
 Outcome = Literal["not_applied", "unknown"]
 
@@ -79,10 +80,15 @@ def replay_header(*, replayed: bool) -> dict[str, str]:
 
 def malformed(pointer: str, reason: str) -> ProblemError:
     """Return the problem of one fault at ``pointer`` (RFC 6901, from the body, `query` or `header`)."""
+    return malformed_in_places([pointer], reason)
+
+
+def malformed_in_places(pointers: Sequence[str], reason: str) -> ProblemError:
+    """Return the problem of one fault that lies in what stands at ``pointers`` together."""
     return ProblemError(
         "malformed_request",
-        f"{pointer or 'The body'}: {reason}",
-        members={"errors": [{"pointer": pointer, "reason": reason}]},
+        f"{' and '.join(pointers) or 'The body'}: {reason}",
+        members={"errors": [{"pointer": pointer, "reason": reason} for pointer in pointers]},
     )
 
 
@@ -190,7 +196,7 @@ def _framework_faults(error: HTTPException) -> Iterable[dict[str, str]]:
     for fault in faults:
         key = str(fault.get("key", ""))
         if key == "data":
-            yield {"pointer": "", "reason": "a body is required"}
+            yield {"pointer": "", "reason": BODY_REQUIRED}
         else:
             source = getattr(fault.get("source"), "value", "request")
             yield {"pointer": f"/{source}/{key}", "reason": str(fault.get("message", error.detail))}

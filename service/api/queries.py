@@ -12,6 +12,7 @@ from litestar.params import QueryParameter
 from msgspec import Meta
 
 from service.api.problems import malformed
+from service.api.values import checked
 
 _INTEGER = re.compile(r"0|-?[1-9][0-9]{0,19}")
 _BOOLEANS = {"true": True, "false": False}
@@ -33,7 +34,7 @@ def check_query(query_string: bytes, handler: BaseRouteHandler) -> None:
         if any("\x00" in value for value in values):
             raise malformed(pointer, "NUL is not allowed")
         try:
-            _convert(values, known[name])
+            checked(known[name], _convert(values, known[name]), pointer)
         except msgspec.ValidationError as error:
             raise malformed(pointer, str(error)) from None
 

@@ -7,16 +7,27 @@ from uuid import UUID
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from service.api.values import text_rule
 from service.domain import limits
 from service.domain.accounts import AccountDetails
 from service.domain.holds import Hold
+from service.domain.texts import name_fault, prose_fault
 from service.domain.transfers import Transfer
 from service.storage import models
 from service.storage.accounts import details
 from service.storage.transfers import as_fact
 
-# PostgreSQL cannot store NUL in text; JSON can carry it.
-_NO_NUL = r"^[^\x00]*$"
+# What the document says of the rules in domain/texts.py, as far as a regular expression can. Python's `$` matches
+# before a line's end, too.
+_UNSEEN = (
+    r"\x00-\x1f\x7f-\xa0\xad\u034f\u061c\u115f\u1160\u1680\u17b4\u17b5\u180b-\u180f\u2000-\u200f\u2028-\u202f"
+    r"\u205f-\u206f\u2800\u3000\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\ufffe\uffff"
+)
+_NAME_SCHEMA = {"pattern": rf"^(?! )[^{_UNSEEN}]+(?<! )(?!\n)$"}
+_PROSE_SCHEMA = {
+    "pattern": r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ufdd0-\ufdef\ufffe\uffff]*$"
+}
+_NAME_RULE, _PROSE_RULE = text_rule(name_fault), text_rule(prose_fault)
 # Python's `$` matches before a line's end, too.
 LEDGER_NAME_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,62}(?!\n)$"
 
@@ -27,23 +38,67 @@ Balance = Annotated[int, Meta(ge=-limits.INT64_MAX, le=limits.INT64_MAX, descrip
 Currency = Annotated[
     str, Meta(min_length=3, max_length=3, pattern="^[A-Z]{3}$", description="ISO 4217 code.", examples=["USD"])
 ]
-Name = Annotated[str, Meta(min_length=1, max_length=limits.NAME_LENGTH_MAX, pattern=_NO_NUL)]
+Name = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=limits.NAME_LENGTH_MAX,
+        description="Visible characters in normalization form C (NFC), with no white space but U+0020, and none at"
+        " the ends.",
+        extra_json_schema=_NAME_SCHEMA,
+        extra=_NAME_RULE,
+    ),
+]
 Reference = Annotated[
     str,
     Meta(
         min_length=1,
         max_length=limits.REFERENCE_LENGTH_MAX,
-        pattern=_NO_NUL,
-        description="The caller's own name for it.",
+        description="The caller's own name for it: visible characters in normalization form C (NFC), with no white"
+        " space but U+0020, and none at the ends.",
+        extra_json_schema=_NAME_SCHEMA,
+        extra=_NAME_RULE,
     ),
 ]
-Description = Annotated[str, Meta(max_length=limits.DESCRIPTION_LENGTH_MAX, pattern=_NO_NUL)]
+Description = Annotated[
+    str,
+    Meta(
+        max_length=limits.DESCRIPTION_LENGTH_MAX,
+        description="Free text. Of control characters only tabs and line ends; no bidirectional overrides.",
+        extra_json_schema=_PROSE_SCHEMA,
+        extra=_PROSE_RULE,
+    ),
+]
+MetadataName = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=limits.METADATA_KEY_LENGTH_MAX,
+        extra_json_schema=_NAME_SCHEMA,
+        extra=_NAME_RULE,
+    ),
+]
+MetadataValue = Annotated[
+    str, Meta(max_length=limits.METADATA_VALUE_LENGTH_MAX, extra_json_schema=_PROSE_SCHEMA, extra=_PROSE_RULE)
+]
 Metadata = Annotated[
-    dict[
-        Annotated[str, Meta(min_length=1, max_length=limits.METADATA_KEY_LENGTH_MAX, pattern=_NO_NUL)],
-        Annotated[str, Meta(max_length=limits.METADATA_VALUE_LENGTH_MAX, pattern=_NO_NUL)],
-    ],
-    Meta(max_length=limits.METADATA_ENTRIES_MAX, description="Text by name, for the caller's own use."),
+    dict[MetadataName, MetadataValue],
+    Meta(
+        max_length=limits.METADATA_ENTRIES_MAX,
+        description="Text by name, for the caller's own use. Names keep the rules of references, values those of"
+        " descriptions.",
+    ),
+]
+GroupName = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=limits.REFERENCE_LENGTH_MAX,
+        description="Items of one group apply together or not at all, in the place of the group's first item. A name"
+        " keeps the rules of references.",
+        extra_json_schema=_NAME_SCHEMA,
+        extra=_NAME_RULE,
+    ),
 ]
 LedgerName = Annotated[
     str,

@@ -12,7 +12,7 @@ from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 from msgspec import Struct
 
-from service.api.headers import refuse_other_media_types, refuse_repeated
+from service.api.headers import refuse_body, refuse_codings, refuse_other_media_types, refuse_repeated
 from service.api.problems import ProblemError
 from service.api.queries import check_query
 from service.storage.retry import Reader
@@ -93,7 +93,9 @@ class Authorization(ASGIMiddleware):
         """Let the request pass, or raise what ``admit`` raises."""
         http = cast("HTTPScope", scope)
         handler = http["route_handler"]
-        principal = await admit(scope["litestar_app"].state.authenticator, http, handler, dict(http["headers"]))
+        principal = await admit(
+            scope["litestar_app"].state.authenticator, http, handler, dict(http["headers"]), receive
+        )
         if principal is not None:
             scope["user"] = principal
         if http["query_string"]:
@@ -102,11 +104,15 @@ class Authorization(ASGIMiddleware):
 
 
 async def admit(
-    authenticator: Authenticator, http: HTTPScope, handler: BaseRouteHandler, headers: dict[bytes, bytes]
+    authenticator: Authenticator,
+    http: HTTPScope,
+    handler: BaseRouteHandler,
+    headers: dict[bytes, bytes],
+    receive: Receive,
 ) -> Principal | None:
     """Return who may make the request to ``handler``; None where nobody is asked who they are.
 
-    Raises ProblemError: unauthenticated, forbidden, or what is wrong with the headers.
+    Raises ProblemError: unauthenticated, forbidden, or what is wrong with the headers or with there being a body.
     """
     principal = None
     given = cast("list[tuple[bytes, bytes]]", http["headers"])
@@ -122,6 +128,9 @@ async def admit(
         refuse_repeated(given)
     if "data" in handler.parsed_fn_signature.parameters:
         refuse_other_media_types(headers.get(b"content-type"))
+        refuse_codings(headers.get(b"content-encoding"))
+    elif b"content-length" in headers or b"transfer-encoding" in headers:
+        await refuse_body(headers, receive)
     return principal
 
 

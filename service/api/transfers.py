@@ -31,8 +31,6 @@ from service.domain.transfers import Transfer
 from service.storage.retry import Reader
 from service.storage.transfers import TransferRepository, as_fact
 
-_WHOLE = ReversalRequest()
-
 POST_PROBLEMS = (
     "same_account",
     "account_not_found",
@@ -100,7 +98,7 @@ class TransferController(Controller):
         services: NamedDependency[Services],
         ledger: NamedDependency[LedgerRef],
         transfer_id: FromPath[UUID],
-        data: JSONBody[ReversalRequest] = _WHOLE,
+        data: JSONBody[ReversalRequest],
         idempotency_key: IdempotencyKey = None,
         dry_run: DryRun = False,  # noqa: FBT002
     ) -> Response[TransferView]:
@@ -116,7 +114,7 @@ class TransferController(Controller):
             reference=data.reference,
             description=data.description,
             metadata=data.metadata,
-            effective_at=in_utc(data.effective_at, "/effective_at"),
+            effective_at=in_utc(data.effective_at),
         )
         return await carry_out(services, ledger, command, dry_run=dry_run)
 
@@ -235,13 +233,8 @@ class TransferController(Controller):
         return Response(view)
 
 
-def transfer_command(
-    data: TransferRequest, ledger: LedgerRef, principal: Principal, key: str, *, pointer: str = ""
-) -> PostTransfer:
-    """Return the command that ``data``, which stands at ``pointer`` in the body, asks for.
-
-    Raises ProblemError for a value date that lies outside the calendar in UTC.
-    """
+def transfer_command(data: TransferRequest, ledger: LedgerRef, principal: Principal, key: str) -> PostTransfer:
+    """Return the command that ``data`` asks for."""
     at_most = isinstance(data.amount, AtMost)
     return PostTransfer.of(
         ledger.id,
@@ -255,7 +248,7 @@ def transfer_command(
         reference=data.reference,
         description=data.description,
         metadata=data.metadata,
-        effective_at=in_utc(data.effective_at, f"{pointer}/effective_at"),
+        effective_at=in_utc(data.effective_at),
     )
 
 

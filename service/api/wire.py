@@ -9,7 +9,8 @@ from litestar.dto import AbstractDTO
 from litestar.handlers import BaseRouteHandler
 from litestar.typing import FieldDefinition
 
-from service.api.problems import ProblemError, malformed
+from service.api.problems import BODY_REQUIRED, ProblemError, malformed
+from service.api.values import checked
 
 T = TypeVar("T")
 
@@ -40,15 +41,9 @@ class StrictJSON(AbstractDTO[T]):
 
     @classmethod
     def decode_for(cls, handler: BaseRouteHandler, body: bytes) -> Any:
-        """Return the ``data`` of ``handler`` in ``body``; an empty one is the route's default, if it has one.
-
-        Raises ProblemError (malformed_request).
-        """
+        """Return the ``data`` of ``handler`` in ``body``. Raises ProblemError (malformed_request)."""
         if not body:
-            parameter = handler.parsed_fn_signature.parameters["data"]
-            if not parameter.has_default:
-                raise malformed("", "a body is required")
-            return parameter.default
+            raise malformed("", BODY_REQUIRED)
         return decode(_decoder(handler), body)
 
     def decode_builtins(self, value: Any) -> Any:
@@ -79,7 +74,7 @@ def _decoder(handler: BaseRouteHandler) -> msgspec.json.Decoder[Any]:
 def decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
     """Return ``body`` decoded. Raises ProblemError (malformed_request) with a JSON pointer to the fault."""
     try:
-        return decoder.decode(body)
+        return checked(decoder.type, decoder.decode(body))
     except msgspec.ValidationError as error:
         raise fault(str(error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from service.api.problems import ProblemError, malformed
 from service.api.schemas import AccountRequest
+from service.api.values import checked
 from service.api.wire import decode, fault
 
 Format = Literal["csv", "jsonl"]
@@ -180,7 +181,7 @@ def _from_cells(columns: list[str], cells: list[str]) -> AccountRequest:
         else:
             fields[column] = cell
     try:
-        return msgspec.convert(fields | {"metadata": metadata}, AccountRequest)
+        return checked(AccountRequest, msgspec.convert(fields | {"metadata": metadata}, AccountRequest))
     except msgspec.ValidationError as error:
         raise fault(str(error)) from None
 

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 from uuid import UUID
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 from sqlalchemy import ARRAY, Select, Text, any_, inspect, literal, select, tuple_, union_all
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -19,12 +19,15 @@ M = TypeVar("M", bound=Base)
 _POSITION = (Decision.created_at, Decision.client_id, Decision.idempotency_key)
 
 
-class Position(Struct, frozen=True, array_like=True):
-    """Where a decision stands in a list: when it was taken, whose it is, its key."""
+_Storable = Annotated[str, Meta(pattern=r"^[^\x00]*$")]
 
-    created_at: datetime
-    client_id: str
-    idempotency_key: str
+
+class Position(Struct, frozen=True, array_like=True):
+    """Where a decision stands in a list: when it was taken, whose it is, its key. Cursors carry it."""
+
+    created_at: Annotated[datetime, Meta(tz=True)]
+    client_id: _Storable
+    idempotency_key: _Storable
 
 
 class Key(Struct, frozen=True, kw_only=True):

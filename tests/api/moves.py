@@ -32,9 +32,9 @@ async def open_hold(book: Book, debit: JSON, credit: JSON, amount: int = 1, **me
 
 
 async def post_capture(book: Book, hold: JSON, key: str | None = None, **members: Any) -> httpx.Response:
-    """Ask for a capture; without ``members`` for all of it, by a request without a body."""
+    """Ask for a capture; without ``members`` for all of it."""
     path = f"{book.path}/holds/{hold['id']}/captures"
-    return await book.client.post(path, json=members or None, headers=keyed(key))
+    return await book.client.post(path, json=members, headers=keyed(key))
 
 
 async def capture(book: Book, hold: JSON, **members: Any) -> JSON:
@@ -96,9 +96,9 @@ async def read_hold(book: Book, hold: JSON) -> JSON:
 
 
 async def post_reversal(book: Book, posted: JSON, key: str | None = None, **members: Any) -> httpx.Response:
-    """Ask for a reversal; without ``members`` of all of it, by a request without a body."""
+    """Ask for a reversal; without ``members`` of all of it."""
     path = f"{book.transfers}/{posted['id']}/reversals"
-    return await book.client.post(path, json=members or None, headers=keyed(key))
+    return await book.client.post(path, json=members, headers=keyed(key))
 
 
 async def reverse(book: Book, posted: JSON, **members: Any) -> JSON:

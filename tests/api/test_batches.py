@@ -7,6 +7,7 @@ import pytest
 
 from tests.api.conftest import MakeClient
 from tests.api.ledger import JSON, Book, answer, item, keyed, pointers, problem, unique
+from tests.api.moves import read_key
 
 
 @pytest.fixture
@@ -179,39 +180,30 @@ async def test_an_item_and_a_single_transfer_share_their_key(book: Book, payer: 
     assert (replayed.headers["Idempotency-Replayed"], answer(replayed)) == ("true", result["transfer"])
 
 
-async def test_a_key_twice_in_one_batch_is_one_transfer(book: Book, payer: JSON, payee: JSON) -> None:
-    twin = item(payer, payee, amount=2)
-    response = await book.batch(twin, item(payer, payee), twin)
-    results = answer(response)["results"]
-    assert [one["replayed"] for one in results] == [False, False, True]
-    assert results[0]["transfer"] == results[2]["transfer"]
-    assert (await book.read_account(payer))["balance"] == 7
-
-
-@pytest.mark.parametrize(
-    ("mode", "status", "first", "balance"), [("independent", 207, 201, 9), ("atomic", 422, "batch_rejected", 10)]
-)
-async def test_a_key_for_two_requests_in_one_batch(
-    book: Book, payer: JSON, payee: JSON, mode: str, status: int, first: str | int, balance: int
+@pytest.mark.parametrize("mode", ["independent", "atomic"])
+@pytest.mark.parametrize("second", [{}, {"amount": 2}, {"hold": {}}])
+@pytest.mark.parametrize("dry_run", ["true", "false"])
+async def test_a_key_twice_in_one_batch_is_refused_with_both_places(
+    book: Book, payer: JSON, payee: JSON, mode: str, second: JSON, dry_run: str
 ) -> None:
-    key = unique("key")
-    response = await book.batch(item(payer, payee, key), item(payer, payee, key, amount=2), mode=mode)
-    assert response.status_code == status
-    assert _codes(answer(response)) == [first, "idempotency_key_reused"]
-    assert (await book.read_account(payer))["balance"] == balance
+    twin = item(payer, payee)
+    body = {"transfers": [item(payer, payee), twin, item(payer, payee), twin | second], "mode": mode}
+    response = await book.client.post(book.batches, json=body, params={"dry_run": dry_run})
+    assert pointers(response) == ["/transfers/1/idempotency_key", "/transfers/3/idempotency_key"]
+    assert "same key" in answer(response)["detail"]
+    assert (await book.read_account(payer))["balance"] == 10
+    assert (await read_key(book, twin["idempotency_key"]))["outcome"] == "never_seen"
 
 
-async def test_a_key_in_two_groups(book: Book, payer: JSON, payee: JSON) -> None:
+async def test_a_key_in_two_groups_is_refused(book: Book, payer: JSON, payee: JSON) -> None:
     key = unique("key")
     response = await book.batch(
         item(payer, payee, key, group="first"),
         item(payer, payee, group="first"),
         item(payer, payee, key, group="second"),
-        item(payer, payee, group="second"),
+        item(payer, payee, key, group="third"),
     )
-    assert response.status_code == 207
-    assert _codes(answer(response)) == [201, 201, "idempotency_key_reused", "batch_rejected"]
-    assert (await book.read_account(payer))["balance"] == 8
+    assert pointers(response) == ["/transfers/0/idempotency_key", "/transfers/2/idempotency_key"]
 
 
 async def test_a_key_that_was_decided_in_company_stands_for_that_company(book: Book, payer: JSON, payee: JSON) -> None:

@@ -43,7 +43,9 @@ async def _call(application: Application, sent: Sent) -> Answered:
     """Call the application as a server does."""
     parts = [sent.body] if isinstance(sent.body, bytes) else list(sent.body)
     headers = {"host": "funds", "authorization": f"Bearer {application.settings.admin_token}"}
-    if isinstance(sent.body, bytes) and sent.body:
+    if not isinstance(sent.body, bytes):
+        headers["transfer-encoding"] = "chunked"
+    elif sent.body:
         headers["content-length"] = str(len(sent.body))
     path, _, query = sent.path.partition("?")
     scope: dict[str, Any] = {
@@ -144,8 +146,12 @@ def _transfers(world: World) -> Iterator[Sent]:
     yield _post(world, right, "first")
     yield _post(world, right, '"first"')
     yield _post(world, right | {"amount": 4}, "first")
-    yield _post(world, right | {"reference": '\U0001f3e6 /\\"\u2028', "metadata": {"a": "b"}}, "with texts")
-    yield _post(world, right | {"reference": '\U0001f3e6 /\\"\u2028', "metadata": {"a": "b"}}, "texts")
+    yield _post(
+        world, right | {"reference": '\U0001f3e6 /\\"', "description": "\u2028", "metadata": {"a": "b"}}, "with texts"
+    )
+    yield _post(
+        world, right | {"reference": '\U0001f3e6 /\\"', "description": "\u2028", "metadata": {"a": "b"}}, "texts"
+    )
     yield _post(world, transfer(world.poor, world.rich, amount=1000), "refused")
     yield _post(world, transfer(world.poor, world.rich, amount=1000), "refused")
     yield _post(world, transfer(world.closed, world.rich), "closed")
@@ -154,7 +160,14 @@ def _transfers(world: World) -> Iterator[Sent]:
     yield _post(world, right)
     for key in ("", " ", "a b", "ü", "x" * 255, "x" * 256, '"', 'a"b', '"a\\"b"'):
         yield _post(world, right, key)
-    for wrong in ({"amount": 0}, {"amount": 2**63}, {"amount": "1"}, {"unknown": 1}, {"reference": "\x00"}):
+    for wrong in (
+        {"amount": 0},
+        {"amount": 2**63},
+        {"amount": "1"},
+        {"unknown": 1},
+        {"reference": "\x00"},
+        {"reference": "x "},
+    ):
         yield _post(world, right | wrong, "wrong")
     for text in (b"", b"{", b"[]", b"null", b"\xff", b'{"a": "\\ud800"}', b"[" * 1000, encoded + b" ", b" " + encoded):
         yield _post(world, text, f"text-{len(text)}")
@@ -170,6 +183,10 @@ def _transfers(world: World) -> Iterator[Sent]:
     told = {"content-type": "application/json", "idempotency-key": "told"}
     for length in ("x", "-1", "", str(len(encoded))):
         yield _post(world, [encoded], headers=told | {"content-length": length})
+    for coding in ("gzip", "identity", "IDENTITY, identity", "", "br, identity"):
+        yield _post(
+            world, right, headers=told | {"idempotency-key": f"coded-{len(coding)}", "content-encoding": coding}
+        )
     yield _post(world, right, headers={"idempotency-key": "untyped"})
     yield _post(world, right, headers={"idempotency-key": "form", "content-type": "application/x-www-form-urlencoded"})
     yield _post(world, right, headers={"idempotency-key": "utf", "content-type": "application/json; charset=utf-8"})
@@ -186,7 +203,10 @@ def _reads(world: World) -> Iterator[Sent]:
         for query in ("", "?", "?expand=transfers", "?expand=accounts", "?expand=", "?unknown=1", "?a&b=%00"):
             yield Sent("GET", path + query)
         yield Sent("GET", path, body=b"{}")
-        yield Sent("GET", path, headers={"content-length": "5"})
+        yield Sent("GET", path, body=[b"{}"])
+        yield Sent("GET", path, body=[b""])
+        for length in ("5", "0", "00"):
+            yield Sent("GET", path, headers={"content-length": length})
         yield Sent("GET", path, headers={"accept": "text/html", "if-none-match": '"x"', "range": "bytes=0-1"})
         yield Sent("GET", path[:-36] + path[-36:].upper())
         yield Sent("GET", f"{path}/")

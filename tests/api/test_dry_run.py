@@ -48,11 +48,16 @@ async def question(book: Book, payer: JSON, payee: JSON, operation: str) -> Ques
             return Question(book, "/holds", body)
         case "reversal":
             posted = await book.move(payer, payee, 30)
-            return Question(book, f"/transfers/{posted['id']}/reversals")
+            return Question(book, f"/transfers/{posted['id']}/reversals", {})
     hold = await open_hold(book, payer, payee, 30)
     if operation == "part":
         return Question(book, f"/holds/{hold['id']}/captures", {"amount": 10, "final": False})
-    return Question(book, f"/holds/{hold['id']}/{'void' if operation == 'void' else 'captures'}")
+    return settling(book, hold, "void" if operation == "void" else "captures")
+
+
+def settling(book: Book, hold: JSON, end: str) -> Question:
+    """Return the question that ends ``hold``."""
+    return Question(book, f"/holds/{hold['id']}/{end}", {} if end == "captures" else None)
 
 
 OPERATIONS = ["transfer", "sweep", "hold", "capture", "part", "void", "reversal"]
@@ -129,10 +134,10 @@ async def test_a_refusal_is_rehearsed_too(application: Application, book: Book, 
 async def test_a_hold_that_has_ended(book: Book, payer: JSON, payee: JSON) -> None:
     hold = await open_hold(book, payer, payee)
     for end in ("captures", "void"):
-        assert (await Question(book, f"/holds/{hold['id']}/{end}").rehearse()).status_code == 200
+        assert (await settling(book, hold, end).rehearse()).status_code == 200
     await capture(book, hold)
     for end in ("captures", "void"):
-        problem(await Question(book, f"/holds/{hold['id']}/{end}").rehearse(), 409, "hold_not_open")
+        problem(await settling(book, hold, end).rehearse(), 409, "hold_not_open")
 
 
 async def test_keys_are_looked_at(book: Book, payer: JSON, payee: JSON) -> None:

@@ -1,7 +1,8 @@
 """Request bodies: everything wrong is a problem that points at the fault, and the document says the same."""
 
+import gzip
 import json
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import httpx
@@ -10,6 +11,7 @@ import pytest
 from tests.api.conftest import Application
 from tests.api.contract import Operation
 from tests.api.ledger import JSON, Book, answer, item, keyed, pointers, problem, transfer
+from tests.api.moves import open_hold, read_hold, read_key
 from tests.api.wrong_bodies import (
     ACCOUNT,
     ACCOUNT_ID,
@@ -132,23 +134,99 @@ async def test_a_time_outside_the_calendar(book: Book, time: str) -> None:
     assert answer(await book.client.get(book.transfers))["items"] == []
 
 
-def _operations_with_body(application: Application, *, required: bool = False) -> Iterator[tuple[str, str]]:
-    """Method and path of every operation that takes (or requires) a body, of resources that are not there."""
+def _operations(application: Application, *, body: bool) -> Iterator[tuple[str, str]]:
+    """Method and path of every operation that takes a body, or of every one that takes none, of resources that are not
+    there.
+    """
     for operation in application.contract.operations:
-        body = operation.description.get("requestBody")
-        if body is not None and (body["required"] or not required):
+        if ("requestBody" in operation.description) == body:
             yield operation.method, operation.path
 
 
-async def test_no_body_where_one_is_required(client: httpx.AsyncClient, application: Application) -> None:
-    for method, path in _operations_with_body(application, required=True):
-        response = await client.request(method, path, headers=keyed() | {"If-Match": "*"})
-        assert pointers(response) == [""]
+async def _chunked(*parts: bytes) -> AsyncIterator[bytes]:
+    """A body that comes in ``parts``, without a told length."""
+    for part in parts:
+        yield part
+
+
+async def test_every_operation_that_takes_a_body_needs_one(client: httpx.AsyncClient, application: Application) -> None:
+    described = list(_operations(application, body=True))
+    for end in ("captures", "reversals", "batch", "holds", "transfers", "accounts", "ledgers"):
+        assert any(path.endswith(f"/{end}") for _, path in described), end
+    for method, path in described:
+        for content in (None, b"", _chunked()):
+            response = await client.request(method, path, headers=keyed() | {"If-Match": "*"}, content=content)
+            assert pointers(response) == [""]
+            assert "a body is required" in answer(response)["detail"]
+            assert "{}" in answer(response)["detail"]
+
+
+async def test_every_operation_that_takes_no_body_refuses_one(
+    client: httpx.AsyncClient, application: Application
+) -> None:
+    described = list(_operations(application, body=False))
+    for end in ("void", "fence", "live", "ready", "accounts", "overview"):
+        assert any(path.endswith(f"/{end}") for _, path in described), end
+    for method, path in described:
+        for content in (b"{}", b" ", b"x" * 100_000, _chunked(b"{", b"}")):
+            response = await client.request(method, path, headers=keyed(), content=content)
+            assert pointers(response) == [""]
+            assert "takes no body" in answer(response)["detail"]
+
+
+@pytest.mark.parametrize("method", ["HEAD", "OPTIONS"])
+async def test_other_methods_take_no_body(client: httpx.AsyncClient, application: Application, method: str) -> None:
+    for operation in application.contract.operations:
+        without = await client.request(method, operation.path)
+        response = await client.request(method, operation.path, content=b"{}")
+        if without.status_code != 405:
+            assert response.status_code == 400
+
+
+async def test_no_bytes_are_no_body(book: Book) -> None:
+    account, other = await book.account(), await book.account()
+    for content in (None, b"", _chunked()):
+        assert (await book.client.request("GET", book.accounts, content=content)).status_code == 200
+        hold = await open_hold(book, account, other)
+        path = f"{book.path}/holds/{hold['id']}/void"
+        assert (await book.client.post(path, content=content, headers=keyed())).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["captures", "void"])
+async def test_a_body_that_is_refused_settles_nothing(book: Book, path: str) -> None:
+    account, other = await book.account(), await book.account()
+    hold = await open_hold(book, account, other)
+    content = b"" if path == "captures" else b'{"amount": 1}'
+    response = await book.client.post(f"{book.path}/holds/{hold['id']}/{path}", content=content, headers=keyed("once"))
+    assert pointers(response) == [""]
+    assert (await read_hold(book, hold))["status"] == "open"
+    assert (await read_key(book, "once"))["outcome"] == "never_seen"
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "zstd", "GZIP", "identity, gzip", "gzip, identity", "x"])
+async def test_a_body_that_is_coded(client: httpx.AsyncClient, application: Application, coding: str) -> None:
+    for method, path in _operations(application, body=True):
+        headers = keyed() | {"If-Match": "*", "Content-Type": "application/json", "Content-Encoding": coding}
+        for content in (b"{}", gzip.compress(b"{}")):
+            response = await client.request(method, path, content=content, headers=headers)
+            assert "Content-Encoding" in problem(response, 415, "unsupported_media_type")["detail"]
+
+
+@pytest.mark.parametrize("coding", ["identity", "Identity", "", "identity, identity"])
+async def test_every_way_to_say_that_a_body_comes_as_it_is(book: Book, coding: str) -> None:
+    response = await book.client.post(book.accounts, json=ACCOUNT, headers=keyed() | {"Content-Encoding": coding})
+    assert response.status_code == 201
+
+
+async def test_codings_are_told_once(book: Book) -> None:
+    told = [("Content-Encoding", "gzip"), ("Content-Encoding", "identity"), ("Idempotency-Key", "key")]
+    response = await book.client.post(book.accounts, json=ACCOUNT, headers=told)
+    assert pointers(response) == ["/header/Content-Encoding"]
 
 
 @pytest.mark.parametrize("body", [pytest.param(body, id=name) for name, body in (NOT_JSON | NO_OBJECT).items()])
 async def test_a_body_that_is_no_json_object(client: httpx.AsyncClient, application: Application, body: bytes) -> None:
-    for method, path in _operations_with_body(application):
+    for method, path in _operations(application, body=True):
         headers = keyed() | {"If-Match": "*", "Content-Type": "application/json"}
         response = await client.request(method, path, content=body, headers=headers)
         assert problem(response, 400, "malformed_request")["outcome"] == "not_applied"
@@ -171,7 +249,7 @@ async def test_a_body_that_is_no_json_object(client: httpx.AsyncClient, applicat
 async def test_a_body_that_is_not_called_json(
     client: httpx.AsyncClient, application: Application, content_type: str
 ) -> None:
-    for method, path in _operations_with_body(application):
+    for method, path in _operations(application, body=True):
         headers = keyed() | {"If-Match": "*", "Content-Type": content_type}
         response = await client.request(method, path, json={}, headers=headers)
         problem(response, 415, "unsupported_media_type")

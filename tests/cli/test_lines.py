@@ -45,13 +45,13 @@ class Endless(io.RawIOBase):
 
 def test_both_formats_give_the_same_requests() -> None:
     rows = (
-        HEADER + b'a,USD,"Ada, of the ""North""",-500,north\nb,JPY,,,\n\nc,EUR,"two\nlines",0,\r\nd,USD,Zo\xc3\xab,,x\n'
+        HEADER + b'a,USD,"Ada, of the ""North""",-500,north\nb,JPY,,,\n\nc,EUR,,0,"two\nlines"\r\nd,USD,Zo\xc3\xab,,x\n'
     )
     objects = (
         b'{"reference":"a","currency":"USD","name":"Ada, of the \\"North\\"","minimum_balance":-500,'
         b'"metadata":{"branch":"north"}}\n'
         b'{"reference":"b","currency":"JPY","name":null}\n\n'
-        b'{"reference":"c","currency":"EUR","name":"two\\nlines","minimum_balance":0}\n'
+        b'{"reference":"c","currency":"EUR","minimum_balance":0,"metadata":{"branch":"two\\nlines"}}\n'
         b'{"reference":"d","currency":"USD","name":"Zo\\u00eb","metadata":{"branch":"x"}}'
     )
     from_rows, from_objects = lines_of(rows, "csv"), lines_of(objects, "jsonl")
@@ -103,7 +103,12 @@ def test_a_byte_order_mark_is_no_content(form: Format) -> None:
         (b"a,USD,,-9223372036854775808,", "minimum_balance: Expected `int` >="),
         (b"a,USD," + b"n" * 256 + b",,", "name: Expected `str` of length <= 255"),
         (b"a,USD,,," + b"m" * 501, "metadata: Expected `str` of length <= 500"),
-        (b"a\0,USD,,,", "reference: Expected `str` matching"),
+        (b"a\0,USD,,,", "reference: the character U+0000 (NUL)"),
+        (b"a ,USD,,,", "reference: white space at the ends"),
+        (b"a,USD,\xc2\xa0,,", "name: it is blank"),
+        (b"a,USD,Zoe\xcc\x88,,", "name: not in Unicode's normalization form C"),
+        (b"a,USD,a\ttab,,", "name: the character U+0009 (TAB)"),
+        (b"a,USD,,,\x1b", "metadata: the value of 'branch': the character U+001B"),
         (b"a,USD,\xff,,", "name: not UTF-8"),
         (b"a,USD", "2 cells for 5 columns"),
         (b"a,USD,,,,", "6 cells for 5 columns"),
@@ -135,6 +140,8 @@ def test_a_row_that_is_no_account_is_refused_with_its_reason(row: bytes, reason:
         (b'{"currency":"USD","reference":"a","metadata":{"k":1}}', "metadata: Expected `str`"),
         (b'{"currency":"USD","reference":"\xff"}', "not valid JSON"),
         (b'{"currency":"USD","reference":"\\ud800"}', "not valid JSON"),
+        (b'{"currency":"USD","reference":"\\u202ea"}', "reference: the character U+202E"),
+        (b'{"currency":"USD","reference":"a","metadata":{"k ":"v"}}', "metadata: the name 'k ': white space"),
         (b'{"currency":"USD","reference":"' + b"r" * BYTES_MAX + b'"}', "longer than 1024 bytes"),
         (b'{"currency":"USD","reference":"a","name":' + b"[" * 900, "name: Expected `str | null`, got `array`"),
     ],
