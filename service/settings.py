@@ -71,6 +71,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     hold_sweep_holds_max: Annotated[int, Meta(ge=1, le=10_000)] = 500
     effective_past_days_max: Annotated[int, Meta(ge=0, le=36_600)] = 366
     effective_future_days_max: Annotated[int, Meta(ge=0, le=36_600)] = 366
+    clock_ahead_seconds_max: Annotated[float, Meta(ge=0, le=3_600)] = 5.0
 
     @property
     def policy(self) -> Policy:
@@ -80,6 +81,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             hold_duration_max=timedelta(seconds=self.hold_seconds_max),
             effective_past_max=timedelta(days=self.effective_past_days_max),
             effective_future_max=timedelta(days=self.effective_future_days_max),
+            clock_ahead_max=timedelta(seconds=self.clock_ahead_seconds_max),
         )
 
     @classmethod

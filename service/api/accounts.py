@@ -160,6 +160,7 @@ class AccountController(Controller):
             "account_not_empty",
             "insufficient_funds",
             "balance_limit_exceeded",
+            "clock_behind",
         ),
     )
     async def revise_account(

@@ -27,6 +27,8 @@ DryRun = Annotated[
 
 KEY_PROBLEMS = ("idempotency_key_reused", "key_fenced")
 
+COMMAND_PROBLEMS = (*KEY_PROBLEMS, "clock_behind")
+
 _NO_KEY = ""
 """Stands for the key of a dry run without one: no caller can send it, so no decision stands under it."""
 

@@ -4,13 +4,14 @@ import logging
 import random
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
 from itertools import islice
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.domain import rejections
-from service.domain.book import Answer, Book
+from service.domain.book import Answer, Book, Contents
 from service.domain.identifiers import ENTROPY_BITS, POSITIONS, identifier
 from service.domain.policy import Policy
 from service.engine.queue import Unit
@@ -79,7 +80,7 @@ async def rehearse(database: Database, settings: Settings, ledger_id: int, units
             )
             contents = await Batch(session, ledger_id).load([command for unit in units for command in unit], lock=False)
             answers: list[list[Answer]] = []
-            deque(_decide(Book(contents, settings.policy), units, answers), maxlen=0)
+            deque(_decide(_book(ledger_id, contents, settings.policy), units, answers), maxlen=0)
             return answers
 
     return await run_with_retries(
@@ -97,7 +98,8 @@ async def _settle_together(
     """
     commands = [command for unit in units for command in unit]
     for _ in range(_TOGETHER_TRIES):
-        answers, refused = await _settle(session, batch, units, Book(await batch.load(commands), policy))
+        book = _book(batch.ledger_id, await batch.load(commands), policy)
+        answers, refused = await _settle(session, batch, units, book)
         if refused is None:
             return answers
         if refused != constraints.PK_DECISIONS:
@@ -112,7 +114,8 @@ async def _settle_alone(session: AsyncSession, batch: Batch, unit: Unit, policy:
     A unit that the database refuses again has met a fault of ours: it is refused and nothing of it is stored.
     """
     for _ in range(_FALLBACK_TRIES):
-        [answers], refused = await _settle(session, batch, [unit], Book(await batch.load(unit), policy))
+        book = _book(batch.ledger_id, await batch.load(unit), policy)
+        [answers], refused = await _settle(session, batch, [unit], book)
         if refused is None:
             return answers
     logger.error("the database refuses what the rules allowed", extra={"reason": refused})
@@ -142,6 +145,26 @@ async def _settle(
     return answers, None
 
 
+def _book(ledger_id: int, contents: Contents, policy: Policy) -> Book:
+    book = Book(contents, policy)
+    for account_id, last_change in book.too_far_ahead.items():
+        tell_clock_behind(ledger_id, account_id, last_change=last_change, clock=book.clock)
+    return book
+
+
+def tell_clock_behind(ledger_id: int, account_id: UUID, *, last_change: datetime, clock: datetime) -> None:
+    """Say aloud that nothing can follow the last change of an account before the clock is put right."""
+    logger.error(
+        "the last change of an account lies ahead of the database's clock: what touches the account is refused",
+        extra={
+            "ledger_id": ledger_id,
+            "account_id": str(account_id),
+            "last_change": last_change.isoformat(),
+            "ahead_seconds": (last_change - clock).total_seconds(),
+        },
+    )
+
+
 def _decide(book: Book, units: Iterable[Unit], answers: list[list[Answer]]) -> Iterator[None]:
     """Execute ``units`` one a step, and add the answers of each to ``answers``."""
     new_ids = _identifiers(book)
@@ -156,4 +179,4 @@ def _identifiers(book: Book) -> Iterator[UUID]:
     The process's generator was seeded by the system: identifiers must not collide, they need not be secret.
     """
     for position in range(POSITIONS):
-        yield identifier(book.now, position, random.getrandbits(ENTROPY_BITS))
+        yield identifier(book.at, position, random.getrandbits(ENTROPY_BITS))

@@ -144,7 +144,9 @@ async def test_times_and_identifiers_rise_although_the_clock_was_set_back(
 ) -> None:
     """An account was changed in what the clock now calls the future."""
     a, b = await add_accounts(superuser, 2)
-    await superuser.execute("UPDATE funds.accounts SET updated_at = now() + interval '1 hour' WHERE id = $1", a)
+    await superuser.execute(
+        "UPDATE funds.accounts SET updated_at = clock_timestamp() + interval '2 seconds' WHERE id = $1", a
+    )
     ahead = await superuser.fetchval("SELECT updated_at FROM funds.accounts WHERE id = $1", a)
 
     answers = [await settle(engine_database, settings, MAIN, [[transfer(a, b)]]) for _ in range(2)]
