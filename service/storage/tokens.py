@@ -11,6 +11,7 @@ from sqlalchemy.dialects.postgresql import insert as insert_or_skip
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.domain.identifiers import ENTROPY_BITS, identifier
+from service.domain.texts import client_fault
 from service.storage.models import Token
 
 SCOPES = ("transfers:write", "accounts:write", "read", "admin")
@@ -37,7 +38,11 @@ async def create_token(
     ledgers: Sequence[str] | None = None,
     expires_at: datetime | None = None,
 ) -> str:
-    """Add a token for ``client`` and return it: it cannot be read again. ``ledgers`` are names; None is every one."""
+    """Add a token for ``client`` and return it: it cannot be read again. ``ledgers`` are names; None is every one.
+
+    Raises ValueError for what is no name of a client (``client_fault``).
+    """
+    _check_client(client)
     token = make_token()
     await session.execute(
         insert(Token).values(
@@ -53,7 +58,11 @@ async def create_token(
 
 
 async def ensure_token(session: AsyncSession, token: str, *, client: str, scopes: Sequence[str]) -> None:
-    """Add ``token``, chosen elsewhere, unless it is known already: a revoked one stays revoked."""
+    """Add ``token``, chosen elsewhere, unless it is known already: a revoked one stays revoked.
+
+    Raises ValueError for what is no name of a client (``client_fault``).
+    """
+    _check_client(client)
     await session.execute(
         insert_or_skip(Token)
         .values(id=await _new_id(session), client=client, token_hash=hash_token(token), scopes=list(scopes))
@@ -89,6 +98,12 @@ async def find_active(session: AsyncSession, token_hash: bytes) -> Token | None:
             or_(Token.expires_at.is_(None), Token.expires_at > func.clock_timestamp()),
         )
     )
+
+
+def _check_client(client: str) -> None:
+    reason = client_fault(client)
+    if reason is not None:
+        raise ValueError(f"the client's name: {reason}")
 
 
 async def _new_id(session: AsyncSession) -> UUID:

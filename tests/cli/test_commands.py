@@ -100,3 +100,14 @@ def test_a_command_stops_the_database_that_it_started(tmp_path: Path) -> None:
 
 def ask(service: RunningService, token: str) -> int:
     return httpx.get(f"{service.url}/v1/ledgers", headers={"Authorization": f"Bearer {token}"}).status_code
+
+
+@pytest.mark.parametrize(
+    ("client", "reason"),
+    [("c" * 3_500, "has 3500 characters; a client's name has at most 128"), ("billing ", "white space at the ends")],
+)
+def test_a_token_needs_a_name_that_is_one(database_url: str, client: str, reason: str) -> None:
+    settings = {"FUNDS_DATABASE_URL": database_url}
+    refused = run_funds("tokens", "create", "--client", client, "--scope", "read", settings=settings)
+    assert refused.returncode == 2
+    assert reason in " ".join(refused.stderr.replace("│", " ").split())

@@ -67,3 +67,12 @@ async def test_ensuring_a_token_twice_keeps_one_and_does_not_revive_it(session: 
     await revoke_token(session, listed.id)
     await ensure_token(session, token, client="admin", scopes=SCOPES)
     assert await find_active(session, hash_token(token)) is None
+
+
+@pytest.mark.parametrize("client", ["", " ", "a ", "a\nb", "\u202ea", "cafe\u0301", "c" * 129, "c" * 3_500])
+async def test_what_is_no_name_of_a_client_gets_no_token(session: AsyncSession, client: str) -> None:
+    with pytest.raises(ValueError, match="the client's name"):
+        await create_token(session, client=client, scopes=["read"])
+    with pytest.raises(ValueError, match="the client's name"):
+        await ensure_token(session, make_token(), client=client, scopes=["read"])
+    assert await list_tokens(session) == []
