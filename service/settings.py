@@ -49,21 +49,21 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     pool_size: Count = 8
     pool_max_overflow: Annotated[int, Meta(ge=0, le=1000)] = 4
-    pool_timeout_seconds: Seconds = 5.0
+    pool_timeout_seconds: Seconds = 2.0
     pool_recycle_seconds: Annotated[int, Meta(ge=1)] = 1800
-    connect_timeout_seconds: Seconds = 5.0
-    statement_timeout_ms: Milliseconds = 10_000
-    lock_timeout_ms: Milliseconds = 2_000
+    connect_timeout_seconds: Seconds = 2.0
+    statement_timeout_ms: Milliseconds = 3_000
+    lock_timeout_ms: Milliseconds = 1_000
     application_name: Annotated[str, Meta(min_length=1, max_length=63)] = "funds"
 
     queue_commands_max: Count = 20_000
-    queue_wait_seconds_max: Seconds = 5.0
+    queue_wait_seconds_max: Seconds = 3.0
     batch_commands_max: Annotated[int, Meta(ge=1, le=10_000)] = 1_000
     batches_in_flight_max: Annotated[int, Meta(ge=1, le=64)] = 4
     commit_attempts_max: Annotated[int, Meta(ge=1, le=100)] = 8
-    commit_deadline_seconds: Seconds = 15.0
+    commit_deadline_seconds: Seconds = 4.0
     read_attempts_max: Annotated[int, Meta(ge=1, le=100)] = 4
-    read_deadline_seconds: Seconds = 5.0
+    read_deadline_seconds: Seconds = 4.0
 
     hold_seconds_default: Annotated[int, Meta(ge=1)] = 7 * 86_400
     hold_seconds_max: Annotated[int, Meta(ge=1, le=HOLD_SECONDS_MAX)] = 31 * 86_400

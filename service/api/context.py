@@ -2,6 +2,7 @@
 
 import re
 from typing import Any
+from uuid import UUID
 
 from litestar import Request
 from litestar.datastructures import State
@@ -64,9 +65,9 @@ class Services(Struct, frozen=True, kw_only=True):
     ledgers: LedgerDirectory
     authenticator: Authenticator
     overviews: OverviewReader
-    accounts: CoalescedReads[AccountDetails]
-    transfers: CoalescedReads[Transfer]
-    holds: CoalescedReads[Hold]
+    accounts: CoalescedReads[UUID, AccountDetails]
+    transfers: CoalescedReads[UUID, Transfer]
+    holds: CoalescedReads[UUID, Hold]
 
 
 # Each of these depends on the one before it: Litestar resolves dependencies that do not in a task group, which costs

@@ -21,7 +21,7 @@ from service.api.problem_members import ProblemMembers
 from service.domain.rejections import Rejection
 from service.engine.queue import OverloadedError
 from service.engine.settle import SettlementError
-from service.storage.errors import StorageError
+from service.storage.errors import StorageError, reason
 
 logger = logging.getLogger(__name__)
 
@@ -186,7 +186,8 @@ def answer_unexpected(request: Request[Any, Any, Any], error: Exception) -> Resp
 
     The engine answers every command it took, so a fault met here leaves a writing request's outcome unknown.
     """
-    logger.error("unexpected error", exc_info=error, extra={"method": request.method, "path": request.scope["path"]})
+    place = {"method": request.method, "path": request.scope["path"]}
+    logger.error("unexpected error", exc_info=error, extra=place | {"reason": reason(error)})
     outcome: Outcome = "not_applied" if request.method == "GET" else "unknown"
     return answer_problem(request, ProblemError("internal_error", outcome=outcome))
 

@@ -20,7 +20,7 @@ from service.storage import constraints
 from service.storage.batches import SLICE, Batch
 from service.storage.database import Database
 from service.storage.errors import StorageError, classify, violated_constraint
-from service.storage.retry import run_with_retries
+from service.storage.retry import allow_another_step, run_with_retries
 
 logger = logging.getLogger(__name__)
 
@@ -38,8 +38,16 @@ class SettlementError(Exception):
         self.outcome_unknown = outcome_unknown
 
 
-async def settle(database: Database, settings: Settings, ledger_id: int, units: Sequence[Unit]) -> list[list[Answer]]:
-    """Apply ``units`` of one ledger in one transaction and return the answers of each.
+async def settle(
+    database: Database,
+    settings: Settings,
+    ledger_id: int,
+    units: Sequence[Unit],
+    *,
+    deadline_seconds: float | None = None,
+) -> list[list[Answer]]:
+    """Apply ``units`` of one ledger in one transaction and return the answers of each, within ``deadline_seconds``
+    (``settings.commit_deadline_seconds`` by default).
 
     A transient failure runs everything again on a fresh session, also when a COMMIT's answer was lost: decisions are
     written with their effects, so the next try finds them and replays. Raises StorageError when the tries are used
@@ -58,7 +66,7 @@ async def settle(database: Database, settings: Settings, ledger_id: int, units: 
         return await run_with_retries(
             attempt,
             attempts_max=settings.commit_attempts_max,
-            deadline_seconds=settings.commit_deadline_seconds,
+            deadline_seconds=deadline_seconds or settings.commit_deadline_seconds,
             outcome_unknown=lambda: commit_sent,
         )
     except StorageError:
@@ -113,6 +121,7 @@ async def _settle_alone(session: AsyncSession, batch: Batch, unit: Unit, policy:
 
     A unit that the database refuses again has met a fault of ours: it is refused and nothing of it is stored.
     """
+    allow_another_step()
     for _ in range(_FALLBACK_TRIES):
         book = _book(batch.ledger_id, await batch.load(unit), policy)
         [answers], refused = await _settle(session, batch, [unit], book)

@@ -12,7 +12,7 @@ from service.engine.queue import OverloadedError
 from service.engine.settle import SettlementError
 from service.settings import Settings
 from service.storage.database import Database
-from service.storage.errors import StorageError
+from service.storage.errors import StorageError, reason
 from service.storage.holds import HoldRepository
 from service.storage.retry import run_with_retries
 
@@ -81,8 +81,8 @@ class HoldSweeper:
         while not self._stopping.is_set():
             try:
                 freed = await self.sweep()
-            except (StorageError, SettlementError, OverloadedError):
-                logger.warning("the sweep for expired holds failed and is tried again", exc_info=True)
+            except (StorageError, SettlementError, OverloadedError) as error:
+                logger.warning("the sweep for expired holds failed and is tried again", extra={"reason": reason(error)})
                 freed = 0
             if freed < self._settings.hold_sweep_holds_max:
                 with suppress(TimeoutError):

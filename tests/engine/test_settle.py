@@ -14,7 +14,7 @@ from service.storage.database import Database
 from tests.concurrency.invariants import assert_ledger_is_sound
 from tests.concurrency.outsider import holding_account
 from tests.engine.commands import fence, posted, transfer, words
-from tests.engine.obstacles import unreadable_accounts
+from tests.engine.obstacles import accounts_of_another_schema
 from tests.rows import MAIN, add_account, add_accounts, add_ledger
 
 
@@ -217,7 +217,7 @@ async def test_a_fault_of_ours_is_no_storage_error(
 ) -> None:
     """What no further try can heal is not tried again, and says that nothing was committed."""
     a, b = await add_accounts(superuser, 2)
-    async with unreadable_accounts(superuser):
+    async with accounts_of_another_schema(superuser):
         with pytest.raises(SettlementError) as caught:
             await settle(engine_database, settings, MAIN, [[transfer(a, b)]])
 
