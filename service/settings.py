@@ -1,6 +1,7 @@
 """Every setting of the service, read from ``FUNDS_*`` environment variables; units stand in the names."""
 
 import os
+import re
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -13,6 +14,8 @@ from service.domain.limits import HOLD_SECONDS_MAX
 from service.domain.policy import Policy
 
 PREFIX = "FUNDS_"
+
+_PATH_PREFIX = re.compile(r"(?:/[A-Za-z0-9_-]+)+")
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]
@@ -32,6 +35,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ``migration_database_url`` is what ``funds migrate`` uses (the owner) and falls back to ``database_url``;
     ``read_database_url`` may name a replica for reads and falls back to ``database_url``. With no
     ``database_url`` the embedded PostgreSQL serves, its data under ``data_dir``.
+
+    ``path_prefix`` stands before every path that callers use, as a proxy in front has it (``/funds``); with
+    ``path_prefix_stripped`` the proxy takes it off before it passes a request on.
     """
 
     database_url: str | None = None
@@ -41,6 +47,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     host: str = "127.0.0.1"
     port: Port = 8000
+    path_prefix: str = ""
+    path_prefix_stripped: bool = False
     workers: Annotated[int, Meta(ge=1, le=64)] = 1
     admin_token: Annotated[str, Meta(min_length=32, max_length=512)] | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -72,6 +80,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     effective_past_days_max: Annotated[int, Meta(ge=0, le=36_600)] = 366
     effective_future_days_max: Annotated[int, Meta(ge=0, le=36_600)] = 366
     clock_ahead_seconds_max: Annotated[float, Meta(ge=0, le=3_600)] = 5.0
+
+    def __post_init__(self) -> None:
+        """Check what a type cannot say. Raises ValueError."""
+        if self.path_prefix and not _PATH_PREFIX.fullmatch(self.path_prefix):
+            raise ValueError(
+                "a path prefix begins with a slash, ends without one, and has letters, digits, - and _ in between:"
+                " /funds, or /bank/funds"
+            )
 
     @property
     def policy(self) -> Policy:

@@ -30,6 +30,12 @@ def test_values_are_read_by_their_type() -> None:
     assert settings.log_level == "warning"
 
 
+@pytest.mark.parametrize("prefix", ["/funds", "/bank/funds-2", "/A_b/c"])
+def test_a_path_prefix(prefix: str) -> None:
+    settings = Settings.from_environment({"FUNDS_PATH_PREFIX": prefix, "FUNDS_PATH_PREFIX_STRIPPED": "true"})
+    assert (settings.path_prefix, settings.path_prefix_stripped) == (prefix, True)
+
+
 def test_an_empty_value_is_no_value() -> None:
     assert Settings.from_environment({"FUNDS_DATABASE_URL": "", "FUNDS_PORT": ""}) == Settings()
 
@@ -51,6 +57,15 @@ def test_variables_of_others_are_left_alone() -> None:
         ("FUNDS_DRAIN_TIMEOUT_SECONDS", "0"),
         ("FUNDS_DRAIN_TIMEOUT_SECONDS", "nan"),
         ("FUNDS_APPLICATION_NAME", "x" * 64),
+        ("FUNDS_PATH_PREFIX", "funds"),
+        ("FUNDS_PATH_PREFIX", "/"),
+        ("FUNDS_PATH_PREFIX", "/funds/"),
+        ("FUNDS_PATH_PREFIX", "/a//b"),
+        ("FUNDS_PATH_PREFIX", "/a/../b"),
+        ("FUNDS_PATH_PREFIX", "/f%75nds"),
+        ("FUNDS_PATH_PREFIX", "/funds\n"),
+        ("FUNDS_PATH_PREFIX", "http://bank/funds"),
+        ("FUNDS_PATH_PREFIX_STRIPPED", "perhaps"),
     ],
 )
 def test_a_value_out_of_its_rule_is_refused_by_name(name: str, value: str) -> None:

@@ -168,7 +168,7 @@ async def post_batch(
         answers = await run(ledger.id, [[command for _, command in unit] for unit in part])
         answered = zip(chain.from_iterable(part), chain.from_iterable(answers), strict=True)
         async for (index, command), answer in _politely(answered):
-            results[index] = _result(ledger.name, request.scope["path"], command.idempotency_key, answer)
+            results[index] = _result(ledger, command.idempotency_key, answer)
     rejected = sum(result.status != _POSTED for result in results.values())
     view = BatchView(
         posted=len(results) - rejected,
@@ -284,17 +284,23 @@ def _problems(view: BatchView) -> Iterator[dict[str, Any]]:
     return (cast("dict[str, Any]", result.problem) for result in view.results if result.problem is not UNSET)
 
 
-def _result(ledger: str, instance: str, key: str, answer: Answer) -> BatchResult:
+def _result(ledger: LedgerRef, key: str, answer: Answer) -> BatchResult:
     outcome = answer.outcome
     if isinstance(outcome, Rejection):
-        problem = problem_content(outcome.code, outcome.detail, instance=instance, members=outcome.members)
+        problem = problem_content(
+            outcome.code,
+            outcome.detail,
+            path_prefix=ledger.path_prefix,
+            instance=f"{ledger.path}/transfers/batch",
+            members=outcome.members,
+        )
         return BatchResult(
             idempotency_key=key,
             status=problem["status"],
             replayed=answer.replayed,
             problem=cast("ProblemDetails", problem),
         )
-    view = outcome_view(ledger, outcome)
+    view = outcome_view(ledger.name, outcome)
     return BatchResult(
         idempotency_key=key,
         status=_POSTED,

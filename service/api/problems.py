@@ -16,7 +16,7 @@ from litestar.params import FromPath
 from msgspec import Meta
 
 from service.api.catalogue import CATALOGUE
-from service.api.paths import ESCAPED_SLASH
+from service.api.paths import asked_path, public_prefix
 from service.api.problem_members import ProblemMembers
 from service.domain.rejections import Rejection
 from service.engine.queue import OverloadedError
@@ -93,12 +93,18 @@ def malformed_in_places(pointers: Sequence[str], reason: str) -> ProblemError:
 
 
 def problem_content(
-    code: str, detail: str | None, *, instance: str, members: dict[str, Any], outcome: Outcome = "not_applied"
+    code: str,
+    detail: str | None,
+    *,
+    path_prefix: str,
+    instance: str,
+    members: dict[str, Any],
+    outcome: Outcome = "not_applied",
 ) -> dict[str, Any]:
-    """Return the body of a problem; ``members`` never replace the standard ones."""
+    """Return the body of a problem; ``members`` never replace the standard ones, and ``instance`` has the prefix."""
     kind = CATALOGUE[code]
     standard = {
-        "type": f"/problems/{code}",
+        "type": f"{path_prefix}/problems/{code}",
         "title": kind.title,
         "status": kind.status,
         "detail": detail or kind.explanation,
@@ -110,14 +116,20 @@ def problem_content(
     return standard | {name: value for name, value in members.items() if name not in standard}
 
 
-def rejection_problem(stored: dict[str, Any], ledger: str, idempotency_key: str) -> ProblemDetails:
+def rejection_problem(stored: dict[str, Any], *, path_prefix: str, ledger: str, idempotency_key: str) -> ProblemDetails:
     """Return the problem of a rejection that was remembered; its instance is the key that it stands under."""
     rejection = msgspec.convert(stored, Rejection)
-    instance = f"/v1/ledgers/{ledger}/idempotency-keys/{quote(idempotency_key, safe='')}"
+    instance = f"{path_prefix}/v1/ledgers/{ledger}/idempotency-keys/{quote(idempotency_key, safe='')}"
     # Answers carry members that the type cannot name; they are encoded as they are.
     return cast(
         "ProblemDetails",
-        problem_content(rejection.code, rejection.detail, instance=instance, members=rejection.members),
+        problem_content(
+            rejection.code,
+            rejection.detail,
+            path_prefix=path_prefix,
+            instance=instance,
+            members=rejection.members,
+        ),
     )
 
 
@@ -133,7 +145,8 @@ def answer_problem(request: Request[Any, Any, Any], error: ProblemError) -> Resp
         problem_content(
             error.code,
             error.detail,
-            instance=request.scope["path"].replace(ESCAPED_SLASH, "%2F"),
+            path_prefix=public_prefix(request.scope),
+            instance=asked_path(request.scope),
             members=error.members,
             outcome=error.outcome,
         ),
