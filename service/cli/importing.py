@@ -15,7 +15,7 @@ from rich.progress import Progress, TaskProgressColumn, TextColumn
 
 from service.api.schemas import AccountRequest
 from service.cli.connection import run_with_database, say
-from service.cli.lines import Format, HeaderError, Line, RefusedLine, Source, read_lines
+from service.cli.lines import Format, Line, RefusedLine, Source, UnreadableFileError, read_lines
 from service.cli.progress import progress_bar
 from service.domain.fingerprints import request_fingerprint
 from service.domain.limits import TRANSACTION_COMMANDS_MAX
@@ -80,7 +80,8 @@ def accounts(file: BinaryIO, ledger: str, form: Format | None, page_lines: int, 
 
     A line has the fields of POST /v1/ledgers/{ledger}/accounts: reference and currency, and if need be name,
     normal_side, minimum_balance, maximum_balance (in minor units) and metadata (in CSV: a column metadata.NAME for
-    each). A CSV file begins with the column names; an empty cell is an absent field.
+    each). A CSV file begins with the column names; an empty cell is an absent field, a row of empty cells is skipped.
+    Files are UTF-8, with or without a byte order mark; cells are separated by commas.
 
     Lines are committed page by page. The same command again, also after Ctrl-C or a crash, skips what is done. Exits
     with 0 when no line was refused, 1 when some were or the import was stopped, 2 when the command cannot run so.
@@ -92,7 +93,7 @@ def accounts(file: BinaryIO, ledger: str, form: Format | None, page_lines: int, 
     source = Source(file, settings.request_bytes_max)
     try:
         lines = read_lines(source, form)
-    except HeaderError as error:
+    except UnreadableFileError as error:
         raise click.UsageError(str(error)) from None
     tally = Tally()
 
@@ -111,9 +112,9 @@ def accounts(file: BinaryIO, ledger: str, form: Format | None, page_lines: int, 
     try:
         run_with_database(settings, work)
     except StorageError as error:
-        _conclude(tally)
+        _conclude(tally, source)
         raise click.ClickException(f"The database failed after line {tally.last_line} ({error}). {_RESUME}") from error
-    _conclude(tally)
+    _conclude(tally, source)
     if tally.stopped:
         say(f"Stopped after line {tally.last_line}. {_RESUME}")
     if tally.stopped or tally.refused:
@@ -215,9 +216,11 @@ def _size(file: BinaryIO) -> int | None:
     return os.fstat(file.fileno()).st_size or None
 
 
-def _conclude(tally: Tally) -> None:
+def _conclude(tally: Tally, source: Source) -> None:
     for line in tally.refused_first:
         say(f"line {line.line}: {line.code}: {line.reason}")
     if tally.refused > len(tally.refused_first):
         say(f"and {tally.refused - len(tally.refused_first)} more; --report FILE writes them all.")
+    if source.rows_empty:
+        say(f"Rows of nothing but empty cells were skipped: {source.rows_empty}.")
     click.echo(f"{tally.summary()}.")

@@ -12,6 +12,7 @@ from service.api.problems import ProblemError, malformed
 from service.api.schemas import AccountRequest
 from service.api.values import checked
 from service.api.wire import decode, fault
+from service.domain.texts import name_fault
 
 Format = Literal["csv", "jsonl"]
 
@@ -23,6 +24,21 @@ _PLAIN_COLUMNS = frozenset(AccountRequest.__struct_fields__) - {"metadata"}
 _INTEGER = re.compile(r"-?[0-9]{1,40}", re.ASCII)
 _NAME_SHOWN_MAX = 64
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_UNIT_BYTES_MAX = 4
+_SAVE_AS_UTF8 = "save the file as UTF-8 (in Excel: CSV UTF-8)"
+_WIDE = f"The file is UTF-16 or UTF-32, not UTF-8: {_SAVE_AS_UTF8}."
+_WORKBOOK = f"The file is a workbook, not text: {_SAVE_AS_UTF8}."
+_PACKED = "The file is compressed: unpack it first."
+_SIGNATURES = {
+    b"\xff\xfe": _WIDE,
+    b"\xfe\xff": _WIDE,
+    b"PK\x03\x04": _WORKBOOK,
+    b"\xd0\xcf\x11\xe0": _WORKBOOK,
+    b"\x1f\x8b": _PACKED,
+    b"\x28\xb5\x2f\xfd": _PACKED,
+}
+_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
+_OBJECTS_BY_RETURN = re.compile(rb"\}[ \t]*\r[ \t\r]*\{")
 
 
 class Line(Struct, frozen=True):
@@ -41,7 +57,11 @@ class RefusedLine(Struct, frozen=True):
     reason: str
 
 
-class HeaderError(Exception):
+class UnreadableFileError(Exception):
+    """A file does not begin like one of accounts; the message says in a sentence what it is and what to do."""
+
+
+class HeaderError(UnreadableFileError):
     """The first line of a CSV file does not name the columns of accounts; the message is one sentence."""
 
 
@@ -50,13 +70,24 @@ class RecordTooLongError(Exception):
 
 
 class Source:
-    """The physical lines of ``stream``, counted. None longer than ``bytes_max`` gets into memory."""
+    """The physical lines of ``stream``, counted. None longer than ``bytes_max`` gets into memory.
+
+    ``rows_empty`` counts the rows of a CSV file whose cells are all empty: spreadsheets leave them behind.
+    """
 
     def __init__(self, stream: BinaryIO, bytes_max: int) -> None:
         self._stream = stream
+        self._ahead: bytes | None = None
         self.bytes_max = bytes_max
         self.bytes_read = 0
         self.number = 0
+        self.rows_empty = 0
+
+    def beginning(self) -> bytes:
+        """Return the first line, or as much of it as gets into memory; it is still to be read."""
+        if self._ahead is None:
+            self._ahead = self._stream.readline(self.bytes_max + 1)
+        return self._ahead
 
     def read_line(self) -> bytes:
         """Return the next line with its end, nothing at the end of the stream. Raises RecordTooLongError."""
@@ -70,18 +101,38 @@ class Source:
         raise RecordTooLongError
 
     def _read(self) -> bytes:
-        line = self._stream.readline(self.bytes_max + 1)
+        line = self._stream.readline(self.bytes_max + 1) if self._ahead is None else self._ahead
+        self._ahead = None
         self.bytes_read += len(line)
         return line
 
 
 def read_lines(source: Source, form: Format) -> Iterator[Line | RefusedLine]:
-    """Return the records of ``source``, in order. Raises HeaderError, before any record is read."""
+    """Return the records of ``source``, in order. Raises UnreadableFileError, before any record is read."""
+    _check_beginning(source.beginning(), form)
     if form == "jsonl":
         return _json_lines(source)
     feed = _CsvLines(source)
     reader = csv.reader(feed, strict=True)
     return _csv_lines(source, feed, reader, _columns(reader))
+
+
+def _check_beginning(beginning: bytes, form: Format) -> None:
+    """Check that a file is text in UTF-8 with lines. Raises UnreadableFileError that says what it is instead."""
+    for signature, sentence in _SIGNATURES.items():
+        if beginning.startswith(signature):
+            raise UnreadableFileError(sentence)
+    if b"\0" in beginning[:_UNIT_BYTES_MAX]:  # half of an ASCII character, or three quarters
+        raise UnreadableFileError(_WIDE)
+    first_line = beginning.removeprefix(_BYTE_ORDER_MARK).rstrip(b"\r\n")
+    if (form == "csv" and b"\r" in first_line) or (form == "jsonl" and _OBJECTS_BY_RETURN.search(first_line)):
+        raise UnreadableFileError(
+            "The lines end in a carriage return alone, as on old Macs: save the file with line ends of LF or CR LF."
+        )
+    if form == "jsonl" and first_line.lstrip().startswith(b"["):
+        raise UnreadableFileError(
+            "The file is a JSON array: write one object a line, without brackets and commas around."
+        )
 
 
 def _json_lines(source: Source) -> Iterator[Line | RefusedLine]:
@@ -137,10 +188,19 @@ def _csv_lines(
             continue
         except csv.Error as error:
             until = f", in the lines up to {source.number}" if source.number > number else ""
-            yield RefusedLine(number, None, _MALFORMED, f"not valid CSV: {error}{until}")
+            yield RefusedLine(number, None, _MALFORMED, f"not valid CSV: {_csv_reason(error)}{until}")
             continue
-        if cells:
+        if cells and not any(cells):
+            source.rows_empty += 1
+        elif cells:
             yield _checked(number, lambda cells=cells: _from_cells(columns, cells))  # type: ignore[misc]
+
+
+def _csv_reason(error: csv.Error) -> str:
+    """Return the reader's message, without its advice to programmers."""
+    if "new-line" in str(error):
+        return "a carriage return in a cell without quotation marks; lines end in LF or CR LF"
+    return str(error)
 
 
 def _columns(reader: Iterator[list[str]]) -> list[str]:
@@ -149,18 +209,41 @@ def _columns(reader: Iterator[list[str]]) -> list[str]:
         columns = next(reader, [])
     except (csv.Error, RecordTooLongError) as error:
         raise HeaderError("The first line is no CSV header.") from error
-    for column in columns:
-        if column not in _PLAIN_COLUMNS and not (column.startswith(_METADATA) and column != _METADATA):
-            known = ", ".join(name for name in AccountRequest.__struct_fields__ if name in _PLAIN_COLUMNS)
-            raise HeaderError(
-                f"There is no column {column[:_NAME_SHOWN_MAX]!r}; the columns are {known} and metadata.NAME."
-            )
+    for place, column in enumerate(columns, 1):
+        fault = _column_fault(place, column)
+        if fault is not None:
+            raise HeaderError(fault)
         if columns.count(column) > 1:
             raise HeaderError(f"The column {column!r} is there more than once.")
     for column in _REQUIRED_COLUMNS:
         if column not in columns:
             raise HeaderError(f"The first line must name the columns, and the column {column!r} is missing.")
     return columns
+
+
+def _column_fault(place: int, column: str) -> str | None:
+    """Return in a sentence what is wrong with the name of column number ``place``; None when nothing is."""
+    shown = repr(column[:_NAME_SHOWN_MAX])
+    if column in _PLAIN_COLUMNS:
+        return None
+    if not column:
+        return f"Column {place} of the first line has no name: name it, or delete the column."
+    if not _is_utf8(column):
+        return f"The first line is not UTF-8, in {shown}: {_SAVE_AS_UTF8}."
+    separator = next((name for sign, name in _SEPARATORS.items() if sign in column), None)
+    if separator is not None:
+        return f"The columns are separated by {separator}, in {shown}: separate them by commas."
+    name = column.removeprefix(_METADATA)
+    if name and name != column:
+        reason = name_fault(name)
+        return reason and f"The column {shown} cannot be a name in metadata: {reason}."
+    known = ", ".join(name for name in AccountRequest.__struct_fields__ if name in _PLAIN_COLUMNS)
+    return f"There is no column {shown}; the columns are {known} and metadata.NAME."
+
+
+def _is_utf8(text: str) -> bool:
+    """Whether ``text`` has no byte that was none of UTF-8, as ``surrogateescape`` keeps them."""
+    return text.isascii() or not any("\udc80" <= character <= "\udcff" for character in text)
 
 
 def _from_cells(columns: list[str], cells: list[str]) -> AccountRequest:
@@ -170,8 +253,8 @@ def _from_cells(columns: list[str], cells: list[str]) -> AccountRequest:
     fields: dict[str, object] = {}
     metadata: dict[str, str] = {}
     for column, cell in zip(columns, cells, strict=True):
-        if not cell.isascii() and any("\udc80" <= character <= "\udcff" for character in cell):
-            raise malformed(f"/{column}", "not UTF-8")
+        if not _is_utf8(cell):
+            raise malformed(f"/{column}", f"not UTF-8; {_SAVE_AS_UTF8}")
         if not cell:
             continue
         if column.startswith(_METADATA):

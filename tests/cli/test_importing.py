@@ -117,6 +117,36 @@ async def test_a_file_is_opened_line_by_line(run: Run, database: Database, tmp_p
     assert {decision.resource_id for decision in decisions} == {cash.id, ada.id}
 
 
+def test_rows_that_a_spreadsheet_left_empty_are_skipped_and_said(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "accounts.csv"
+    file.write_bytes(b"\xef\xbb\xbfreference,currency,name\r\n,,\r\na,USD,\r\n,,\r\n")
+
+    done = run(file)
+
+    assert (done.returncode, done.stdout) == (0, "1 opened, 0 already there, 0 refused.\n")
+    assert done.stderr == "Rows of nothing but empty cells were skipped: 2.\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ("reference,currency\na,USD\n".encode("utf-16"), "not UTF-8"),
+        (b"reference,currency\ra,USD\r", "a carriage return alone"),
+        (b"reference;currency\na;USD\n", "separate them by commas"),
+    ],
+)
+def test_a_file_of_another_kind_ends_with_2_and_a_sentence(
+    run: Run, tmp_path: Path, content: bytes, sentence: str
+) -> None:
+    file = tmp_path / "accounts.csv"
+    file.write_bytes(content)
+
+    done = run(file)
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert sentence in " ".join(done.stderr.replace("│", " ").split())
+
+
 async def test_the_same_content_in_another_format_is_already_there(
     run: Run, database: Database, tmp_path: Path
 ) -> None:

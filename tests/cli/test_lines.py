@@ -1,5 +1,6 @@
 """Records of an import: what is read, what is refused, and how much of a file is in memory."""
 
+import gzip
 import io
 from collections.abc import Iterator
 from itertools import count, islice
@@ -9,7 +10,7 @@ import msgspec
 import pytest
 
 from service.api.schemas import AccountRequest
-from service.cli.lines import Format, HeaderError, Line, RefusedLine, Source, read_lines
+from service.cli.lines import Format, HeaderError, Line, RefusedLine, Source, UnreadableFileError, read_lines
 
 BYTES_MAX = 1024
 HEADER = b"reference,currency,name,minimum_balance,metadata.branch\n"
@@ -109,7 +110,8 @@ def test_a_byte_order_mark_is_no_content(form: Format) -> None:
         (b"a,USD,Zoe\xcc\x88,,", "name: not in Unicode's normalization form C"),
         (b"a,USD,a\ttab,,", "name: the character U+0009 (TAB)"),
         (b"a,USD,,,\x1b", "metadata: the value of 'branch': the character U+001B"),
-        (b"a,USD,\xff,,", "name: not UTF-8"),
+        (b"a,USD,\xff,,", "name: not UTF-8; save the file as UTF-8"),
+        (b"a,USD,n\rb,USD,n,,", "a carriage return in a cell without quotation marks"),
         (b"a,USD", "2 cells for 5 columns"),
         (b"a,USD,,,,", "6 cells for 5 columns"),
         (b'a,USD,"n"x,,', "not valid CSV"),
@@ -159,7 +161,16 @@ def test_an_object_that_is_no_account_is_refused_with_its_reason(line: bytes, re
     [
         (b"", "the column 'reference' is missing"),
         (b"reference,name\n", "the column 'currency' is missing"),
-        (b"reference;currency\n", "There is no column 'reference;currency'"),
+        (b"reference;currency\n", "separated by semicolons, in 'reference;currency': separate them by commas"),
+        (b"sep=;\nreference;currency\n", "separated by semicolons"),
+        (b"reference\tcurrency\n", "separated by tabs"),
+        (b"reference|currency\n", "separated by bars"),
+        (b"reference,currency,,\n", "Column 3 of the first line has no name"),
+        (b",,,\nreference,currency\n", "Column 1 of the first line has no name"),
+        (b"\nreference,currency\n", "The first line must name the columns"),
+        (b"r\xe9f\xe9rence,currency\n", "not UTF-8, in 'r.*': save the file as UTF-8"),
+        (b"reference,currency,metadata.a \n", "The column 'metadata.a ' cannot be a name in metadata: white space"),
+        (b"reference, currency\n", "There is no column ' currency'; the columns are currency, reference"),
         (b"reference,currency,nmae\n", "There is no column 'nmae'"),
         (b"reference,currency,metadata\n", "There is no column 'metadata'"),
         (b"reference,currency,metadata.\n", "There is no column 'metadata.'"),
@@ -171,6 +182,62 @@ def test_an_object_that_is_no_account_is_refused_with_its_reason(line: bytes, re
 def test_a_header_that_names_no_accounts_is_an_error(header: bytes, sentence: str) -> None:
     with pytest.raises(HeaderError, match=sentence):
         lines_of(header, "csv")
+
+
+ENCODINGS = ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"]
+ROWS, OBJECTS = "reference,currency\na,USD\n", '{"reference":"a","currency":"USD"}\n'
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_a_file_in_wide_characters_is_an_error(form: Format, mark: str, encoding: str) -> None:
+    content = (mark + (ROWS if form == "csv" else OBJECTS)).encode(encoding)
+    with pytest.raises(UnreadableFileError, match=r"UTF-16 or UTF-32, not UTF-8: save the file as UTF-8"):
+        lines_of(content, form)
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"PK\x03\x04\x14\x00\x06\x00", "a workbook, not text"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "a workbook, not text"),
+        (gzip.compress(ROWS.encode()), "compressed: unpack it first"),
+        (b"\x28\xb5\x2f\xfd\x04", "compressed: unpack it first"),
+    ],
+)
+def test_a_file_that_is_no_text_is_an_error(form: Format, content: bytes, sentence: str) -> None:
+    with pytest.raises(UnreadableFileError, match=sentence):
+        lines_of(content, form)
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+@pytest.mark.parametrize("lines", [1, 2, 1_000])
+def test_lines_that_end_as_on_old_macs_are_an_error(form: Format, lines: int) -> None:
+    content = ROWS.replace("\n", "\r") + "b,USD\r" * lines if form == "csv" else (OBJECTS * (lines + 1))
+    with pytest.raises(UnreadableFileError, match="end in a carriage return alone"):
+        lines_of(content.replace("\n", "\r").encode(), form)
+
+
+@pytest.mark.parametrize(
+    "content", [b'[{"reference":"a","currency":"USD"}]', b"\xef\xbb\xbf [", b'[\n{"reference":"a"},\n']
+)
+def test_a_json_array_is_no_file_of_lines(content: bytes) -> None:
+    with pytest.raises(UnreadableFileError, match="a JSON array: write one object a line"):
+        lines_of(content, "jsonl")
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+def test_rows_of_empty_cells_are_skipped_and_counted(end: bytes) -> None:
+    rows = [HEADER.strip(), b",,,,", b"a,USD,,,", b",,,,", b'"",,,,', b"", b",", b"b,USD,,,", b",,,,", b",,,,"]
+    source = Source(io.BytesIO(end.join(rows)), BYTES_MAX)
+
+    lines = list(read_lines(source, "csv"))
+
+    assert [(line.number, line.request.reference) for line in lines if isinstance(line, Line)] == [(3, "a"), (8, "b")]
+    assert len(lines) == 2
+    assert source.rows_empty == 6
 
 
 def test_an_open_quote_takes_no_more_than_one_record_may_have() -> None:
