@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 
 from litestar import Litestar
+from litestar.datastructures import State
 from litestar.di import Provide
 
 from service.api import context, description, documentation, health, problems, security
@@ -75,6 +76,13 @@ def create_app(settings: Settings | None = None) -> Litestar:
             documentation.get_openapi,
             documentation.assets_router(),
         ],
+        served_prefix="" if settings.path_prefix_stripped else settings.path_prefix,
+        state=State(
+            {
+                "path_prefix": settings.path_prefix,
+                "stripped_prefix": settings.path_prefix if settings.path_prefix_stripped else "",
+            }
+        ),
         lifespan=[run],
         middleware=[security.Authorization()],
         dependencies={
@@ -83,7 +91,7 @@ def create_app(settings: Settings | None = None) -> Litestar:
             "ledger": Provide(context.provide_ledger),
         },
         exception_handlers=problems.EXCEPTION_HANDLERS,
-        openapi_config=documentation.openapi_config(),
+        openapi_config=documentation.openapi_config(settings.path_prefix),
         request_max_body_size=settings.request_bytes_max,
         logging_config=None,
         debug=False,
@@ -115,7 +123,7 @@ def make_services(settings: Settings) -> context.Services:
         engine_database=engine_database,
         engine=engine,
         sweeper=HoldSweeper(engine, database, settings),
-        ledgers=context.LedgerDirectory(),
+        ledgers=context.LedgerDirectory(settings.path_prefix),
         authenticator=security.Authenticator(reader, settings.admin_token),
         overviews=OverviewReader(read_database, settings),
         accounts=CoalescedReads(

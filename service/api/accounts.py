@@ -86,7 +86,7 @@ class AccountController(Controller):
             raise ProblemError.from_rejection(created.rejection, replayed=created.replayed)
         account = details(created.row)
         headers = {
-            "Location": f"/v1/ledgers/{ledger.name}/accounts/{account.id}",
+            "Location": f"{ledger.path}/accounts/{account.id}",
             "ETag": _etag(account),
         } | replay_header(replayed=created.replayed)
         return Response(account_view(ledger.name, account), headers=headers)
@@ -160,6 +160,7 @@ class AccountController(Controller):
             "account_not_empty",
             "insufficient_funds",
             "balance_limit_exceeded",
+            "clock_behind",
         ),
     )
     async def revise_account(

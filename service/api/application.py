@@ -1,23 +1,30 @@
 """The ASGI application: Litestar, with what it cannot be told by configuration."""
 
+from collections.abc import Iterable
 from typing import Any, cast
 
-from litestar import Litestar
+from litestar import Litestar, Request
 from litestar.enums import ScopeType
-from litestar.types import HTTPScope, LifeSpanReceive, LifeSpanScope, LifeSpanSend, Receive, Scope, Send
+from litestar.types import HTTPScope, LifeSpanReceive, LifeSpanScope, LifeSpanSend, Message, Receive, Scope, Send
 
 from service.api.bodies import read_before_answering
-from service.api.direct import DirectRoutes
-from service.api.paths import keep_escaped_slashes
+from service.api.direct import NOT_STORED, DirectRoutes, send_response
+from service.api.paths import ServedPath, ServedPaths
+from service.api.problems import ProblemError, answer_exception
+from service.api.security import admit
 
 
 class Application(Litestar):
-    """Litestar, with escaped slashes kept in their segments of a path, answers held back until the body is read, and a
-    shorter way to the hot routes.
+    """Litestar, with paths in one spelling, HEAD and OPTIONS wherever they belong, answers that no cache keeps and that
+    are held back until the body is read, and a shorter way to the hot routes.
+
+    ``served_prefix`` stands before every path that is served; empty for none.
     """
 
-    def __init__(self, *arguments: Any, **options: Any) -> None:
+    def __init__(self, *arguments: Any, served_prefix: str, **options: Any) -> None:
         super().__init__(*arguments, **options)
+        self._served_prefix = served_prefix
+        self._paths = ServedPaths(self.routes, served_prefix)
         self._direct = DirectRoutes(self)
 
     async def __call__(
@@ -26,9 +33,72 @@ class Application(Litestar):
         """Serve one connection."""
         if scope["type"] == ScopeType.HTTP:
             http = cast("HTTPScope", scope)
-            keep_escaped_slashes(http)
+            if http["method"] == "HEAD":
+                scope = http = cast("HTTPScope", {**http, "method": "GET"})
+                send = _without_body(cast("Send", send))
+            if self._served_prefix:
+                http["path"] = self._paths.within(http["path"])
+            http["litestar_app"] = self
             headers = dict(http["headers"])
             receive, send = read_before_answering(headers, cast("Receive", receive), cast("Send", send))
             if await self._direct.answer(http, headers, receive, send):
                 return
+            served = self._paths.find(http)
+            if served is None or http["method"] not in served.handlers:
+                await self._answer_without_handler(served, http, headers, receive, send)
+                return
+            send = _not_stored(send)
         await super().__call__(scope, receive, send)
+
+    async def _answer_without_handler(
+        self, served: ServedPath | None, http: HTTPScope, headers: dict[bytes, bytes], receive: Receive, send: Send
+    ) -> None:
+        """Answer for a path that is not served, or by a method without a handler."""
+        error: Exception
+        if served is None:
+            error = ProblemError("not_found")
+        elif http["method"] != "OPTIONS":
+            error = ProblemError("method_not_allowed", headers={"Allow": served.allow})
+        else:
+            try:
+                await admit(self.state.services.authenticator, http, served.foremost, headers, receive)
+            except Exception as refusal:  # noqa: BLE001 - as Litestar's own exception handling
+                error = refusal
+            else:
+                await _send_no_content([(b"allow", served.allow.encode()), NOT_STORED], send)
+                return
+        await send_response(answer_exception(Request(http, receive, send), error), send)
+
+
+def _not_stored(send: Send) -> Send:
+    """Return ``send``, which marks what Litestar answers as ``send_response`` does, unless it says itself what caches
+    may do.
+    """
+
+    async def send_marked(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = list(message["headers"])
+            if b"cache-control" not in dict(headers):
+                headers.append(NOT_STORED)
+            message["headers"] = headers
+        await send(message)
+
+    return send_marked
+
+
+def _without_body(send: Send) -> Send:
+    """Return ``send``, which keeps the body of an answer to GET back: the answer to HEAD."""
+
+    async def send_head(message: Message) -> None:
+        if message["type"] == "http.response.body":
+            if message.get("more_body"):
+                return
+            message = {"type": "http.response.body", "body": b"", "more_body": False}
+        await send(message)
+
+    return send_head
+
+
+async def _send_no_content(headers: Iterable[tuple[bytes, bytes]], send: Send) -> None:
+    await send({"type": "http.response.start", "status": 204, "headers": headers})
+    await send({"type": "http.response.body", "body": b"", "more_body": False})

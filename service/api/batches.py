@@ -15,6 +15,7 @@ from litestar.params import JSONBody
 from litestar.types import ASGIApp, Receive, Scope, Send
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from service.api.catalogue import CATALOGUE
 from service.api.commands import DryRun, dry_run_response, outcome_view
 from service.api.context import LedgerRef, Services
 from service.api.holds import hold_command
@@ -133,7 +134,7 @@ class BatchTurns(ASGIMiddleware):
     tags=["Transfers"],
     middleware=[BatchTurns()],
     request_max_body_size=REQUEST_BYTES_MAX,
-    responses=responses("batch_rejected")
+    responses=responses("batch_rejected", "clock_behind")
     | dry_run_response(BatchView)
     | {
         _MIXED: ResponseSpec(
@@ -167,7 +168,7 @@ async def post_batch(
         answers = await run(ledger.id, [[command for _, command in unit] for unit in part])
         answered = zip(chain.from_iterable(part), chain.from_iterable(answers), strict=True)
         async for (index, command), answer in _politely(answered):
-            results[index] = _result(ledger.name, request.scope["path"], command.idempotency_key, answer)
+            results[index] = _result(ledger, command.idempotency_key, answer)
     rejected = sum(result.status != _POSTED for result in results.values())
     view = BatchView(
         posted=len(results) - rejected,
@@ -175,6 +176,9 @@ async def post_batch(
         results=[results[index] for index in range(len(data.transfers))],
     )
     if rejected and data.mode == "atomic":
+        for_now = next((problem for problem in _problems(view) if CATALOGUE[problem["code"]].retryable), None)
+        if for_now is not None:
+            raise ProblemError(for_now["code"], for_now["detail"], members=for_now)
         raise ProblemError("batch_rejected", members=msgspec.structs.asdict(view))
     return Response(view, status_code=_MIXED if rejected else _REHEARSED if dry_run else _POSTED)
 
@@ -276,17 +280,27 @@ def _parts(units: Sequence[IndexedUnit], commands_max: int) -> Iterator[list[Ind
     yield part
 
 
-def _result(ledger: str, instance: str, key: str, answer: Answer) -> BatchResult:
+def _problems(view: BatchView) -> Iterator[dict[str, Any]]:
+    return (cast("dict[str, Any]", result.problem) for result in view.results if result.problem is not UNSET)
+
+
+def _result(ledger: LedgerRef, key: str, answer: Answer) -> BatchResult:
     outcome = answer.outcome
     if isinstance(outcome, Rejection):
-        problem = problem_content(outcome.code, outcome.detail, instance=instance, members=outcome.members)
+        problem = problem_content(
+            outcome.code,
+            outcome.detail,
+            path_prefix=ledger.path_prefix,
+            instance=f"{ledger.path}/transfers/batch",
+            members=outcome.members,
+        )
         return BatchResult(
             idempotency_key=key,
             status=problem["status"],
             replayed=answer.replayed,
             problem=cast("ProblemDetails", problem),
         )
-    view = outcome_view(ledger, outcome)
+    view = outcome_view(ledger.name, outcome)
     return BatchResult(
         idempotency_key=key,
         status=_POSTED,

@@ -167,6 +167,15 @@ CATALOGUE: dict[str, ProblemType] = {
         "The accounts stayed locked by others for too long. Nothing was applied.",
         retryable=True,
     ),
+    "clock_behind": ProblemType(
+        503,
+        "The database's clock is behind",
+        "The last change of the account (`account_id`, `last_change`) lies ahead of the database's clock by more than"
+        " the installation follows: the clock was set back, or was ahead before. Nothing was applied and nothing is"
+        " remembered under the key; other accounts are not concerned. The same request passes when the clock is right"
+        " again, or has caught up (`ahead_seconds`).",
+        retryable=True,
+    ),
     "not_ready": ProblemType(
         503, "Not ready", "A part of the service is not ready; `checks` says which.", retryable=True
     ),

@@ -27,6 +27,8 @@ DryRun = Annotated[
 
 KEY_PROBLEMS = ("idempotency_key_reused", "key_fenced")
 
+COMMAND_PROBLEMS = (*KEY_PROBLEMS, "clock_behind")
+
 _NO_KEY = ""
 """Stands for the key of a dry run without one: no caller can send it, so no decision stands under it."""
 
@@ -53,9 +55,9 @@ async def carry_out(services: Services, ledger: LedgerRef, command: AnyCommand, 
         raise ProblemError.from_rejection(outcome, replayed=answer.replayed)
     headers = replay_header(replayed=answer.replayed)
     if isinstance(outcome, Transfer):
-        headers["Location"] = f"/v1/ledgers/{ledger.name}/transfers/{outcome.id}"
+        headers["Location"] = f"{ledger.path}/transfers/{outcome.id}"
     elif isinstance(outcome, Hold):
-        headers["Location"] = f"/v1/ledgers/{ledger.name}/holds/{outcome.id}"
+        headers["Location"] = f"{ledger.path}/holds/{outcome.id}"
     if dry_run and not answer.replayed:
         return Response(outcome_view(ledger.name, outcome), status_code=200)
     return Response(outcome_view(ledger.name, outcome), headers=headers)

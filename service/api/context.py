@@ -2,6 +2,7 @@
 
 import re
 from typing import Any
+from uuid import UUID
 
 from litestar import Request
 from litestar.datastructures import State
@@ -25,19 +26,27 @@ from service.storage.ledgers import LedgerRepository
 from service.storage.retry import Reader
 
 _LEDGER_NAME = re.compile(LEDGER_NAME_PATTERN)
+_NAME_SHOWN_MAX = 64
 
 
 class LedgerRef(Struct, frozen=True):
-    """A ledger as a path names it: the internal id and the name."""
+    """A ledger as a path names it: the internal id, the name, and the prefix of paths that callers find it under."""
 
     id: int
     name: str
+    path_prefix: str
+
+    @property
+    def path(self) -> str:
+        """The path by which callers ask for it."""
+        return f"{self.path_prefix}/v1/ledgers/{self.name}"
 
 
 class LedgerDirectory:
     """Ledgers by name. They are never renamed or deleted, so what was found once stays true."""
 
-    def __init__(self) -> None:
+    def __init__(self, path_prefix: str) -> None:
+        self._path_prefix = path_prefix
         self._known: dict[str, LedgerRef] = {}
 
     async def find(self, name: str, reader: Reader) -> LedgerRef | None:
@@ -46,7 +55,7 @@ class LedgerDirectory:
         if known is None and _LEDGER_NAME.fullmatch(name):
             ledger = await reader(lambda session: LedgerRepository(session).by_name(name))
             if ledger is not None:
-                known = self._known[name] = LedgerRef(ledger.id, ledger.name)
+                known = self._known[name] = LedgerRef(ledger.id, ledger.name, self._path_prefix)
         return known
 
 
@@ -64,9 +73,9 @@ class Services(Struct, frozen=True, kw_only=True):
     ledgers: LedgerDirectory
     authenticator: Authenticator
     overviews: OverviewReader
-    accounts: CoalescedReads[AccountDetails]
-    transfers: CoalescedReads[Transfer]
-    holds: CoalescedReads[Hold]
+    accounts: CoalescedReads[UUID, AccountDetails]
+    transfers: CoalescedReads[UUID, Transfer]
+    holds: CoalescedReads[UUID, Hold]
 
 
 # Each of these depends on the one before it: Litestar resolves dependencies that do not in a task group, which costs
@@ -95,8 +104,11 @@ async def provide_ledger(
 
 
 async def find_ledger(services: Services, reader: Reader, principal: Principal, name: str) -> LedgerRef:
-    """Return the ledger called ``name``. Raises ProblemError (ledger_not_found), also when the token is not for it."""
-    ledger = await services.ledgers.find(name, reader)
-    if ledger is None or not principal.sees(name):
-        raise ProblemError("ledger_not_found", f"There is no ledger {name!r} for this token.")
+    """Return the ledger called ``name``. Raises ProblemError (ledger_not_found), also when the token is not for it.
+
+    Nothing is looked up for a token that may not see the ledger: the time that it takes would tell whether it exists.
+    """
+    ledger = await services.ledgers.find(name, reader) if principal.sees(name) else None
+    if ledger is None:
+        raise ProblemError("ledger_not_found", f"There is no ledger {name[:_NAME_SHOWN_MAX]!r} for this token.")
     return ledger

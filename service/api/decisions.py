@@ -74,12 +74,12 @@ async def list_decisions(
         request,
         rows,
         limit=limit,
-        view=lambda row: _decision_view(ledger.name, row),
+        view=lambda row: _decision_view(ledger, row),
         position=lambda row: Position(row.created_at, row.client_id, row.idempotency_key),
     )
 
 
-def _decision_view(ledger: str, row: Decision) -> DecisionView:
+def _decision_view(ledger: LedgerRef, row: Decision) -> DecisionView:
     return DecisionView(
         client=row.client_id,
         idempotency_key=row.idempotency_key,
@@ -88,6 +88,10 @@ def _decision_view(ledger: str, row: Decision) -> DecisionView:
         debit_account_id=row.debit_account_id,
         credit_account_id=row.credit_account_id,
         terms=row.terms,
-        problem=None if row.problem is None else rejection_problem(row.problem, ledger, row.idempotency_key),
+        problem=None
+        if row.problem is None
+        else rejection_problem(
+            row.problem, path_prefix=ledger.path_prefix, ledger=ledger.name, idempotency_key=row.idempotency_key
+        ),
         decided_at=row.created_at,
     )

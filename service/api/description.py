@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from service.api import problems
 from service.api.catalogue import CATALOGUE
+from service.api.paths import CANONICAL_UUID
 from service.api.problems import ProblemDetails
 from service.api.queries import query_types
 
@@ -106,6 +107,8 @@ def _replace_schemas(described: list[_Described]) -> dict[str, Any]:
         for parameter in operation.parameters or []:
             if parameter.param_in == "query":
                 places.append((parameter, in_query[parameter.name]))
+            elif parameter.param_in == "path" and parameter.schema.format == "uuid":
+                parameter.schema.pattern = f"^{CANONICAL_UUID.pattern}$"
             elif parameter.param_in == "header":
                 parameter.required = "dry_run" not in in_query  # which needs no key
                 places.append((parameter, str))

@@ -3,8 +3,8 @@
 To route a request, to pass it through middleware, to bind arguments, to resolve dependencies and to build a response
 costs Litestar more than deciding and storing a transfer costs us (measured; service/README.md has the figures). A
 route whose handler says ``direct`` has all of it done here, in one pass. It is an optimisation and nothing else:
-whatever is unusual about a request (a query string, a body without a length or over the limit, an identifier that is
-none) goes the long way, to the same handler and the same answer, and so would every request without this module.
+whatever is unusual about a request (a query string, a body without a length or over the limit, a path in another
+spelling) goes the long way, to the same handler and the same answer, and so would every request without this module.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -18,9 +18,13 @@ from litestar.types import HTTPScope, Receive, Send
 from msgspec import Struct
 
 from service.api.context import Services, find_ledger
+from service.api.paths import CANONICAL_UUID, UNESCAPED
 from service.api.problems import answer_exception, malformed
 from service.api.security import admit
 from service.api.wire import StrictJSON
+
+NOT_STORED = (b"cache-control", b"no-store, no-transform")
+"""No cache keeps an answer, for balances are nobody else's, and no proxy changes one: it would weaken the tag."""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -45,6 +49,14 @@ class Route(Struct, frozen=True):
         length = headers.get(b"content-length", b"")
         return length.isdigit() and (self.body_bytes_max is None or int(length) <= self.body_bytes_max)
 
+    def spelled(self, segments: Sequence[str], http: HTTPScope) -> bool:
+        """Whether the path is spelled as it is served; its fixed segments are."""
+        return (
+            not http["raw_path"].translate(None, UNESCAPED)
+            and segments[_LEDGER][:1] not in {"", "."}
+            and (self.identifier is None or CANONICAL_UUID.fullmatch(segments[_RESOURCE]) is not None)
+        )
+
     def arguments(
         self,
         segments: Sequence[str],
@@ -53,9 +65,7 @@ class Route(Struct, frozen=True):
         receive: Receive,
         services: Services,
     ) -> Iterator[tuple[str, Any]]:
-        """Yield what the handler is given beside its body and its ledger. Raises ValueError for an identifier that is
-        none.
-        """
+        """Yield what the handler is given beside its body and its ledger."""
         if self.identifier is not None:
             yield self.identifier, UUID(segments[_RESOURCE])
         if "services" in self.wanted:
@@ -82,13 +92,10 @@ class DirectRoutes:
         """Answer the request and return True; or False, having done nothing, where it must go the long way."""
         segments = http["path"].split("/")
         route = self._routes.get(_shape(http["method"], segments))
-        if route is None or http["query_string"] or not route.fits(headers):
+        if route is None or http["query_string"] or not route.fits(headers) or not route.spelled(segments, http):
             return False
         services: Services = self._app.state.services
-        try:
-            arguments = dict(route.arguments(segments, headers, http, receive, services))
-        except ValueError:
-            return False
+        arguments = dict(route.arguments(segments, headers, http, receive, services))
         try:
             http["user"] = await admit(services.authenticator, http, route.handler, headers, receive)
             if "data" in route.wanted:  # before the ledger, as on the long way: of two faults, both name the same
@@ -97,7 +104,7 @@ class DirectRoutes:
             response = await route.call(**arguments)
         except Exception as error:  # noqa: BLE001 - as Litestar's own exception handling
             response = answer_exception(Request(http, receive, send), error)
-        await _send(response, response.status_code or route.handler.status_code, send)
+        await send_response(response, send, status_default=route.handler.status_code)
         return True
 
 
@@ -125,15 +132,17 @@ def _shape(method: str, segments: list[str]) -> tuple[str | int, ...]:
     return (method, len(segments), *segments[:_LEDGER], *segments[_LEDGER + 1 :: 2])
 
 
-async def _send(response: Response[Any], status: int, send: Send) -> None:
+async def send_response(response: Response[Any], send: Send, *, status_default: int = 500) -> None:
+    """Send ``response``, whose content is encoded as JSON; ``status_default`` is for one that leaves it open."""
     body = _encode(response.content)
     await send(
         {
             "type": "http.response.start",
-            "status": status,
+            "status": response.status_code or status_default,
             "headers": [
                 (b"content-type", (response.media_type or "application/json").encode()),
                 (b"content-length", str(len(body)).encode()),
+                NOT_STORED,
                 *[(name.lower().encode(), value.encode()) for name, value in response.headers.items()],
             ],
         }

@@ -6,19 +6,24 @@ from pathlib import Path
 from typing import Any
 
 from litestar import Request, Router, get
+from litestar.datastructures import CacheControlHeader
 from litestar.enums import OpenAPIMediaType
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import OpenAPIRenderPlugin, SwaggerRenderPlugin
-from litestar.openapi.spec import Components, SecurityScheme
+from litestar.openapi.spec import Components, SecurityScheme, Server
 from litestar.static_files import create_static_files_router
 
 from service.api.problems import ProblemError
 
 _ASSETS_PATH = "/docs/assets"
+_ASSETS_SECONDS = 3600
 
 
-def openapi_config() -> OpenAPIConfig:
-    """Return what the document says of the service as a whole, and where it is served."""
+def openapi_config(path_prefix: str) -> OpenAPIConfig:
+    """Return what the document says of the service as a whole, and where it is served: callers find it under
+    ``path_prefix``.
+    """
+    assets = f"{path_prefix}{_ASSETS_PATH}"
     return OpenAPIConfig(
         title="Funds transfer service",
         version=version("funds-transfer-service"),
@@ -27,6 +32,7 @@ def openapi_config() -> OpenAPIConfig:
             " are integers in minor units (ISO 4217). Every error is a problem (RFC 9457)."
         ),
         use_handler_docstrings=True,
+        servers=[Server(url=path_prefix or "/")],
         components=Components(
             security_schemes={
                 "token": SecurityScheme(type="http", scheme="bearer", description="A token of `funds tokens create`.")
@@ -43,10 +49,10 @@ def openapi_config() -> OpenAPIConfig:
         render_plugins=[
             SwaggerRenderPlugin(
                 path="/",
-                js_url=f"{_ASSETS_PATH}/swagger-ui-bundle.js",
-                css_url=f"{_ASSETS_PATH}/swagger-ui.css",
-                standalone_preset_js_url=f"{_ASSETS_PATH}/swagger-ui-standalone-preset.js",
-                favicon=f"<link rel='icon' type='image/png' href='{_ASSETS_PATH}/favicon-32x32.png'>",
+                js_url=f"{assets}/swagger-ui-bundle.js",
+                css_url=f"{assets}/swagger-ui.css",
+                standalone_preset_js_url=f"{assets}/swagger-ui-standalone-preset.js",
+                favicon=f"<link rel='icon' type='image/png' href='{assets}/favicon-32x32.png'>",
             ),
         ],
     )
@@ -69,6 +75,7 @@ def assets_router() -> Router:
     return create_static_files_router(
         path=_ASSETS_PATH,
         directories=[Path(str(files("swagger_ui"))) / "static"],
+        cache_control=CacheControlHeader(public=True, max_age=_ASSETS_SECONDS),
         opt={"scope": None},
         include_in_schema=False,
     )

@@ -7,7 +7,7 @@ from litestar import Controller, Request, Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
-from service.api.commands import KEY_PROBLEMS, DryRun, carry_out, command_key, dry_run_response, in_utc
+from service.api.commands import COMMAND_PROBLEMS, DryRun, carry_out, command_key, dry_run_response, in_utc
 from service.api.context import LedgerRef, Services
 from service.api.idempotency import IdempotencyKey
 from service.api.pagination import LIMIT_DEFAULT, Cursor, Limit, Page, decode_cursor, page_response
@@ -42,7 +42,7 @@ class HoldController(Controller):
             "time_out_of_range",
             "balance_overflow",
             "insufficient_funds",
-            *KEY_PROBLEMS,
+            *COMMAND_PROBLEMS,
         ),
     )
     async def open_hold(
@@ -72,7 +72,7 @@ class HoldController(Controller):
             "account_frozen",
             "time_out_of_range",
             "balance_limit_exceeded",
-            *KEY_PROBLEMS,
+            *COMMAND_PROBLEMS,
         ),
     )
     async def capture_hold(
@@ -105,7 +105,7 @@ class HoldController(Controller):
         opt={"scope": "transfers:write", "direct": True},
         operation_id="voidHold",
         status_code=200,
-        responses=responses(*_SETTLE_PROBLEMS, *KEY_PROBLEMS),
+        responses=responses(*_SETTLE_PROBLEMS, *COMMAND_PROBLEMS),
     )
     async def void_hold(
         self,

@@ -111,7 +111,14 @@ async def _key_view(services: Services, ledger: LedgerRef, principal: Principal,
 async def _shown(session: AsyncSession, ledger: LedgerRef, decision: Decision) -> dict[str, Any]:
     """Return what was answered, under the name of its kind."""
     if decision.problem is not None:
-        return {"problem": rejection_problem(decision.problem, ledger.name, decision.idempotency_key)}
+        return {
+            "problem": rejection_problem(
+                decision.problem,
+                path_prefix=ledger.path_prefix,
+                ledger=ledger.name,
+                idempotency_key=decision.idempotency_key,
+            )
+        }
     if decision.operation == "create_account":
         account = decisions.answer(decision, Account)
         assert not isinstance(account, Rejection), "it was applied"

@@ -9,6 +9,7 @@ from litestar.params import JSONBody
 from service.api.context import LedgerRef, Services
 from service.api.idempotency import IdempotencyKey, parse_key
 from service.api.pagination import LIMIT_DEFAULT, Cursor, Limit, Page, decode_cursor, page_response
+from service.api.paths import public_prefix
 from service.api.problems import ProblemError, replay_header, responses
 from service.api.schemas import LedgerName, LedgerRequest, LedgerView, ledger_view
 from service.api.security import Principal
@@ -55,7 +56,8 @@ class LedgerController(Controller):
         )
         if isinstance(created, Refused):
             raise ProblemError.from_rejection(created.rejection, replayed=created.replayed)
-        headers = {"Location": f"/v1/ledgers/{data.name}"} | replay_header(replayed=created.replayed)
+        location = f"{public_prefix(request.scope)}/v1/ledgers/{data.name}"
+        headers = {"Location": location} | replay_header(replayed=created.replayed)
         return Response(ledger_view(created.row), headers=headers)
 
     @get(opt={"scope": "read"}, operation_id="listLedgers", responses=responses("cursor_invalid"))

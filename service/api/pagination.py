@@ -10,6 +10,7 @@ from litestar import Request, Response
 from litestar.params import QueryParameter
 from msgspec import Struct
 
+from service.api.paths import asked_path
 from service.api.problems import ProblemError
 from service.api.values import checked
 from service.domain.fingerprints import fingerprint
@@ -83,5 +84,5 @@ def page_response(
     headers = {}
     if cursor is not None:
         query = [(name, value) for name, value in request.query_params.multi_items() if name != "cursor"]
-        headers["Link"] = f'<{request.scope["path"]}?{urlencode([*query, ("cursor", cursor)])}>; rel="next"'
+        headers["Link"] = f'<{asked_path(request.scope)}?{urlencode([*query, ("cursor", cursor)])}>; rel="next"'
     return Response(Page([view(row) for row in items], cursor), headers=headers)

@@ -78,3 +78,11 @@ class ProblemMembers(Struct, kw_only=True, frozen=True):
     earliest: datetime | UnsetType = UNSET
     latest: datetime | UnsetType = UNSET
     expires_at: datetime | UnsetType = UNSET
+
+    last_change: Annotated[datetime | UnsetType, Meta(description="clock_behind: when the account last changed.")] = (
+        UNSET
+    )
+    clock: Annotated[datetime | UnsetType, Meta(description="clock_behind: the database's clock.")] = UNSET
+    ahead_seconds: Annotated[
+        float | UnsetType, Meta(description="clock_behind: how far the account's last change lies ahead of the clock.")
+    ] = UNSET

@@ -16,12 +16,12 @@ from litestar.params import FromPath
 from msgspec import Meta
 
 from service.api.catalogue import CATALOGUE
-from service.api.paths import ESCAPED_SLASH
+from service.api.paths import asked_path, public_prefix
 from service.api.problem_members import ProblemMembers
 from service.domain.rejections import Rejection
 from service.engine.queue import OverloadedError
 from service.engine.settle import SettlementError
-from service.storage.errors import StorageError
+from service.storage.errors import StorageError, reason
 
 logger = logging.getLogger(__name__)
 
@@ -93,12 +93,18 @@ def malformed_in_places(pointers: Sequence[str], reason: str) -> ProblemError:
 
 
 def problem_content(
-    code: str, detail: str | None, *, instance: str, members: dict[str, Any], outcome: Outcome = "not_applied"
+    code: str,
+    detail: str | None,
+    *,
+    path_prefix: str,
+    instance: str,
+    members: dict[str, Any],
+    outcome: Outcome = "not_applied",
 ) -> dict[str, Any]:
-    """Return the body of a problem; ``members`` never replace the standard ones."""
+    """Return the body of a problem; ``members`` never replace the standard ones, and ``instance`` has the prefix."""
     kind = CATALOGUE[code]
     standard = {
-        "type": f"/problems/{code}",
+        "type": f"{path_prefix}/problems/{code}",
         "title": kind.title,
         "status": kind.status,
         "detail": detail or kind.explanation,
@@ -110,14 +116,20 @@ def problem_content(
     return standard | {name: value for name, value in members.items() if name not in standard}
 
 
-def rejection_problem(stored: dict[str, Any], ledger: str, idempotency_key: str) -> ProblemDetails:
+def rejection_problem(stored: dict[str, Any], *, path_prefix: str, ledger: str, idempotency_key: str) -> ProblemDetails:
     """Return the problem of a rejection that was remembered; its instance is the key that it stands under."""
     rejection = msgspec.convert(stored, Rejection)
-    instance = f"/v1/ledgers/{ledger}/idempotency-keys/{quote(idempotency_key, safe='')}"
+    instance = f"{path_prefix}/v1/ledgers/{ledger}/idempotency-keys/{quote(idempotency_key, safe='')}"
     # Answers carry members that the type cannot name; they are encoded as they are.
     return cast(
         "ProblemDetails",
-        problem_content(rejection.code, rejection.detail, instance=instance, members=rejection.members),
+        problem_content(
+            rejection.code,
+            rejection.detail,
+            path_prefix=path_prefix,
+            instance=instance,
+            members=rejection.members,
+        ),
     )
 
 
@@ -133,7 +145,8 @@ def answer_problem(request: Request[Any, Any, Any], error: ProblemError) -> Resp
         problem_content(
             error.code,
             error.detail,
-            instance=request.scope["path"].replace(ESCAPED_SLASH, "%2F"),
+            path_prefix=public_prefix(request.scope),
+            instance=asked_path(request.scope),
             members=error.members,
             outcome=error.outcome,
         ),
@@ -186,7 +199,8 @@ def answer_unexpected(request: Request[Any, Any, Any], error: Exception) -> Resp
 
     The engine answers every command it took, so a fault met here leaves a writing request's outcome unknown.
     """
-    logger.error("unexpected error", exc_info=error, extra={"method": request.method, "path": request.scope["path"]})
+    place = {"method": request.method, "path": request.scope["path"]}
+    logger.error("unexpected error", exc_info=error, extra=place | {"reason": reason(error)})
     outcome: Outcome = "not_applied" if request.method == "GET" else "unknown"
     return answer_problem(request, ProblemError("internal_error", outcome=outcome))
 

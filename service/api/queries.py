@@ -27,7 +27,11 @@ def check_query(query_string: bytes, handler: BaseRouteHandler) -> None:
     it. Raises ProblemError (malformed_request), also for NUL, which PostgreSQL's text cannot hold.
     """
     known = query_types(handler)
-    for name, values in parse_qs(query_string.decode("latin-1"), keep_blank_values=True).items():
+    try:
+        parameters = parse_qs(query_string.decode(), keep_blank_values=True, errors="strict")
+    except UnicodeDecodeError:
+        raise malformed("/query", "not UTF-8; send text as percent-encoded UTF-8 (%C3%A9 for é)") from None
+    for name, values in parameters.items():
         pointer = f"/query/{name}"
         if name not in known:
             raise malformed(pointer, "this operation has no such parameter")

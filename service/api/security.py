@@ -82,7 +82,7 @@ class Authenticator:
 class Authorization(ASGIMiddleware):
     """Stands before every route: its ``scope`` option names the scope it needs; None opens it to everyone.
 
-    OPTIONS, which Litestar answers by itself, needs a token of any scope. Sets ``request.user`` to the Principal.
+    Sets ``request.user`` to the Principal.
     A middleware and not a guard: Litestar copies the route's handler for every guard it asks, which cost more than
     the check itself (13 of 70 µs a request).
     """
@@ -110,23 +110,24 @@ async def admit(
     headers: dict[bytes, bytes],
     receive: Receive,
 ) -> Principal | None:
-    """Return who may make the request to ``handler``; None where nobody is asked who they are.
+    """Return who may make the request to ``handler``; None where nobody is asked who they are. OPTIONS tells of a path,
+    and is answered to a token of any scope.
 
     Raises ProblemError: unauthenticated, forbidden, or what is wrong with the headers or with there being a body.
     """
     principal = None
     given = cast("list[tuple[bytes, bytes]]", http["headers"])
     options = http["method"] == "OPTIONS"
-    required = None if options else handler.opt["scope"]
-    if required is not None or options:
+    required = handler.opt["scope"]
+    if required is not None:
         principal = await authenticator.authenticate(_text(headers.get(b"authorization")))
-        if required is not None and not principal.may(required):
+        if not options and not principal.may(required):
             raise ProblemError(
                 "forbidden", f"This operation needs the scope {required}.", members={"required_scope": required}
             )
     if len(headers) < len(given):
         refuse_repeated(given)
-    if "data" in handler.parsed_fn_signature.parameters:
+    if not options and "data" in handler.parsed_fn_signature.parameters:
         refuse_other_media_types(headers.get(b"content-type"))
         refuse_codings(headers.get(b"content-encoding"))
     elif b"content-length" in headers or b"transfer-encoding" in headers:

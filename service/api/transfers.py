@@ -8,7 +8,7 @@ from litestar import Controller, Request, Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
-from service.api.commands import KEY_PROBLEMS, DryRun, carry_out, command_key, dry_run_response, in_utc
+from service.api.commands import COMMAND_PROBLEMS, DryRun, carry_out, command_key, dry_run_response, in_utc
 from service.api.context import LedgerRef, Services
 from service.api.idempotency import IdempotencyKey
 from service.api.pagination import LIMIT_DEFAULT, Cursor, Limit, Page, decode_cursor, page_response
@@ -41,7 +41,7 @@ POST_PROBLEMS = (
     "balance_overflow",
     "insufficient_funds",
     "balance_limit_exceeded",
-    *KEY_PROBLEMS,
+    *COMMAND_PROBLEMS,
 )
 
 
@@ -89,7 +89,7 @@ class TransferController(Controller):
             "balance_overflow",
             "insufficient_funds",
             "balance_limit_exceeded",
-            *KEY_PROBLEMS,
+            *COMMAND_PROBLEMS,
         ),
     )
     async def reverse_transfer(

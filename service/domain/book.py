@@ -27,8 +27,10 @@ from service.domain.decide import (
     decide_reversal,
     decide_transfer,
     decide_void,
+    expiry,
 )
 from service.domain.holds import Hold, HoldStatus
+from service.domain.order import next_place
 from service.domain.policy import Policy
 from service.domain.rejections import Rejection
 from service.domain.transfers import Transfer
@@ -73,14 +75,14 @@ class Answer(Struct, frozen=True, gc=False):
 
 
 class Contents(Struct, frozen=True, kw_only=True):
-    """What storage loaded under locks for the commands at hand; ``now`` is the database's time, read after the locks.
+    """What storage loaded under locks for the commands at hand; ``clock`` is the database's, read after the locks.
 
     ``transfers`` are those to be reversed, ``reversed_amounts`` what has been reversed of them before.
     """
 
     accounts: Iterable[Account]
     decisions: Iterable[Decision]
-    now: datetime
+    clock: datetime
     holds: Iterable[Hold] = ()
     transfers: Iterable[Transfer] = ()
     reversed_amounts: dict[UUID, int] = {}
@@ -92,6 +94,10 @@ class Book:
     What has to be stored is in ``new_transfers``, ``new_holds``, ``new_decisions``, and in what changed:
     ``touched_accounts`` (ids, with the version that was loaded), ``touched_holds`` and ``touched_transfers`` (ids, with
     the amount captured or reversed that was loaded).
+
+    All is decided by ``clock``. ``at`` is the place in the order of the unit at hand: the clock's time too, unless an
+    account that it touches was changed later than that. What touches an account whose last change lies too far ahead
+    (``too_far_ahead``: ids, with its time) is refused with clock_behind, and that is not remembered.
     """
 
     def __init__(self, contents: Contents, policy: Policy) -> None:
@@ -100,7 +106,8 @@ class Book:
         self.transfers = {transfer.id: transfer for transfer in contents.transfers}
         self.reversed_amounts = dict(contents.reversed_amounts)
         self.decisions = {(decision.client_id, decision.idempotency_key): decision for decision in contents.decisions}
-        self.now = contents.now
+        self.clock = contents.clock
+        self.at = contents.clock
         self.new_transfers: list[Transfer] = []
         self.new_holds: list[Hold] = []
         self.new_decisions: list[Decision] = []
@@ -108,6 +115,17 @@ class Book:
         self.touched_holds: dict[UUID, int] = {}
         self.touched_transfers: dict[UUID, int] = {}
         self._policy = policy
+        # Of the accounts that are ahead of the clock, where their next change is placed.
+        self._next_places = {
+            account.id: next_place(account.updated_at, self.clock)
+            for account in self.accounts.values()
+            if account.updated_at >= self.clock
+        }
+        self.too_far_ahead = {
+            account_id: self.accounts[account_id].updated_at
+            for account_id in self._next_places
+            if self.accounts[account_id].updated_at - self.clock > policy.clock_ahead_max
+        }
         self._undo: list[tuple[MutableMapping[Any, Any], Any, Any]] | None = None
 
     @property
@@ -115,12 +133,26 @@ class Book:
         """Whether anything has to be stored."""
         return bool(self.new_decisions or self.touched_accounts)
 
+    def touched_by_place(self) -> dict[datetime, list[UUID]]:
+        """Return the ids in ``touched_accounts`` by the place of their last change: nearly always the clock's alone."""
+        if not self._next_places:
+            return {self.clock: list(self.touched_accounts)}
+        places: dict[datetime, list[UUID]] = {}
+        for account_id in self.touched_accounts:
+            places.setdefault(self.accounts[account_id].updated_at, []).append(account_id)
+        return places
+
     def execute(self, unit: Sequence[AnyCommand], new_ids: Iterator[UUID]) -> list[Answer]:
         """Answer the commands of ``unit``, which apply together or not at all; ``new_ids`` names what they make.
 
         When one command of several is refused, now or before, nothing of the unit is applied: the refused one keeps
         its own rejection and every other one is remembered as refused with it (batch_rejected).
         """
+        self.at = self.clock
+        if self._next_places:
+            refusal = self._place(unit)
+            if refusal is not None:
+                return [self._refuse_for_now(command, refusal) for command in unit]
         if len(unit) == 1:
             return [self._execute_one(unit[0], new_ids, None)]
         group_id = next(new_ids)
@@ -146,6 +178,40 @@ class Book:
         for one, length in zip(lists, lengths, strict=True):
             del one[length:]
         return self._refuse_together(unit, refused=len(answers) - 1, rejection=answers[-1].outcome)
+
+    def _place(self, unit: Sequence[AnyCommand]) -> Rejection | None:
+        """Find the place of ``unit`` in the order, after the last changes of the accounts that it touches.
+
+        Refused (clock_behind) where it would be too far ahead of the clock, or what happens to a hold would stand
+        behind the hold's end.
+        """
+        touched = (account_id for command in unit for account_id in self._accounts_of(command))
+        ahead = {account_id: self._next_places[account_id] for account_id in touched if account_id in self._next_places}
+        if not ahead:
+            return None
+        account_id, self.at = max(ahead.items(), key=lambda item: item[1])
+        ends = [self._end(command) for command in unit]
+        behind = any(end is not None and self.clock < end <= self.at for end in ends)
+        if behind or not self.too_far_ahead.keys().isdisjoint(ahead):
+            last_change = self.accounts[account_id].updated_at
+            return rejections.clock_behind(account_id, last_change=last_change, clock=self.clock)
+        return None
+
+    def _end(self, command: AnyCommand) -> datetime | None:
+        """Return the end of the hold that ``command`` opens, captures or voids."""
+        match command:
+            case OpenHold():
+                return expiry(command, self._policy, self.clock)
+            case CaptureHold() | VoidHold():
+                hold = self.holds.get(command.hold_id)
+                return None if hold is None else hold.expires_at
+        return None
+
+    def _refuse_for_now(self, command: AnyCommand, refusal: Rejection) -> Answer:
+        """Answer from the earlier decision, or with ``refusal``, which is not remembered."""
+        if isinstance(command, ExpireHold):
+            return Answer(self.holds[command.hold_id])
+        return self._replay(command) or Answer(refusal)
 
     def _refuse_together(self, unit: Sequence[AnyCommand], *, refused: int, rejection: Outcome) -> list[Answer]:
         """Remember every command of ``unit`` as refused because number ``refused`` was."""
@@ -193,13 +259,17 @@ class Book:
         raise AssertionError(f"no rules for {type(command).__name__}")
 
     def _post(self, command: PostTransfer, new_id: UUID, group_id: UUID | None) -> Transfer | Rejection:
-        outcome = decide_transfer(command, self.accounts, self._policy, new_id=new_id, group_id=group_id, now=self.now)
+        outcome = decide_transfer(
+            command, self.accounts, self._policy, new_id=new_id, group_id=group_id, now=self.clock, at=self.at
+        )
         if isinstance(outcome, Transfer):
             self._move(outcome)
         return outcome
 
     def _open_hold(self, command: OpenHold, new_id: UUID, group_id: UUID | None) -> Hold | Rejection:
-        outcome = decide_hold(command, self.accounts, self._policy, new_id=new_id, group_id=group_id, now=self.now)
+        outcome = decide_hold(
+            command, self.accounts, self._policy, new_id=new_id, group_id=group_id, now=self.clock, at=self.at
+        )
         if isinstance(outcome, Hold):
             self._count(outcome.debit_account_id, outcome.credit_account_id, held=outcome.amount)
             self.new_holds.append(outcome)
@@ -208,7 +278,7 @@ class Book:
     def _capture(self, command: CaptureHold, new_id: UUID, group_id: UUID | None) -> Transfer | Rejection:
         hold = self.holds.get(command.hold_id)
         decided = decide_capture(
-            command, hold, self.accounts, self._policy, new_id=new_id, group_id=group_id, now=self.now
+            command, hold, self.accounts, self._policy, new_id=new_id, group_id=group_id, now=self.clock, at=self.at
         )
         if isinstance(decided, Rejection):
             return decided
@@ -219,7 +289,8 @@ class Book:
         return transfer
 
     def _void(self, command: VoidHold) -> Hold | Rejection:
-        outcome = decide_void(command.hold_id, self.holds.get(command.hold_id), self.accounts, self.now)
+        hold = self.holds.get(command.hold_id)
+        outcome = decide_void(command.hold_id, hold, self.accounts, now=self.clock, at=self.at)
         if isinstance(outcome, Hold):
             self._release(outcome)
         return outcome
@@ -227,8 +298,8 @@ class Book:
     def _expire(self, command: ExpireHold) -> Hold:
         """Free what the hold reserves, if it is open and past its time; else it stays as it is."""
         hold = self.holds[command.hold_id]
-        if hold.status == HoldStatus.OPEN and hold.expires_at <= self.now:
-            hold = close_hold(hold, HoldStatus.EXPIRED, self.accounts, self.now)
+        if hold.status == HoldStatus.OPEN and hold.expires_at <= self.clock:
+            hold = close_hold(hold, HoldStatus.EXPIRED, self.accounts, self.at)
             self._release(hold)
         return hold
 
@@ -242,7 +313,8 @@ class Book:
             self._policy,
             new_id=new_id,
             group_id=group_id,
-            now=self.now,
+            now=self.clock,
+            at=self.at,
         )
         if isinstance(outcome, Transfer):
             self._move(outcome)
@@ -269,7 +341,9 @@ class Book:
 
     def _remember(self, command: Command, outcome: Outcome) -> None:
         terms = debit = credit = None
+        created_at = self.at
         if isinstance(outcome, Rejection):
+            created_at = self.clock  # it changes no account, so it needs no place among their changes
             terms = command.terms()
             debit, credit = self._accounts_of(command)
         decision = Decision(
@@ -282,16 +356,16 @@ class Book:
             terms=terms,
             debit_account_id=debit,
             credit_account_id=credit,
-            created_at=self.now,
+            created_at=created_at,
         )
         self._set(self.decisions, (command.client_id, command.idempotency_key), decision)
         self.new_decisions.append(decision)
 
-    def _accounts_of(self, command: Command) -> tuple[UUID | None, UUID | None]:
+    def _accounts_of(self, command: Command | ExpireHold) -> tuple[UUID | None, UUID | None]:
         match command:
             case PostTransfer() | OpenHold():
                 return command.debit_account_id, command.credit_account_id
-            case CaptureHold() | VoidHold():
+            case CaptureHold() | VoidHold() | ExpireHold():
                 hold = self.holds.get(command.hold_id)
                 return (None, None) if hold is None else (hold.debit_account_id, hold.credit_account_id)
             case ReverseTransfer():
@@ -326,7 +400,10 @@ class Book:
         credit.credits_posted += posted
         credit.credits_held += held
         credit.version += 1
-        debit.updated_at = credit.updated_at = self.now
+        debit.updated_at = credit.updated_at = self.at
+        if self.at > self.clock:
+            self._set(self._next_places, debit.id, self.at)
+            self._set(self._next_places, credit.id, self.at)
 
     def _set(self, mapping: MutableMapping[K, V], key: K, value: V) -> None:
         """Set what a refused unit takes back."""

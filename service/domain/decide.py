@@ -1,6 +1,7 @@
 """The decisions on transfers and holds: every rule, in its documented order.
 
-Nothing is changed here: ``book.Book`` applies the answers. Accounts are asked debit before credit.
+Nothing is changed here: ``book.Book`` applies the answers. Accounts are asked debit before credit. ``now`` is the
+clock, by which all is decided; ``at`` is the place in the order (``order``) of what is made.
 """
 
 from collections.abc import Mapping
@@ -35,7 +36,14 @@ Accounts = Mapping[UUID, Account]
 
 
 def decide_transfer(
-    command: PostTransfer, accounts: Accounts, policy: Policy, *, new_id: UUID, group_id: UUID | None, now: datetime
+    command: PostTransfer,
+    accounts: Accounts,
+    policy: Policy,
+    *,
+    new_id: UUID,
+    group_id: UUID | None,
+    now: datetime,
+    at: datetime,
 ) -> Transfer | Rejection:
     """Decide on a transfer. ``group_id`` is shared by what applies together, None for what applies alone.
 
@@ -59,7 +67,7 @@ def decide_transfer(
     return (
         check_value_date(command.effective_at, policy, now, first=first)
         or _check_room(debit, credit, amount)
-        or _transfer(command, debit, credit, amount, first=first, new_id=new_id, group_id=group_id, now=now)
+        or _transfer(command, debit, credit, amount, first=first, new_id=new_id, group_id=group_id, now=now, at=at)
     )
 
 
@@ -73,6 +81,7 @@ def decide_reversal(
     new_id: UUID,
     group_id: UUID | None,
     now: datetime,
+    at: datetime,
 ) -> Transfer | Rejection:
     """Decide on moving ``transfer`` back, of which ``reversed_amount`` has been moved back before.
 
@@ -111,12 +120,20 @@ def decide_reversal(
             group_id=group_id,
             reverses_id=transfer.id,
             now=now,
+            at=at,
         )
     )
 
 
 def decide_hold(
-    command: OpenHold, accounts: Accounts, policy: Policy, *, new_id: UUID, group_id: UUID | None, now: datetime
+    command: OpenHold,
+    accounts: Accounts,
+    policy: Policy,
+    *,
+    new_id: UUID,
+    group_id: UUID | None,
+    now: datetime,
+    at: datetime,
 ) -> Hold | Rejection:
     """Decide on opening a hold. In this order: same_account, account_not_found, account_closed, account_frozen,
     currency_mismatch, time_out_of_range, balance_overflow, insufficient_funds. Maximum balances are asked at capture:
@@ -126,12 +143,7 @@ def decide_hold(
     if isinstance(found, Rejection):
         return found
     debit, credit = found
-    if command.expires_at is not None:
-        expires_at = command.expires_at
-    elif command.expires_in_seconds is not None:
-        expires_at = now + timedelta(seconds=command.expires_in_seconds)
-    else:
-        expires_at = now + policy.hold_duration_default
+    expires_at = expiry(command, policy, now)
     return (
         check_expiry(expires_at, policy, now)
         or check_overflow(debit, credit, command.amount)
@@ -150,9 +162,18 @@ def decide_hold(
             reference=command.reference,
             description=command.description,
             metadata=command.metadata,
-            created_at=now,
+            created_at=at,
         )
     )
+
+
+def expiry(command: OpenHold, policy: Policy, now: datetime) -> datetime:
+    """Return when the hold is to expire that ``command`` opens ``now``."""
+    if command.expires_at is not None:
+        return command.expires_at
+    if command.expires_in_seconds is not None:
+        return now + timedelta(seconds=command.expires_in_seconds)
+    return now + policy.hold_duration_default
 
 
 def decide_capture(
@@ -164,6 +185,7 @@ def decide_capture(
     new_id: UUID,
     group_id: UUID | None,
     now: datetime,
+    at: datetime,
 ) -> tuple[Transfer, Hold] | Rejection:
     """Decide on capturing ``hold``; return the transfer and the hold after it.
 
@@ -200,20 +222,23 @@ def decide_capture(
         group_id=group_id,
         hold_id=hold.id,
         now=now,
+        at=at,
     )
     captured = structs.replace(hold, captured_amount=hold.captured_amount + amount)
     if command.final or captured.reserved == 0:
-        return transfer, close_hold(captured, HoldStatus.CAPTURED, accounts, now)
+        return transfer, close_hold(captured, HoldStatus.CAPTURED, accounts, at)
     return transfer, captured
 
 
-def decide_void(hold_id: UUID, hold: Hold | None, accounts: Accounts, now: datetime) -> Hold | Rejection:
+def decide_void(
+    hold_id: UUID, hold: Hold | None, accounts: Accounts, *, now: datetime, at: datetime
+) -> Hold | Rejection:
     """Decide on voiding ``hold``; return it as voided. In this order: hold_not_found, hold_expired, hold_not_open.
     Accounts may be frozen: a release is not a movement.
     """
     if hold is None:
         return rejections.hold_not_found(hold_id)
-    return check_open(hold, now) or close_hold(hold, HoldStatus.VOIDED, accounts, now)
+    return check_open(hold, now) or close_hold(hold, HoldStatus.VOIDED, accounts, at)
 
 
 def check_open(hold: Hold, now: datetime) -> Rejection | None:
@@ -225,14 +250,14 @@ def check_open(hold: Hold, now: datetime) -> Rejection | None:
     return None
 
 
-def close_hold(hold: Hold, status: HoldStatus, accounts: Accounts, now: datetime) -> Hold:
-    """Return ``hold`` with its final status; both accounts change with it."""
+def close_hold(hold: Hold, status: HoldStatus, accounts: Accounts, at: datetime) -> Hold:
+    """Return ``hold`` with its final status, at its place in the order; both accounts change with it."""
     return structs.replace(
         hold,
         status=status.value,
         closed_debit_account_version=accounts[hold.debit_account_id].version + 1,
         closed_credit_account_version=accounts[hold.credit_account_id].version + 1,
-        closed_at=now,
+        closed_at=at,
     )
 
 
@@ -267,6 +292,7 @@ def _transfer(
     new_id: UUID,
     group_id: UUID | None,
     now: datetime,
+    at: datetime,
     hold_id: UUID | None = None,
     reverses_id: UUID | None = None,
 ) -> Transfer:
@@ -289,5 +315,5 @@ def _transfer(
         description=command.description,
         metadata=command.metadata,
         effective_at=command.effective_at or max(now, first),
-        created_at=now,
+        created_at=at,
     )

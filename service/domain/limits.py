@@ -4,6 +4,7 @@ INT64_MAX = 2**63 - 1
 """Amounts, balances and counters are 64-bit signed integers, in minor units."""
 
 IDEMPOTENCY_KEY_LENGTH_MAX = 255
+CLIENT_NAME_LENGTH_MAX = 128
 NAME_LENGTH_MAX = 255
 REFERENCE_LENGTH_MAX = 255
 DESCRIPTION_LENGTH_MAX = 1_000

@@ -260,6 +260,24 @@ def batch_rejected(idempotency_key: str, code: str) -> Rejection:
     )
 
 
+def clock_behind(account_id: UUID, *, last_change: datetime, clock: datetime) -> Rejection:
+    """The account's last change lies ahead of the clock, too far to place another one after it. Nothing is stored: it
+    passes when the clock has been put right, or has caught up.
+    """
+    ahead = last_change - clock
+    return Rejection(
+        "clock_behind",
+        f"The last change of account {account_id} lies {ahead.total_seconds()} seconds ahead of the database's clock;"
+        " nothing was applied.",
+        {
+            "account_id": str(account_id),
+            "last_change": _text(last_change),
+            "clock": _text(clock),
+            "ahead_seconds": ahead.total_seconds(),
+        },
+    )
+
+
 def internal_error() -> Rejection:
     """The database refused what the rules had allowed: a fault of ours. Nothing is applied, nothing is stored."""
     return Rejection("internal_error", "The service failed on this request; nothing was applied.", {})

@@ -7,6 +7,8 @@ and the explicit bidirectional formatting characters (UAX #9).
 import re
 import unicodedata
 
+from service.domain.limits import CLIENT_NAME_LENGTH_MAX
+
 # Characters that are shown as nothing although Python calls them printable: fillers, joiners, variation selectors.
 _INVISIBLE = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0000-\U000e0fff]"
@@ -31,6 +33,16 @@ def name_fault(text: str) -> str | None:
     if not unicodedata.is_normalized("NFC", text):
         return "not in Unicode's normalization form C (NFC); normalize it, so that é is one character and not e with ´"
     return None
+
+
+def client_fault(text: str) -> str | None:
+    """Return what is wrong with ``text`` as a caller's name, and what to send instead; None when nothing is.
+
+    It is short: every decision has it in its key, and PostgreSQL's indexes take no rows of any size.
+    """
+    if len(text) > CLIENT_NAME_LENGTH_MAX:
+        return f"it has {len(text)} characters; a client's name has at most {CLIENT_NAME_LENGTH_MAX}"
+    return name_fault(text)
 
 
 def prose_fault(text: str) -> str | None:

@@ -5,7 +5,7 @@ Each has a database transaction of its own: they are rare, and none of them move
 
 import secrets
 from collections.abc import Callable, Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Generic, TypeVar
 from uuid import UUID
 
@@ -18,13 +18,15 @@ from service.domain import accounts, rejections
 from service.domain.accounts import AccountRevision, AccountStatus
 from service.domain.currencies import MINOR_UNIT_EXPONENTS
 from service.domain.identifiers import ENTROPY_BITS, identifier
+from service.domain.order import next_place
 from service.domain.rejections import Rejection
+from service.engine.settle import tell_clock_behind
 from service.settings import Settings
 from service.storage import constraints, decisions
 from service.storage.accounts import AccountRepository, details
 from service.storage.database import Database
 from service.storage.decisions import DecisionRepository, Key
-from service.storage.errors import StorageError, classify, violated_constraint
+from service.storage.errors import violated_constraint
 from service.storage.models import Account, Base, Decision, Ledger
 from service.storage.retry import run_with_retries
 
@@ -32,7 +34,6 @@ NO_LEDGER = 0
 """Decisions about ledgers themselves stand under this id, which no ledger has."""
 
 _TWIN_TRIES = 3
-_MICROSECOND = timedelta(microseconds=1)
 
 M = TypeVar("M", bound=Base)
 
@@ -142,41 +143,42 @@ async def revise_account(
     """Change what ``revision`` sets, if the account's revision tag is among ``expected_tags`` (None: any).
 
     The row is locked as transfers lock it, so a revision and the transfers in flight see each other whole. Rejected
-    with account_not_found, version_mismatch, or as ``check_revision`` says. A lost answer to COMMIT is not tried
-    again (the tag would no longer match): StorageError then says that the outcome is unknown.
+    with account_not_found, version_mismatch, as ``check_revision`` says, or for now with clock_behind. A lost answer to
+    COMMIT is not tried again (the tag would no longer match): StorageError then says that the outcome is unknown.
     """
+    commit_sent = False
 
     async def attempt() -> Account | Rejection:
-        async with database.sessions() as session:
-            commit_sent = False
-            try:
-                async with session.begin():
-                    account = await AccountRepository(session).for_revision(ledger_id, account_id)
-                    if account is None:
-                        return rejections.account_not_found(account_id)
-                    before = details(account)
-                    if expected_tags is not None and accounts.revision_tag(before) not in expected_tags:
-                        return rejections.version_mismatch(account_id)
-                    refusal = accounts.check_revision(before, revision)
-                    if refusal is not None:
-                        return refusal
-                    for name, value in revision.changes().items():
-                        setattr(account, "metadata_" if name == "metadata" else name, value)
-                    now = await session.scalar(select(func.clock_timestamp()))
-                    account.updated_at = max(now, account.updated_at + _MICROSECOND) if now else account.updated_at
-                    await session.flush()
-                    # Before the COMMIT: the answer shows what this revision made, and nothing can fail after it.
-                    await session.refresh(account)
-                    commit_sent = True
-            except Exception as error:
-                failure = classify(error)
-                if commit_sent and failure is not None:
-                    raise StorageError(failure, outcome_unknown=True) from error
-                raise
-            return account
+        nonlocal commit_sent
+        async with database.sessions() as session, session.begin():
+            account = await AccountRepository(session).for_revision(ledger_id, account_id)
+            if account is None:
+                return rejections.account_not_found(account_id)
+            before = details(account)
+            if expected_tags is not None and accounts.revision_tag(before) not in expected_tags:
+                return rejections.version_mismatch(account_id)
+            refusal = accounts.check_revision(before, revision)
+            if refusal is not None:
+                return refusal
+            clock = (await session.scalars(select(func.clock_timestamp()))).one()
+            if account.updated_at - clock > settings.policy.clock_ahead_max:
+                tell_clock_behind(ledger_id, account_id, last_change=account.updated_at, clock=clock)
+                return rejections.clock_behind(account_id, last_change=account.updated_at, clock=clock)
+            for name, value in revision.changes().items():
+                setattr(account, "metadata_" if name == "metadata" else name, value)
+            account.updated_at = next_place(account.updated_at, clock)
+            await session.flush()
+            # Before the COMMIT: the answer shows what this revision made, and nothing can fail after it.
+            await session.refresh(account)
+            commit_sent = True
+        return account
 
     return await run_with_retries(
-        attempt, attempts_max=settings.commit_attempts_max, deadline_seconds=settings.commit_deadline_seconds
+        attempt,
+        attempts_max=settings.commit_attempts_max,
+        deadline_seconds=settings.commit_deadline_seconds,
+        outcome_unknown=lambda: commit_sent,
+        again_in_doubt=False,
     )
 
 

@@ -9,7 +9,7 @@ from service.engine.queue import OverloadedError, Submission, SubmissionQueue, U
 from service.engine.settle import SettlementError, rehearse, settle
 from service.settings import Settings
 from service.storage.database import Database
-from service.storage.errors import Failure, StorageError
+from service.storage.errors import Failure, StorageError, reason
 
 logger = logging.getLogger(__name__)
 
@@ -77,13 +77,17 @@ class TransferEngine:
         if not units:
             return
         try:
-            answers = await settle(self._database, self._settings, ledger_id, units)
+            answers = await settle(
+                self._database, self._settings, ledger_id, units, deadline_seconds=self._seconds_left(batch)
+            )
         except asyncio.CancelledError:  # the drain took too long; a COMMIT may be under way
             for submission in batch:
                 _fail(submission, StorageError(Failure.UNAVAILABLE, outcome_unknown=True))
             raise
         except (StorageError, SettlementError) as error:
-            logger.exception("batch failed", extra={"submissions": len(batch)})
+            if isinstance(error, SettlementError):  # of the other, storage has told already
+                cause = error.__cause__ or error
+                logger.exception("batch failed", exc_info=cause, extra={"reason": reason(cause)})
             for submission in batch:
                 _fail(submission, error)
         else:
@@ -92,6 +96,14 @@ class TransferEngine:
                 own = [next(remaining) for _ in submission.units]
                 if not submission.answers.done():  # its caller has gone away
                     submission.answers.set_result(own)
+
+    def _seconds_left(self, batch: Sequence[Submission]) -> float:
+        """Return how long ``batch`` may take: what its oldest submission has left of the deadline, and half of the
+        deadline at least, so that a full queue does not make a sound database look lost.
+        """
+        deadline = self._settings.commit_deadline_seconds
+        waited = asyncio.get_running_loop().time() - batch[0].accepted_at
+        return max(deadline - waited, deadline / 2)
 
     def _without_expired(self, taken: list[Submission]) -> list[Submission]:
         """Refuse what has waited too long: its caller may have given up, and nothing of it was sent."""

@@ -4,13 +4,14 @@ import logging
 import random
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
 from itertools import islice
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.domain import rejections
-from service.domain.book import Answer, Book
+from service.domain.book import Answer, Book, Contents
 from service.domain.identifiers import ENTROPY_BITS, POSITIONS, identifier
 from service.domain.policy import Policy
 from service.engine.queue import Unit
@@ -19,7 +20,7 @@ from service.storage import constraints
 from service.storage.batches import SLICE, Batch
 from service.storage.database import Database
 from service.storage.errors import StorageError, classify, violated_constraint
-from service.storage.retry import run_with_retries
+from service.storage.retry import allow_another_step, run_with_retries
 
 logger = logging.getLogger(__name__)
 
@@ -37,8 +38,16 @@ class SettlementError(Exception):
         self.outcome_unknown = outcome_unknown
 
 
-async def settle(database: Database, settings: Settings, ledger_id: int, units: Sequence[Unit]) -> list[list[Answer]]:
-    """Apply ``units`` of one ledger in one transaction and return the answers of each.
+async def settle(
+    database: Database,
+    settings: Settings,
+    ledger_id: int,
+    units: Sequence[Unit],
+    *,
+    deadline_seconds: float | None = None,
+) -> list[list[Answer]]:
+    """Apply ``units`` of one ledger in one transaction and return the answers of each, within ``deadline_seconds``
+    (``settings.commit_deadline_seconds`` by default).
 
     A transient failure runs everything again on a fresh session, also when a COMMIT's answer was lost: decisions are
     written with their effects, so the next try finds them and replays. Raises StorageError when the tries are used
@@ -57,7 +66,7 @@ async def settle(database: Database, settings: Settings, ledger_id: int, units: 
         return await run_with_retries(
             attempt,
             attempts_max=settings.commit_attempts_max,
-            deadline_seconds=settings.commit_deadline_seconds,
+            deadline_seconds=deadline_seconds or settings.commit_deadline_seconds,
             outcome_unknown=lambda: commit_sent,
         )
     except StorageError:
@@ -79,7 +88,7 @@ async def rehearse(database: Database, settings: Settings, ledger_id: int, units
             )
             contents = await Batch(session, ledger_id).load([command for unit in units for command in unit], lock=False)
             answers: list[list[Answer]] = []
-            deque(_decide(Book(contents, settings.policy), units, answers), maxlen=0)
+            deque(_decide(_book(ledger_id, contents, settings.policy), units, answers), maxlen=0)
             return answers
 
     return await run_with_retries(
@@ -97,7 +106,8 @@ async def _settle_together(
     """
     commands = [command for unit in units for command in unit]
     for _ in range(_TOGETHER_TRIES):
-        answers, refused = await _settle(session, batch, units, Book(await batch.load(commands), policy))
+        book = _book(batch.ledger_id, await batch.load(commands), policy)
+        answers, refused = await _settle(session, batch, units, book)
         if refused is None:
             return answers
         if refused != constraints.PK_DECISIONS:
@@ -111,8 +121,10 @@ async def _settle_alone(session: AsyncSession, batch: Batch, unit: Unit, policy:
 
     A unit that the database refuses again has met a fault of ours: it is refused and nothing of it is stored.
     """
+    allow_another_step()
     for _ in range(_FALLBACK_TRIES):
-        [answers], refused = await _settle(session, batch, [unit], Book(await batch.load(unit), policy))
+        book = _book(batch.ledger_id, await batch.load(unit), policy)
+        [answers], refused = await _settle(session, batch, [unit], book)
         if refused is None:
             return answers
     logger.error("the database refuses what the rules allowed", extra={"reason": refused})
@@ -142,6 +154,26 @@ async def _settle(
     return answers, None
 
 
+def _book(ledger_id: int, contents: Contents, policy: Policy) -> Book:
+    book = Book(contents, policy)
+    for account_id, last_change in book.too_far_ahead.items():
+        tell_clock_behind(ledger_id, account_id, last_change=last_change, clock=book.clock)
+    return book
+
+
+def tell_clock_behind(ledger_id: int, account_id: UUID, *, last_change: datetime, clock: datetime) -> None:
+    """Say aloud that nothing can follow the last change of an account before the clock is put right."""
+    logger.error(
+        "the last change of an account lies ahead of the database's clock: what touches the account is refused",
+        extra={
+            "ledger_id": ledger_id,
+            "account_id": str(account_id),
+            "last_change": last_change.isoformat(),
+            "ahead_seconds": (last_change - clock).total_seconds(),
+        },
+    )
+
+
 def _decide(book: Book, units: Iterable[Unit], answers: list[list[Answer]]) -> Iterator[None]:
     """Execute ``units`` one a step, and add the answers of each to ``answers``."""
     new_ids = _identifiers(book)
@@ -156,4 +188,4 @@ def _identifiers(book: Book) -> Iterator[UUID]:
     The process's generator was seeded by the system: identifiers must not collide, they need not be secret.
     """
     for position in range(POSITIONS):
-        yield identifier(book.now, position, random.getrandbits(ENTROPY_BITS))
+        yield identifier(book.at, position, random.getrandbits(ENTROPY_BITS))

@@ -6,12 +6,13 @@ from contextlib import suppress
 from itertools import groupby
 
 from service.domain.commands import ExpireHold
+from service.domain.holds import Hold, HoldStatus
 from service.engine.engine import TransferEngine
 from service.engine.queue import OverloadedError
 from service.engine.settle import SettlementError
 from service.settings import Settings
 from service.storage.database import Database
-from service.storage.errors import StorageError
+from service.storage.errors import StorageError, reason
 from service.storage.holds import HoldRepository
 from service.storage.retry import run_with_retries
 
@@ -19,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 
 class HoldSweeper:
-    """Looks for holds past their time, ``settings.hold_sweep_interval_seconds`` after the last time it found few, and
+    """Looks for holds past their time, ``settings.hold_sweep_interval_seconds`` after the last time it freed few, and
     has the engine expire them, so that expiry takes its turn with captures and voids of the same hold.
 
     Any number of instances may sweep at once: a hold that someone is settling is skipped, and to expire a hold that
@@ -52,7 +53,8 @@ class HoldSweeper:
             await asyncio.gather(*pending, return_exceptions=True)
 
     async def sweep(self) -> int:
-        """Expire up to ``settings.hold_sweep_holds_max`` holds and return how many were found.
+        """Expire up to ``settings.hold_sweep_holds_max`` holds and return how many of them are expired now: one of an
+        account that is too far ahead of the clock stays open.
 
         Raises StorageError, SettlementError or OverloadedError; what is left is found the next time.
         """
@@ -67,17 +69,21 @@ class HoldSweeper:
             attempts_max=self._settings.read_attempts_max,
             deadline_seconds=self._settings.read_deadline_seconds,
         )
+        freed = 0
         for ledger_id, commands in groupby(sorted(expired, key=lambda one: one[0]), key=lambda one: one[0]):
-            await self._engine.submit(ledger_id, [[command] for _, command in commands])
-        return len(expired)
+            answers = await self._engine.submit(ledger_id, [[command] for _, command in commands])
+            freed += sum(
+                isinstance(one.outcome, Hold) and one.outcome.status == HoldStatus.EXPIRED for [one] in answers
+            )
+        return freed
 
     async def _run(self) -> None:
         while not self._stopping.is_set():
             try:
-                found = await self.sweep()
-            except (StorageError, SettlementError, OverloadedError):
-                logger.warning("the sweep for expired holds failed and is tried again", exc_info=True)
-                found = 0
-            if found < self._settings.hold_sweep_holds_max:
+                freed = await self.sweep()
+            except (StorageError, SettlementError, OverloadedError) as error:
+                logger.warning("the sweep for expired holds failed and is tried again", extra={"reason": reason(error)})
+                freed = 0
+            if freed < self._settings.hold_sweep_holds_max:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._stopping.wait(), self._settings.hold_sweep_interval_seconds)

@@ -7,8 +7,8 @@ and COPY has no other way.
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from itertools import chain, islice
 from operator import attrgetter
 from typing import Any, Self, cast
@@ -59,7 +59,6 @@ PLAN_SECONDS_MAX = 1.0
 SLICE = 250
 """How many commands are decided before what they made is written."""
 
-_MICROSECOND = timedelta(microseconds=1)
 _encode = msgspec.json.Encoder().encode
 _client_and_key = attrgetter("client_id", "idempotency_key")
 
@@ -69,7 +68,7 @@ class Batch:
 
     def __init__(self, session: AsyncSession, ledger_id: int) -> None:
         self._session = session
-        self._ledger_id = ledger_id
+        self.ledger_id = ledger_id
 
     async def _driver(self) -> asyncpg.Connection:
         """Return the driver's connection. The session is asked each time: ``begin_nested()`` sends its SAVEPOINT when
@@ -91,11 +90,10 @@ class Batch:
         return driver
 
     async def load(self, commands: Sequence[AnyCommand], *, lock: bool = True) -> Contents:
-        """Lock what ``commands`` change, then read their earlier decisions and the time.
+        """Lock what ``commands`` change, then read their earlier decisions and the database's clock.
 
-        The time is the database's, and later than every change of these accounts even if its clock was set back, so
-        that times and identifiers rise along every account. Without ``lock`` the caller's transaction must have one
-        snapshot (REPEATABLE READ), and nothing of what is decided may be stored.
+        Without ``lock`` the caller's transaction must have one snapshot (REPEATABLE READ), and nothing of what is
+        decided may be stored.
         """
         driver = await self._driver_without_old_plans()
         wanted = _Wanted(commands)
@@ -119,32 +117,32 @@ class Batch:
         async with _OneByOne(driver) as statements:
             await statements.send(self._decisions, wanted.keys)
             accounts = [Account(*row) for row in locked]
-            now, decisions = await statements.answer()
+            clock, decisions = await statements.answer()
         return Contents(
             accounts=accounts,
             decisions=decisions,
-            now=max([now, *(account.updated_at + _MICROSECOND for account in accounts)]),
+            clock=clock,
             holds=holds,
             transfers=transfers,
             reversed_amounts=reversed_amounts,
         )
 
     async def _read(self, query: Select[Any], ids: Iterable[UUID]) -> Iterable[Any]:
-        return await self._session.execute(query, {"ledger_id": self._ledger_id, "ids": list(ids)})
+        return await self._session.execute(query, {"ledger_id": self.ledger_id, "ids": list(ids)})
 
     async def _decisions(
         self, driver: asyncpg.Connection, keys: Sequence[tuple[str, str]]
     ) -> tuple[datetime, list[Decision]]:
         """Return the time, and the earlier decisions under ``keys`` (client, idempotency key)."""
         rows = await driver.fetch(
-            READ_DECISIONS, self._ledger_id, [client for client, _ in keys], [key for _, key in keys]
+            READ_DECISIONS, self.ledger_id, [client for client, _ in keys], [key for _, key in keys]
         )
         found = [row for row in rows if row["fingerprint"] is not None]  # one row at least, for the time alone
         hold_ids = [row["resource_id"] for row in found if row["operation"] in _HOLD_OPERATIONS]
         holds: dict[UUID, Hold] = {}
         if hold_ids:
             holds = {row.id: Hold(**row._asdict()) for row in await self._read(READ_HOLDS, hold_ids)}
-        return rows[0]["now"], [_decision(self._ledger_id, row, holds) for row in found]
+        return rows[0]["now"], [_decision(self.ledger_id, row, holds) for row in found]
 
     async def store(self, book: Book, deciding: Iterator[object]) -> None:
         """Write the new facts, decisions and counters of ``book``, set by set.
@@ -168,19 +166,21 @@ class Batch:
                     _update, ADD_REVERSED_AMOUNTS, len(book.touched_transfers), *self._reversed_amounts(book)
                 )
             if book.touched_accounts:
-                await statements.send(
-                    _update, UPDATE_ACCOUNTS, len(book.touched_accounts), *self._changed_accounts(book)
-                )
+                currencies = _currencies(book)
+                for changed_at, account_ids in book.touched_by_place().items():
+                    changes = self._changed_accounts(book, account_ids, currencies)
+                    await statements.send(
+                        _update, UPDATE_ACCOUNTS, len(account_ids), self.ledger_id, changed_at, *changes
+                    )
 
-    def _changed_accounts(self, book: Book) -> tuple[object, ...]:
-        touched = [book.accounts[account_id] for account_id in book.touched_accounts]
-        currencies = _currencies(book)
+    def _changed_accounts(
+        self, book: Book, account_ids: Sequence[UUID], currencies: Mapping[UUID, str]
+    ) -> tuple[object, ...]:
+        touched = [book.accounts[account_id] for account_id in account_ids]
         return (
-            self._ledger_id,
-            book.now,
-            [account.id for account in touched],
-            [currencies[account.id] for account in touched],
-            list(book.touched_accounts.values()),
+            account_ids,
+            [currencies[account_id] for account_id in account_ids],
+            [book.touched_accounts[account_id] for account_id in account_ids],
             [account.version for account in touched],
             [account.debits_posted for account in touched],
             [account.credits_posted for account in touched],
@@ -191,7 +191,7 @@ class Batch:
     def _changed_holds(self, book: Book) -> tuple[object, ...]:
         touched = [book.holds[hold_id] for hold_id in book.touched_holds]
         return (
-            self._ledger_id,
+            self.ledger_id,
             [hold.id for hold in touched],
             list(book.touched_holds.values()),
             [hold.captured_amount for hold in touched],
@@ -203,7 +203,7 @@ class Batch:
 
     def _reversed_amounts(self, book: Book) -> tuple[object, ...]:
         return (
-            self._ledger_id,
+            self.ledger_id,
             list(book.touched_transfers),
             [book.transfers[transfer_id].amount for transfer_id in book.touched_transfers],
             list(book.touched_transfers.values()),

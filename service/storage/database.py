@@ -1,12 +1,14 @@
 """Connections: one engine with its pool and sessions for one database URL."""
 
 import asyncio
+import time
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Self
+from typing import Any, Self
 
 import asyncpg
 import msgspec
+from sqlalchemy import event, exc
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
 from service.settings import Settings
@@ -14,6 +16,10 @@ from service.storage.addresses import Address
 from service.storage.connecting import connect
 
 _CLIENT_TIMEOUT_MARGIN_SECONDS = 2.0
+
+_IDLE_SECONDS_UNCHECKED = 5.0
+"""How long a connection may lie in the pool and still be used without a look whether it answers."""
+_CHECK_SECONDS_MAX = 0.5
 
 # A batch's statements look up a known number of rows by their keys: a nested loop over the index is always right. Left
 # to its statistics, which lag behind a table that has just begun to grow, the planner may scan the whole of it for
@@ -29,12 +35,14 @@ _INDEX_PLANS = {
 class Database:
     """An engine and its session factory; close it when done.
 
-    Sessions do not expire on commit: what was read stays readable after the transaction. The pool neither pings nor
-    resets more than a rollback: a dead connection shows at the first statement, and the retry takes another.
+    Sessions do not expire on commit: what was read stays readable after the transaction. The pool resets no more than
+    a rollback. A connection that was ended shows it at the first statement, and the retry takes another; one that fell
+    silent shows nothing, so ``_Suspicion`` looks whether it answers when there is a reason to doubt it.
     """
 
     def __init__(self, engine: AsyncEngine) -> None:
         self.engine = engine
+        _Suspicion().watch(engine)
         self.sessions = async_sessionmaker(engine, class_=AsyncSession, expire_on_commit=False, autoflush=False)
 
     @classmethod
@@ -103,3 +111,44 @@ class Database:
     async def close(self) -> None:
         """Close every pooled connection, even if the caller is being cancelled."""
         await asyncio.shield(self.engine.dispose())
+
+
+class _Suspicion:
+    """Which connections of a pool are looked at before they are used: those that lay idle for long, and all others once
+    one of them ended badly.
+
+    A firewall or an address translation that forgets a connection tells neither end. Whoever then sends a statement
+    waits for an answer that never comes, as long as a try may last.
+    """
+
+    def __init__(self) -> None:
+        self._doubted_at = 0.0
+
+    def watch(self, engine: AsyncEngine) -> None:
+        """Look at the connections of ``engine`` when they leave its pool."""
+        pool = engine.sync_engine.pool
+        event.listen(pool, "checkin", self._lay_down)
+        event.listen(pool, "checkout", self._pick_up)
+        event.listen(pool, "invalidate", self._doubt)
+
+    def _lay_down(self, _: object, record: Any) -> None:
+        record.info["idle_since"] = time.monotonic()
+
+    def _doubt(self, _: object, __: object, ___: object) -> None:
+        self._doubted_at = time.monotonic()
+
+    def _pick_up(self, connection: Any, record: Any, _: object) -> None:
+        idle_since = record.info.get("idle_since")  # a new connection has answered a moment ago
+        if idle_since is None or idle_since > max(time.monotonic() - _IDLE_SECONDS_UNCHECKED, self._doubted_at):
+            return
+        try:
+            connection.run_async(_ask)
+        except Exception as error:
+            # Those that lay beside it have met the same fate: all are replaced, each when it is wanted next.
+            raise exc.InvalidatePoolError from error
+
+
+async def _ask(driver: asyncpg.Connection) -> None:
+    """Wait for any answer of the server, without a transaction. Raises what tells that none came in time."""
+    async with asyncio.timeout(_CHECK_SECONDS_MAX):
+        await driver.execute("")

@@ -1,14 +1,24 @@
 """Driver errors, translated in one place: by SQLSTATE and constraint name, never by message text."""
 
+import traceback
 from collections.abc import Iterator
 from enum import StrEnum
+from pathlib import Path
 
 import asyncpg
 from sqlalchemy import exc
 
 _CONTENTION = frozenset({"40001", "40P01", "55P03"})  # serialization failure, deadlock, lock timeout
-_UNAVAILABLE_CLASSES = ("08", "53", "57", "58")  # connection, resources, operator intervention or timeout, system
-_UNAVAILABLE = frozenset({"25006"})  # a write reached a server that has become read-only: failover
+# Connection; authorization (a role that is lost or locked, a password that changed); resources; operator intervention
+# or timeout; system.
+_UNAVAILABLE_CLASSES = ("08", "28", "53", "57", "58")
+_UNAVAILABLE = frozenset(
+    {
+        "25006",  # a write reached a server that has become read-only: failover
+        "3D000",  # the database is gone, or not there yet
+        "42501",  # a privilege of the service's role was revoked: whoever did it gives it back
+    }
+)
 
 _DATA_CLASS = "22"
 
@@ -19,7 +29,11 @@ _UNAVAILABLE_TYPES = (
     OSError,  # refused, reset, or timed out (TimeoutError)
     asyncpg.InterfaceError,  # the connection is closed
     asyncpg.InternalClientError,
+    # A column's type changed under a prepared statement. The driver prepares it anew, but not inside a transaction.
+    asyncpg.InvalidCachedStatementError,
 )
+
+_REASON_LENGTH_MAX = 300
 
 
 class Failure(StrEnum):
@@ -75,11 +89,6 @@ def violated_constraint(error: BaseException) -> str | None:
     return None
 
 
-def is_privilege_missing(error: BaseException) -> bool:
-    """Return whether the database refused ``error``'s statement because its role may not do that."""
-    return any(isinstance(cause, asyncpg.InsufficientPrivilegeError) for cause in _driver_errors(error))
-
-
 def described(error: BaseException) -> str | None:
     """Return what may be said of a database's ``error``: message, SQLSTATE, constraint; None for any other error.
 
@@ -97,6 +106,23 @@ def described(error: BaseException) -> str | None:
     message = "a value cannot be used" if unusable_value else first_line(cause)
     facts = [fact for fact in (sqlstate and f"SQLSTATE {sqlstate}", constraint and f"constraint {constraint}") if fact]
     return f"{message} ({', '.join(facts)})" if facts else message
+
+
+def reason(error: BaseException) -> str:
+    """Return why ``error`` happened in one line for the log, the same for the same cause: what the database or the
+    system said, or else the kind of error and where it was raised. It holds nothing that a client sent.
+    """
+    causes = list(_driver_errors(error))
+    for cause in causes:
+        said = described(cause)
+        if said is not None:
+            return said[:_REASON_LENGTH_MAX]
+    innermost = causes[-1]
+    if isinstance(innermost, OSError) and innermost.strerror:
+        return f"{type(innermost).__name__}: {innermost.strerror}"
+    frames = traceback.extract_tb(innermost.__traceback__ or error.__traceback__)
+    place = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+    return f"{type(innermost).__name__}{place}"
 
 
 def first_line(error: asyncpg.PostgresError | asyncpg.InterfaceError | asyncpg.InternalClientError) -> str:

@@ -3,8 +3,7 @@
 import hashlib
 import secrets
 from collections.abc import Sequence
-from datetime import datetime, timedelta
-from typing import NamedTuple
+from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import func, insert, or_, select, update
@@ -12,27 +11,13 @@ from sqlalchemy.dialects.postgresql import insert as insert_or_skip
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.domain.identifiers import ENTROPY_BITS, identifier
+from service.domain.texts import client_fault
 from service.storage.models import Token
 
 SCOPES = ("transfers:write", "accounts:write", "read", "admin")
 TOKEN_PREFIX = "fts_"  # noqa: S105 - marks our tokens for secret scanners
 TOKEN_CACHE_SECONDS = 1.0
 """How long an instance may go on accepting a token after it was revoked: a verified one is remembered that long."""
-
-
-class MadeToken(NamedTuple):
-    """A new token, which is shown this once, and when it expires; None for never."""
-
-    token: str
-    expires_at: datetime | None
-
-
-class ActiveToken(NamedTuple):
-    """Whom a token stands for. ``ledgers`` are names; None is every ledger."""
-
-    client: str
-    scopes: list[str]
-    ledgers: list[str] | None
 
 
 def hash_token(token: str) -> bytes:
@@ -51,30 +36,33 @@ async def create_token(
     client: str,
     scopes: Sequence[str],
     ledgers: Sequence[str] | None = None,
-    expires_in: timedelta | None = None,
-) -> MadeToken:
+    expires_at: datetime | None = None,
+) -> str:
     """Add a token for ``client`` and return it: it cannot be read again. ``ledgers`` are names; None is every one.
 
-    It expires when ``expires_in`` has passed on the database's clock; None is never.
+    Raises ValueError for what is no name of a client (``client_fault``).
     """
+    _check_client(client)
     token = make_token()
-    expires_at = await session.scalar(
-        insert(Token)
-        .values(
+    await session.execute(
+        insert(Token).values(
             id=await _new_id(session),
             client=client,
             token_hash=hash_token(token),
             scopes=list(scopes),
             ledgers=None if ledgers is None else list(ledgers),
-            expires_at=None if expires_in is None else func.clock_timestamp() + expires_in,
+            expires_at=expires_at,
         )
-        .returning(Token.expires_at)
     )
-    return MadeToken(token, expires_at)
+    return token
 
 
 async def ensure_token(session: AsyncSession, token: str, *, client: str, scopes: Sequence[str]) -> None:
-    """Add ``token``, chosen elsewhere, unless it is known already: a revoked one stays revoked."""
+    """Add ``token``, chosen elsewhere, unless it is known already: a revoked one stays revoked.
+
+    Raises ValueError for what is no name of a client (``client_fault``).
+    """
+    _check_client(client)
     await session.execute(
         insert_or_skip(Token)
         .values(id=await _new_id(session), client=client, token_hash=hash_token(token), scopes=list(scopes))
@@ -101,24 +89,23 @@ async def revoke_token(session: AsyncSession, token_id: UUID) -> bool:
     return revoked is not None
 
 
-async def find_active(session: AsyncSession, token_hash: bytes) -> ActiveToken | None:
-    """Return the token with this hash, if it is neither revoked nor expired on the database's clock."""
-    found = await session.execute(
-        select(Token.client, Token.scopes, Token.ledgers).where(
+async def find_active(session: AsyncSession, token_hash: bytes) -> Token | None:
+    """Return the token with this hash, if it is neither revoked nor expired."""
+    return await session.scalar(
+        select(Token).where(
             Token.token_hash == token_hash,
             Token.revoked_at.is_(None),
             or_(Token.expires_at.is_(None), Token.expires_at > func.clock_timestamp()),
         )
     )
-    row = found.one_or_none()
-    return None if row is None else ActiveToken(*row)
 
 
-async def database_time(session: AsyncSession) -> datetime:
-    """Return what the database's clock says: tokens expire by it."""
-    now: datetime = (await session.scalars(select(func.clock_timestamp()))).one()
-    return now
+def _check_client(client: str) -> None:
+    reason = client_fault(client)
+    if reason is not None:
+        raise ValueError(f"the client's name: {reason}")
 
 
 async def _new_id(session: AsyncSession) -> UUID:
-    return identifier(await database_time(session), 0, secrets.randbits(ENTROPY_BITS))
+    now = (await session.scalars(select(func.clock_timestamp()))).one()
+    return identifier(now, 0, secrets.randbits(ENTROPY_BITS))

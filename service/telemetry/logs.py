@@ -10,6 +10,7 @@ import sys
 from datetime import UTC, datetime
 from typing import TextIO
 
+from service.telemetry.repeats import RepeatFilter
 from service.telemetry.tracebacks import format_exception, print_exception
 
 _STANDARD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message"}
@@ -25,6 +26,7 @@ def configure_logging(level: str, stream: TextIO | None = None) -> None:
     stream = sys.stderr if stream is None else stream
     handler = logging.StreamHandler(stream)
     handler.setFormatter(TerminalFormatter() if stream.isatty() else JsonFormatter())
+    handler.addFilter(RepeatFilter())
     root = logging.getLogger()
     for previous in root.handlers[:]:
         root.removeHandler(previous)

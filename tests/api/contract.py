@@ -24,10 +24,15 @@ METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
 # The description of a problem answer names its codes so: Problem: `ledger_not_found`, `account_not_found`
 CODES = re.compile(r"`([a-z_]+)`")
 # What every HTTP answer may carry, and what is said of it by `content` and by HTTP itself.
-GENERAL_HEADERS = frozenset({"content-type", "content-length", "date", "server", "connection", "transfer-encoding"})
+GENERAL_HEADERS = frozenset(
+    {"cache-control", "content-type", "content-length", "date", "server", "connection", "transfer-encoding"}
+)
+NOT_STORED = "no-store, no-transform"
+ASSETS_CACHED = "max-age=3600, public"
 # Served, but no part of the API: the document itself and the page that shows it.
 UNDESCRIBED = re.compile(r"/docs(/.*)?|/openapi\.json")
-ESCAPED_SLASH = re.compile("%2f", re.IGNORECASE)
+KEY_PARAMETER = "idempotency_key"
+INSTANCE_LENGTH_MAX = 2048
 LIST_CHECKED_MAX = 100
 
 
@@ -99,11 +104,11 @@ class Contract:
     def find(self, path: str) -> tuple[str, Mapping[str, Operation]] | None:
         """Return the template that ``path`` fits, its parameters' formats included, and its operations by method.
 
-        An escaped slash belongs to a parameter, it divides nothing.
+        A path has one spelling: nothing but a key is escaped in it.
         """
         for pattern, template in self._paths:
-            match = pattern.fullmatch(unquote(ESCAPED_SLASH.sub("\0", path)))
-            if match is None:
+            match = pattern.fullmatch(path)
+            if match is None or any("%" in text for name, text in match.groupdict().items() if name != KEY_PARAMETER):
                 continue
             item = self.document["paths"][template]
             operations = {
@@ -117,9 +122,9 @@ class Contract:
 
     def check(self, exchange: Exchange) -> None:
         """Hold an answer to the document. Raises AssertionError that says what it breaks."""
+        self._check_caching(exchange)
         if exchange.method == "HEAD":
-            assert not exchange.body, f"the answer to HEAD has a body: {exchange}"
-            assert exchange.status < 500, f"a fault: {exchange}"
+            self._check_head(exchange)
             return
         if exchange.media_type == PROBLEM:
             self._check_problem(exchange)
@@ -166,16 +171,37 @@ class Contract:
 
     def _fits(self, operation: Operation, values: Mapping[str, str]) -> bool:
         described = self.parameters(operation, "path")
-        return not any(
-            self.parameter_faults(described[name], value.replace("\0", "/")) for name, value in values.items()
-        )
+        return not any(self.parameter_faults(described[name], unquote(value)) for name, value in values.items())
+
+    def _check_caching(self, exchange: Exchange) -> None:
+        """No cache keeps an answer, and no proxy changes it; only what the page of the document loads may be kept."""
+        said = [value for name, value in exchange.headers if name == "cache-control"]
+        may_be_kept = exchange.path.startswith("/docs/assets/") and exchange.status == 200
+        assert said == ([ASSETS_CACHED] if may_be_kept else [NOT_STORED]), f"Cache-Control is {said}: {exchange}"
+
+    def _check_head(self, exchange: Exchange) -> None:
+        """Hold an answer to HEAD to what is said of GET; there is no body to look at."""
+        assert not exchange.body, f"the answer to HEAD has a body: {exchange}"
+        assert dict(exchange.headers)["content-length"].isdigit(), f"the length is not told: {exchange}"
+        if UNDESCRIBED.fullmatch(exchange.path):
+            return
+        found = self.find(exchange.path)
+        if found is None:
+            assert exchange.status in {404, 405}, f"served and not described: {exchange}"
+        elif "GET" not in found[1]:
+            self._check_undescribed_method(exchange, found[1])
+        else:
+            response = found[1]["GET"].description["responses"].get(str(exchange.status))
+            assert response is not None, f"the status is not described: {exchange}"
+            self._check_headers(exchange, response)
 
     def _check_undescribed_method(self, exchange: Exchange, operations: Mapping[str, Operation]) -> None:
-        if exchange.method == "OPTIONS" and exchange.status in ({400} if exchange.request_body else {204, 401}):
+        if exchange.method == "OPTIONS" and exchange.status == (400 if exchange.request_body else 401):
             return
-        assert exchange.status == 405, f"a method that is not described: {exchange}"
-        allowed = {method.strip() for method in dict(exchange.headers)["allow"].split(",")}
-        assert allowed == {*operations, "OPTIONS"}, f"Allow is {allowed}: {exchange}"
+        assert exchange.status == (204 if exchange.method == "OPTIONS" else 405), f"an undescribed method: {exchange}"
+        allowed = [method.strip() for method in dict(exchange.headers)["allow"].split(",")]
+        meant = {*operations, "OPTIONS"} | ({"HEAD"} if "GET" in operations else set())
+        assert allowed == sorted(meant), f"Allow is {allowed}: {exchange}"
 
     def _check_headers(self, exchange: Exchange, response: Mapping[str, Any]) -> None:
         described = {name.lower(): header for name, header in response.get("headers", {}).items()}
@@ -209,7 +235,7 @@ class Contract:
         assert not open_faults, f"{[error.message for error in open_faults]}: {exchange}"
         assert problem["status"] == exchange.status, f"status: {exchange}"
         assert problem["type"] == f"/problems/{problem['code']}", f"type: {exchange}"
-        assert unquote(problem["instance"]) == unquote(exchange.path), f"instance: {exchange}"
+        assert unquote(problem["instance"]) == unquote(exchange.path[:INSTANCE_LENGTH_MAX]), f"instance: {exchange}"
         assert problem["title"], f"no title: {exchange}"
         assert problem["detail"], f"no detail: {exchange}"
 
@@ -238,9 +264,9 @@ class Contract:
         return validator
 
 
-def filled(template: str) -> str:
-    """Return the path of ``template`` in ledger main, with other parameters that name nothing."""
-    return re.sub(r"\{\w+\}", lambda _: str(uuid4()), template.replace("{ledger_name}", "main"))
+def filled(template: str, ledger: str = "main", identifier: str | None = None) -> str:
+    """Return the path of ``template`` in ``ledger``, with other parameters that name nothing."""
+    return re.sub(r"\{\w+\}", lambda _: identifier or str(uuid4()), template.replace("{ledger_name}", ledger))
 
 
 def _meant(text: str, kind: object) -> Any:

@@ -2,10 +2,8 @@
 
 import json
 import re
-from collections.abc import AsyncIterator, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
-from urllib.parse import unquote
 from uuid import uuid4
 
 import pytest
@@ -13,68 +11,13 @@ from litestar.types import HTTPScope, Receive, Send
 
 from service.api.application import Application as DirectApplication
 from service.api.wire import StrictJSON
+from tests.api.asgi import Answered, Sent, call
 from tests.api.conftest import Application, serving
 from tests.api.ledger import JSON, Book, transfer, unique
 
 UUID_PATTERN = re.compile(rb"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 TIME_PATTERN = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z")
 LIMIT = 64 * 1024
-
-
-@dataclass(frozen=True)
-class Sent:
-    """A request as the server hands it over; without a told length, its body comes in the parts given."""
-
-    method: str
-    path: str
-    body: bytes | Sequence[bytes] = b""
-    headers: dict[str, str] = field(default_factory=dict)
-    cut_off: bool = False
-
-
-@dataclass(frozen=True)
-class Answered:
-    status: int
-    headers: list[tuple[bytes, bytes]]
-    body: bytes
-
-
-async def _call(application: Application, sent: Sent) -> Answered:
-    """Call the application as a server does."""
-    parts = [sent.body] if isinstance(sent.body, bytes) else list(sent.body)
-    headers = {"host": "funds", "authorization": f"Bearer {application.settings.admin_token}"}
-    if not isinstance(sent.body, bytes):
-        headers["transfer-encoding"] = "chunked"
-    elif sent.body:
-        headers["content-length"] = str(len(sent.body))
-    path, _, query = sent.path.partition("?")
-    scope: dict[str, Any] = {
-        "type": "http",
-        "asgi": {"version": "3.0"},
-        "http_version": "1.1",
-        "scheme": "http",
-        "method": sent.method,
-        "path": unquote(path),
-        "raw_path": path.encode(),
-        "query_string": query.encode(),
-        "headers": [(name.lower().encode(), value.encode()) for name, value in (headers | sent.headers).items()],
-        "client": ("127.0.0.1", 1),
-        "server": ("127.0.0.1", 8000),
-    }
-    incoming: list[Any] = [{"type": "http.request", "body": part, "more_body": True} for part in parts]
-    incoming[-1]["more_body"] = sent.cut_off
-    outgoing: list[Any] = []
-
-    async def receive() -> Any:
-        return incoming.pop(0) if incoming else {"type": "http.disconnect"}
-
-    async def send(message: Any) -> None:
-        outgoing.append(message)
-
-    await application.app(scope, receive, send)  # type: ignore[arg-type]
-    start, *rest = outgoing
-    body = b"".join(message.get("body", b"") for message in rest)
-    return Answered(start["status"], sorted(tuple(header) for header in start["headers"]), body)
 
 
 class World:
@@ -94,7 +37,7 @@ class World:
             self.posted = await book.move(self.rich, await book.account(), 5, reference="ünïcode", metadata={"k": '"'})
 
     async def answer(self, sent: Sent) -> Answered:
-        answered = await _call(self.application, sent)
+        answered = await call(self.application, sent)
         headers = [
             (name, b", ".join(sorted(value.split(b", "))) if name == b"allow" else self._masked(value))
             for name, value in answered.headers
@@ -280,7 +223,7 @@ async def test_a_request_that_is_cut_off_moves_nothing(application: Application,
             "idempotency-key": str(uuid4()),
             "content-length": str(len(body) + 1),
         }
-        answered = await _call(application, Sent("POST", book.transfers, halves, headers, cut_off=True))
+        answered = await call(application, Sent("POST", book.transfers, halves, headers, cut_off=True))
         assert answered.status >= 400
         listed: JSON = (await client.get(book.transfers)).json()
         assert listed["items"] == []

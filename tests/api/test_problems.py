@@ -65,12 +65,6 @@ async def test_a_method_is_refused_without_a_token_too(stranger: httpx.AsyncClie
     problem(await stranger.delete("/v1/ledgers"), 405, "method_not_allowed")
 
 
-async def test_head_is_answered_without_a_body(client: httpx.AsyncClient) -> None:
-    for path, status in {"/v1/ledgers": 405, "/health/live": 405, "/nothing": 404}.items():
-        response = await client.head(path)
-        assert (response.status_code, response.content) == (status, b"")
-
-
 @pytest.mark.parametrize("code", CATALOGUE)
 async def test_every_code_has_a_page(stranger: httpx.AsyncClient, code: str) -> None:
     page = await stranger.get(f"/problems/{code}")

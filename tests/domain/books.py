@@ -23,7 +23,7 @@ class Desk:
     """A book of ``accounts`` and whatever else storage would have loaded."""
 
     def __init__(self, *accounts: Account, **loaded: Any) -> None:
-        contents: dict[str, Any] = {"decisions": (), "now": NOW} | loaded
+        contents: dict[str, Any] = {"decisions": (), "clock": NOW} | loaded
         self.book = Book(Contents(accounts=deepcopy(accounts), **contents), POLICY)
         self.new_ids = identifiers()
 

@@ -22,6 +22,7 @@ POLICY = Policy(
     hold_duration_max=timedelta(days=31),
     effective_past_max=timedelta(days=90),
     effective_future_max=timedelta(days=30),
+    clock_ahead_max=timedelta(seconds=5),
 )
 
 LEDGER = 7

@@ -55,7 +55,7 @@ class Scene:
 
 
 Break = Callable[[Scene], Any]
-_FACTS: dict[str, Any] = {"new_id": NEW_ID, "group_id": GROUP_ID, "now": NOW}
+_FACTS: dict[str, Any] = {"new_id": NEW_ID, "group_id": GROUP_ID, "now": NOW, "at": NOW}
 
 
 @dataclass(frozen=True)
@@ -174,7 +174,9 @@ CAPTURE = Operation(
     _OF_HOLDS | {"capture_exceeds_hold": _asking(amount=11)} | _OF_VALUE_DATES | _OF_BOTH_ACCOUNTS | _OF_THE_MAXIMUM,
 )
 VOID = Operation(
-    decide.decide_void, lambda scene: decide.decide_void(void().hold_id, scene.hold, scene.accounts, NOW), _OF_HOLDS
+    decide.decide_void,
+    lambda scene: decide.decide_void(void().hold_id, scene.hold, scene.accounts, now=NOW, at=NOW),
+    _OF_HOLDS,
 )
 REVERSAL = Operation(
     decide.decide_reversal,

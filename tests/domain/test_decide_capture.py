@@ -42,7 +42,7 @@ def decided(
 ) -> tuple[Transfer, Hold] | Rejection:
     usual = holding(held)
     accounts = {A: debit or usual["debit"], B: credit or usual["credit"]}
-    return decide_capture(command, held, accounts, POLICY, new_id=NEW_ID, group_id=GROUP_ID, now=NOW)
+    return decide_capture(command, held, accounts, POLICY, new_id=NEW_ID, group_id=GROUP_ID, now=NOW, at=NOW)
 
 
 def captured(command: CaptureHold, held: Hold, **accounts: Account) -> tuple[Transfer, Hold]:
@@ -153,7 +153,7 @@ def test_an_end_is_final_whatever_time_it_is(
 ) -> None:
     ended = hold(status=status, captured_amount=captured_amount, expires_at=expires_at)
     assert refused(capture(), ended).code == refusal
-    voided = decide_void(HOLD_ID, ended, {A: account(A), B: account(B)}, NOW)
+    voided = decide_void(HOLD_ID, ended, {A: account(A), B: account(B)}, now=NOW, at=NOW)
     assert isinstance(voided, Rejection)
     assert voided.code == refusal
     if refusal == "hold_not_open":
@@ -189,7 +189,7 @@ def test_the_maximum_of_a_debit_account_is_asked_too() -> None:
 
 def test_a_void_frees_a_hold_of_frozen_accounts() -> None:
     accounts = {A: account(A, status="frozen", version=4), B: account(B, status="frozen", version=8)}
-    assert decide_void(HOLD_ID, hold(captured_amount=3), accounts, NOW) == hold(
+    assert decide_void(HOLD_ID, hold(captured_amount=3), accounts, now=NOW, at=NOW) == hold(
         captured_amount=3,
         status="voided",
         closed_at=NOW,

@@ -16,7 +16,7 @@ from tests.domain.samples import GROUP_ID, INSTANT, NEW_ID, NOW, POLICY, A, B, a
 
 def decided(command: OpenHold, debit: Account, credit: Account) -> Hold | Rejection:
     accounts = {debit.id: debit, credit.id: credit}
-    return decide_hold(command, accounts, POLICY, new_id=NEW_ID, group_id=GROUP_ID, now=NOW)
+    return decide_hold(command, accounts, POLICY, new_id=NEW_ID, group_id=GROUP_ID, now=NOW, at=NOW)
 
 
 def code(outcome: Hold | Rejection) -> str:

@@ -39,7 +39,7 @@ def decided(
     payer, payee = payer or in_possession_of(100, B, version=8), payee or account(A, version=4)
     accounts = {payer.id: payer, payee.id: payee}
     return decide_reversal(
-        command, original, reversed_amount, accounts, POLICY, new_id=NEW_ID, group_id=GROUP_ID, now=NOW
+        command, original, reversed_amount, accounts, POLICY, new_id=NEW_ID, group_id=GROUP_ID, now=NOW, at=NOW
     )
 
 

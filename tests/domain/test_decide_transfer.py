@@ -15,7 +15,7 @@ from tests.domain.samples import GROUP_ID, INSTANT, NEW_ID, NOW, POLICY, A, B, a
 
 def decided(command: PostTransfer, debit: Account, credit: Account) -> Transfer | Rejection:
     accounts = {debit.id: debit, credit.id: credit}
-    return decide_transfer(command, accounts, POLICY, new_id=NEW_ID, group_id=GROUP_ID, now=NOW)
+    return decide_transfer(command, accounts, POLICY, new_id=NEW_ID, group_id=GROUP_ID, now=NOW, at=NOW)
 
 
 def moved(command: PostTransfer, debit: Account, credit: Account) -> Transfer:

@@ -8,7 +8,7 @@ from typing import get_args
 import pytest
 
 from service.api.schemas import Name, Reference
-from service.domain.texts import name_fault, prose_fault
+from service.domain.texts import client_fault, name_fault, prose_fault
 
 GOOD_NAMES = [
     "a",
@@ -135,3 +135,9 @@ def test_prose_that_is_refused(text: str) -> None:
     assert fault is not None
     assert f"U+{ord(text):04X}" in fault
     assert fault.isprintable()
+
+
+def test_names_of_clients_are_short() -> None:
+    assert client_fault("\U0001f3e6" * 128) is None
+    assert "at most 128" in (client_fault("c" * 129) or "")
+    assert "blank" in (client_fault(" ") or "")

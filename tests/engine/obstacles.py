@@ -78,13 +78,13 @@ async def while_committing(url: str, _: PostTransfer) -> AsyncIterator[Outsider]
 
 
 @asynccontextmanager
-async def unreadable_accounts(superuser: asyncpg.Connection) -> AsyncIterator[None]:
-    """Take a privilege from the service that it cannot work without: a fault that no further try heals."""
-    await superuser.execute("REVOKE SELECT ON funds.accounts FROM funds_service")
+async def accounts_of_another_schema(superuser: asyncpg.Connection) -> AsyncIterator[None]:
+    """Give accounts another shape than the one that the service was written for: a fault that no further try heals."""
+    await superuser.execute("ALTER TABLE funds.accounts RENAME COLUMN version TO versions")
     try:
         yield
     finally:
-        await superuser.execute("GRANT SELECT ON funds.accounts TO funds_service")
+        await superuser.execute("ALTER TABLE funds.accounts RENAME COLUMN versions TO version")
 
 
 async def end_waiting_sessions(superuser: asyncpg.Connection) -> set[int]:

@@ -13,7 +13,7 @@ from tests.concurrency.invariants import assert_ledger_is_sound
 from tests.concurrency.outsider import decided, holding_account, wait_until
 from tests.engine.callers import Start, busy, queued, submit
 from tests.engine.commands import posted, transfer, words
-from tests.engine.obstacles import end_waiting_sessions, unreadable_accounts, wait_for_others
+from tests.engine.obstacles import accounts_of_another_schema, end_waiting_sessions, wait_for_others
 from tests.rows import MAIN, add_account, add_accounts, add_ledger
 
 
@@ -193,7 +193,7 @@ async def test_a_fault_of_ours_ends_one_batch_and_not_the_engine(
     start: Start, superuser: asyncpg.Connection, accounts: tuple[UUID, UUID]
 ) -> None:
     engine = await start(batches_in_flight_max=1)
-    async with unreadable_accounts(superuser):
+    async with accounts_of_another_schema(superuser):
         with pytest.raises(SettlementError):
             await engine.submit(MAIN, [[transfer(*accounts)]])
 

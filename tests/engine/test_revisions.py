@@ -116,7 +116,7 @@ async def test_the_time_of_change_rises_although_the_clock_was_set_back(
     database: Database, settings: Settings, superuser: asyncpg.Connection
 ) -> None:
     account_id = await add_account(superuser)
-    await superuser.execute("UPDATE funds.accounts SET updated_at = now() + interval '1 hour'")
+    await superuser.execute("UPDATE funds.accounts SET updated_at = clock_timestamp() + interval '2 seconds'")
     ahead = (await read(database, account_id)).updated_at
 
     for name in ("new", "newer"):

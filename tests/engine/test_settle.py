@@ -14,7 +14,7 @@ from service.storage.database import Database
 from tests.concurrency.invariants import assert_ledger_is_sound
 from tests.concurrency.outsider import holding_account
 from tests.engine.commands import fence, posted, transfer, words
-from tests.engine.obstacles import unreadable_accounts
+from tests.engine.obstacles import accounts_of_another_schema
 from tests.rows import MAIN, add_account, add_accounts, add_ledger
 
 
@@ -144,7 +144,9 @@ async def test_times_and_identifiers_rise_although_the_clock_was_set_back(
 ) -> None:
     """An account was changed in what the clock now calls the future."""
     a, b = await add_accounts(superuser, 2)
-    await superuser.execute("UPDATE funds.accounts SET updated_at = now() + interval '1 hour' WHERE id = $1", a)
+    await superuser.execute(
+        "UPDATE funds.accounts SET updated_at = clock_timestamp() + interval '2 seconds' WHERE id = $1", a
+    )
     ahead = await superuser.fetchval("SELECT updated_at FROM funds.accounts WHERE id = $1", a)
 
     answers = [await settle(engine_database, settings, MAIN, [[transfer(a, b)]]) for _ in range(2)]
@@ -215,7 +217,7 @@ async def test_a_fault_of_ours_is_no_storage_error(
 ) -> None:
     """What no further try can heal is not tried again, and says that nothing was committed."""
     a, b = await add_accounts(superuser, 2)
-    async with unreadable_accounts(superuser):
+    async with accounts_of_another_schema(superuser):
         with pytest.raises(SettlementError) as caught:
             await settle(engine_database, settings, MAIN, [[transfer(a, b)]])
 

@@ -35,6 +35,24 @@ class CommitProxy:
         self.faulty_commits = 0
         self.every_commit = False
         self.faults_met = 0
+        self._sessions: set[_Session] = set()
+        self._silent = False
+
+    def forget(self) -> None:
+        """Pass nothing more on any connection that is open now, and tell neither end, as an address translation does
+        that has forgotten them; new ones pass.
+        """
+        for session in self._sessions:
+            session.silent = True
+
+    def fall_silent(self) -> None:
+        """Pass nothing more at all, not on new connections either."""
+        self._silent = True
+        self.forget()
+
+    def speak_again(self) -> None:
+        """Pass what comes on new connections."""
+        self._silent = False
 
     @property
     def url(self) -> str:
@@ -72,11 +90,14 @@ class CommitProxy:
             return
         self._writers |= {writer, upstream_writer}
         session = _Session(self, writer, upstream_writer)
+        session.silent = self._silent
+        self._sessions.add(session)
         directions = [
             asyncio.create_task(session.forward(reader)),
             asyncio.create_task(session.backward(upstream_reader)),
         ]
         await asyncio.wait(directions, return_when=asyncio.FIRST_COMPLETED)
+        self._sessions.discard(session)
         for direction in directions:
             direction.cancel()
         ends = await asyncio.gather(*directions, return_exceptions=True)
@@ -105,6 +126,7 @@ class _Session:
         self._upstream_writer = upstream_writer
         self._writes = False  # whether the transaction under way has copied rows in or begun to lock
         self._met: Fault | None = None
+        self.silent = False
 
     async def forward(self, reader: asyncio.StreamReader) -> None:
         """Pass on what the service sends."""
@@ -116,6 +138,8 @@ class _Session:
             if not started:
                 assert len(message) < _UNTYPED_LENGTH_MAX
                 started = True
+            if self.silent:
+                continue
             if kind in {b"P", _QUERY} and (b"COPY " in message or b"FOR NO KEY UPDATE" in message):
                 self._writes = True
             if kind == _QUERY and message.startswith(b"COMMIT") and (self._writes or self._proxy.every_commit):
@@ -137,7 +161,7 @@ class _Session:
             kind = await reader.readexactly(1)
             length = await reader.readexactly(4)
             message = await reader.readexactly(int.from_bytes(length) - 4)
-            if self._met is Fault.SILENCE:
+            if self.silent or self._met is Fault.SILENCE:
                 continue
             if self._met is Fault.ANSWER_LOST:
                 if kind == _READY:

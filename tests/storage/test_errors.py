@@ -4,6 +4,7 @@ What is asked through SQLAlchemy and what is asked of the driver itself (as grou
 must mean the same.
 """
 
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 from service.settings import Settings
 from service.storage import constraints
 from service.storage.database import Database
-from service.storage.errors import Failure, StorageError, classify, violated_constraint
+from service.storage.errors import Failure, StorageError, classify, reason, violated_constraint
 from tests.servers import TEMPLATE, TestDatabase, TestPostgres
 from tests.storage import troubles
 from tests.storage.troubles import Stage, by_driver, by_sqlalchemy, process_id
@@ -69,6 +70,8 @@ def _sqlstates(error: BaseException | None) -> set[str]:
         (troubles.a_server_of_the_wrong_kind, None, UNAVAILABLE),
         (troubles.a_server_that_falls_silent, None, UNAVAILABLE),
         (troubles.a_write_on_a_server_that_only_reads, "25006", UNAVAILABLE),
+        (troubles.a_privilege_that_was_revoked, "42501", UNAVAILABLE),
+        (troubles.a_column_whose_type_changed, "0A000", UNAVAILABLE),
     ],
 )
 async def test_trouble_that_may_pass(
@@ -103,7 +106,6 @@ async def test_trouble_that_may_pass(
         ("SELECT 'x'::integer", "22P02", None),
         ("SELECT FROM funds.nothing", "42P01", None),
         ("SELEKT", "42601", None),
-        ("DELETE FROM funds.transfers", "42501", None),
         ("DO $$ BEGIN RAISE 'no'; END $$", "P0001", None),
     ],
 )
@@ -143,7 +145,7 @@ async def test_an_aborted_transaction_is_a_fault_of_ours(stage: Stage) -> None:
 @pytest.mark.parametrize(
     ("database", "role", "sqlstate_class"), [("funds_nowhere", "funds_service", "3D000"), (TEMPLATE, "nobody", "28")]
 )
-async def test_no_waiting_makes_a_database_or_a_role(
+async def test_a_database_or_a_role_that_is_not_there_may_come_back(
     postgres: TestPostgres, database: str, role: str, sqlstate_class: str
 ) -> None:
     url = postgres.url(database, role)
@@ -154,7 +156,26 @@ async def test_no_waiting_makes_a_database_or_a_role(
     await away.close()
     [sqlstate] = _sqlstates(caught.value)
     assert sqlstate.startswith(sqlstate_class)
-    assert classify(caught.value) is None
+    assert classify(caught.value) is UNAVAILABLE
+    assert f"SQLSTATE {sqlstate}" in reason(caught.value)
+
+
+async def test_the_reason_of_a_refusal_names_its_cause_and_no_value(stage: Stage) -> None:
+    told = {}
+    for statement in ("SELECT FROM funds.nothing", "SELECT 'S3cr3t'::integer", "SELECT 1 / 0"):
+        with pytest.raises(Exception) as caught:  # noqa: PT011
+            async with stage.connect().sessions() as session:
+                await stage.send(session, statement)
+        told[statement] = reason(caught.value)
+    assert told["SELECT FROM funds.nothing"] == 'relation "funds.nothing" does not exist (SQLSTATE 42P01)'
+    assert told["SELECT 'S3cr3t'::integer"] == "a value cannot be used (SQLSTATE 22P02)"
+    assert told["SELECT 1 / 0"] == "a value cannot be used (SQLSTATE 22012)"
+
+
+def test_the_reason_of_another_fault_is_its_kind_and_place() -> None:
+    with pytest.raises(ValueError, match="S3cr3t") as caught:
+        int("S3cr3t")
+    assert re.fullmatch(r"ValueError at test_errors\.py:\d+", reason(caught.value))
 
 
 def test_what_is_no_error_of_the_database() -> None:

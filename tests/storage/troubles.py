@@ -235,3 +235,35 @@ async def a_write_on_a_server_that_only_reads(stage: Stage) -> None:
     async with stage.connect().sessions() as session:
         await session.execute(text("SET TRANSACTION READ ONLY"))
         await stage.send(session, _touch(account_id))
+
+
+async def a_privilege_that_was_revoked(stage: Stage) -> None:
+    async with stage.connect().sessions() as session:
+        await stage.send(session, "DELETE FROM funds.transfers")
+
+
+async def a_column_whose_type_changed(stage: Stage) -> None:
+    """Between two uses of one prepared statement, in a transaction."""
+    await stage.superuser.execute("CREATE TABLE IF NOT EXISTS public.changing (value integer)")
+    await stage.superuser.execute("GRANT SELECT ON public.changing TO funds_service")
+    database = stage.connect()
+    try:
+        async with database.sessions() as session:
+            await _fetch(session, "SELECT value FROM public.changing")
+        await stage.superuser.execute("ALTER TABLE public.changing ALTER COLUMN value TYPE bigint")
+        async with database.sessions() as session:
+            await process_id(session)
+            try:
+                await _fetch(session, "SELECT value FROM public.changing")
+            except BaseException as error:
+                stage.errors.append(error)
+                raise
+    finally:
+        await stage.superuser.execute("DROP TABLE public.changing")
+
+
+async def _fetch(session: AsyncSession, statement: str) -> None:
+    pooled = await (await session.connection()).get_raw_connection()
+    driver = pooled.driver_connection
+    assert isinstance(driver, asyncpg.Connection)
+    await driver.fetch(statement)

@@ -1,0 +1,108 @@
+"""Connections to the database that fall silent without ending: every answer comes within five seconds all the same."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+import asyncpg
+import httpx
+import pytest
+
+from service.storage import database
+from tests.api.conftest import serving
+from tests.api.ledger import JSON, Book, answer, keyed, transfer, unique
+from tests.faults.proxy import CommitProxy, commit_proxy
+from tests.servers import TestDatabase
+
+ANSWER_SECONDS_MAX = 5.0
+
+Told = dict[str, httpx.Response]
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A service with the settings of every day behind a proxy, and two accounts with a transfer between them."""
+
+    proxy: CommitProxy
+    book: Book
+    debit: JSON
+    credit: JSON
+    moved: JSON
+
+    async def ask_for_everything(self) -> Told:
+        """Send one request of each kind, all at once; each must be answered in time."""
+        book, client = self.book, self.book.client
+        body = transfer(self.debit, self.credit)
+        requests = {
+            "readiness": client.get("/health/ready"),
+            "account": client.get(f"{book.accounts}/{self.debit['id']}"),
+            "transfer": client.get(f"{book.transfers}/{self.moved['id']}"),
+            "list": client.get(book.transfers),
+            "overview": client.get(f"{book.path}/overview"),
+            "key": client.get(f"{book.path}/idempotency-keys/none"),
+            "post": client.post(book.transfers, json=body, headers=keyed()),
+            "dry run": client.post(f"{book.transfers}?dry_run=true", json=body),
+            "open": client.post(book.accounts, json={"currency": "USD"}, headers=keyed()),
+            "revise": book.revise(self.credit, name=unique("name")),
+        }
+        return dict(zip(requests, await asyncio.gather(*map(_in_time, requests.values())), strict=True))
+
+
+async def _in_time(request: Coroutine[Any, Any, httpx.Response]) -> httpx.Response:
+    started = time.monotonic()
+    response = await request
+    assert time.monotonic() - started < ANSWER_SECONDS_MAX, response.text
+    return response
+
+
+@pytest.fixture
+async def scene(test_database: TestDatabase) -> AsyncIterator[Scene]:
+    async with commit_proxy(test_database.service_url) as proxy:
+        behind = TestDatabase(
+            proxy.url, test_database.owner_url, test_database.auditor_url, test_database.superuser_url
+        )
+        async with serving(behind) as application, application.client(application.settings.admin_token) as client:
+            book = await Book.open(client, unique("ledger"))
+            debit, credit = await book.account(), await book.account()
+            scene = Scene(proxy, book, debit, credit, await book.move(debit, credit))
+            _assert_all_succeed(await scene.ask_for_everything())  # every pool has connections now
+            yield scene
+
+
+def _assert_all_succeed(told: Told) -> None:
+    assert {kind: response.status_code for kind, response in told.items()} == {
+        kind: 201 if kind in {"post", "open"} else 200 for kind in told
+    }
+
+
+@pytest.mark.parametrize("unchecked_seconds", [0.0, 60.0], ids=["checked before use", "found out in use"])
+async def test_connections_that_were_forgotten_are_replaced(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, superuser: asyncpg.Connection, unchecked_seconds: float
+) -> None:
+    """No request fails: each finds out in time, and goes by a new connection. What is written is written once."""
+    monkeypatch.setattr(database, "_IDLE_SECONDS_UNCHECKED", unchecked_seconds)
+    scene.proxy.forget()
+    told = await scene.ask_for_everything()
+    if told["revise"].status_code == 503:  # a PATCH whose COMMIT was sent has no key to find out by, and says so
+        assert answer(told.pop("revise"))["outcome"] == "unknown"
+    _assert_all_succeed(told)
+    assert await superuser.fetchval("SELECT count(*) FROM funds.transfers") == 3
+
+
+async def test_a_silent_database_is_said_in_time_and_found_again(scene: Scene) -> None:
+    scene.proxy.fall_silent()
+    for _ in range(2):  # the second time it has been found out already
+        for kind, response in (await scene.ask_for_everything()).items():
+            expected = "not_ready" if kind == "readiness" else "database_unavailable"
+            assert (response.status_code, answer(response)["code"]) == (503, expected), kind
+    scene.proxy.speak_again()
+    _assert_all_succeed(await scene.ask_for_everything())
+
+
+@pytest.fixture
+async def superuser(superuser_url: str) -> AsyncIterator[asyncpg.Connection]:
+    connection = await asyncpg.connect(superuser_url)
+    yield connection
+    await connection.close()
