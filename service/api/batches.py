@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from itertools import chain
-from typing import Annotated, Any, Literal, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import msgspec
 from litestar import Request, Response, post
@@ -13,8 +13,9 @@ from litestar.middleware import ASGIMiddleware
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import JSONBody
 from litestar.types import ASGIApp, Receive, Scope, Send
-from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec import UNSET, Struct, UnsetType
 
+from service.api.batch_bodies import BatchItem, BatchRequest, UndecodedJSON, read_batch
 from service.api.catalogue import CATALOGUE
 from service.api.commands import DryRun, dry_run_response, outcome_view
 from service.api.context import LedgerRef, Services
@@ -27,20 +28,9 @@ from service.api.problems import (
     problem_content,
     responses,
 )
-from service.api.schemas import (
-    AtMost,
-    ExpirySeconds,
-    GroupName,
-    HoldRequest,
-    HoldView,
-    Time,
-    TransferRequest,
-    TransferView,
-)
+from service.api.schemas import AtMost, HoldRequest, HoldView, TransferView
 from service.api.security import Principal
 from service.api.transfers import transfer_command
-from service.api.wire import StrictJSON
-from service.domain import limits
 from service.domain.book import Answer
 from service.domain.commands import OpenHold, PostTransfer
 from service.domain.fingerprints import fingerprint
@@ -52,33 +42,10 @@ REQUEST_BYTES_MAX = 16 * 1024 * 1024
 _AT_ONCE_MAX = 2
 _WAITING_MAX = 64
 _SLICE = 16
+_encode = msgspec.json.Encoder().encode
 _REHEARSED, _POSTED, _MIXED = 200, 201, 207
 
 T = TypeVar("T")
-
-
-class HoldTerms(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True, gc=False):
-    """When a hold expires, as in a request to open one."""
-
-    expires_at: Time | None = None
-    expires_in_seconds: ExpirySeconds | None = None
-
-
-class BatchItem(TransferRequest, kw_only=True, frozen=True, forbid_unknown_fields=True, gc=False):
-    """One transfer of a batch, under a key of its own; with `hold`, one hold to open instead."""
-
-    idempotency_key: Annotated[
-        str, Meta(min_length=1, max_length=limits.IDEMPOTENCY_KEY_LENGTH_MAX, pattern=r"^[\x21-\x7e]+(?!\n)$")
-    ]
-    group: GroupName | None = None
-    hold: HoldTerms | None = None
-
-
-class BatchRequest(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
-    """Transfers to post in this order. `atomic`: all of them or none. `independent`: each item or group by itself."""
-
-    transfers: Annotated[list[BatchItem], Meta(min_length=1, max_length=limits.TRANSACTION_COMMANDS_MAX)]
-    mode: Literal["independent", "atomic"] = "independent"
 
 
 class BatchResult(Struct, kw_only=True, frozen=True, gc=False):
@@ -128,7 +95,7 @@ class BatchTurns(ASGIMiddleware):
 
 @post(
     "/v1/ledgers/{ledger_name:str}/transfers/batch",
-    dto=StrictJSON[BatchRequest],
+    dto=UndecodedJSON[BatchRequest],
     opt={"scope": "transfers:write"},
     operation_id="postTransferBatch",
     tags=["Transfers"],
@@ -156,27 +123,32 @@ async def post_batch(
     Independent items are applied in parts, so that other transfers get their turn; after an error answer, send the
     batch again: what was applied replays.
     """
-    _refuse_repeated_keys(data.transfers)
+    batch = await read_batch(cast("bytes", data))  # the document needs the type, the loop needs its turns
+    _refuse_repeated_keys(batch.transfers)
     # Every item becomes a command before any is applied: one that is malformed refuses the whole request.
-    units = [unit async for unit in _politely(_units(data, ledger, request.user))]
+    units = await _units(batch, ledger, request.user)
     # A dry run is one part: the next one would not see what this one only decided.
     run, commands_max = services.engine.submit, services.settings.batch_commands_max
     if dry_run:
-        run, commands_max = services.engine.rehearse, len(data.transfers)
-    results: dict[int, BatchResult] = {}
+        run, commands_max = services.engine.rehearse, len(batch.transfers)
+    results: dict[int, msgspec.Raw] = {}
+    problems: list[dict[str, Any]] = []
     for part in _parts(units, commands_max):
         answers = await run(ledger.id, [[command for _, command in unit] for unit in part])
         answered = zip(chain.from_iterable(part), chain.from_iterable(answers), strict=True)
         async for (index, command), answer in _politely(answered):
-            results[index] = _result(ledger, command.idempotency_key, answer)
-    rejected = sum(result.status != _POSTED for result in results.values())
+            result = _result(ledger, command.idempotency_key, answer)
+            results[index] = msgspec.Raw(_encode(result))  # here, a slice at a time: an answer may have 20 MB
+            if result.problem is not UNSET:
+                problems.append(cast("dict[str, Any]", result.problem))
+    rejected = len(problems)
     view = BatchView(
         posted=len(results) - rejected,
         rejected=rejected,
-        results=[results[index] for index in range(len(data.transfers))],
+        results=[cast("BatchResult", results[index]) for index in range(len(batch.transfers))],
     )
-    if rejected and data.mode == "atomic":
-        for_now = next((problem for problem in _problems(view) if CATALOGUE[problem["code"]].retryable), None)
+    if rejected and batch.mode == "atomic":
+        for_now = next((problem for problem in problems if CATALOGUE[problem["code"]].retryable), None)
         if for_now is not None:
             raise ProblemError(for_now["code"], for_now["detail"], members=for_now)
         raise ProblemError("batch_rejected", members=msgspec.structs.asdict(view))
@@ -214,34 +186,30 @@ IndexedUnit = list[tuple[int, PostTransfer | OpenHold]]
 """Commands that apply together or not at all, each with its place in the request."""
 
 
-def _units(data: BatchRequest, ledger: LedgerRef, principal: Principal) -> Iterator[IndexedUnit]:
+async def _units(batch: BatchRequest, ledger: LedgerRef, principal: Principal) -> list[IndexedUnit]:
     """Sort the items into units, in order. Raises ProblemError for groups where all items are one unit anyway, and for
     an item that is no command.
     """
-    if data.mode == "atomic":
-        grouped = next((index for index, item in enumerate(data.transfers) if item.group is not None), None)
-        if grouped is not None:
-            raise malformed(f"/transfers/{grouped}/group", "an atomic batch is one group")
-        yield _commands(list(enumerate(data.transfers)), ledger, principal)
-        return
-    members: dict[int | str, list[tuple[int, BatchItem]]] = {}
-    for index, item in enumerate(data.transfers):
-        members.setdefault(index if item.group is None else item.group, []).append((index, item))
-    for items in members.values():
-        yield _commands(items, ledger, principal)
+    units: dict[int | str, IndexedUnit] = {}
+    async for index, item in _politely(enumerate(batch.transfers)):
+        if batch.mode == "atomic":
+            if item.group is not None:
+                raise malformed(f"/transfers/{index}/group", "an atomic batch is one group; leave the group out")
+            name: int | str = 0
+        else:
+            name = index if item.group is None else item.group
+        units.setdefault(name, []).append((index, _command(index, item, ledger, principal)))
+    return [unit if len(unit) == 1 else await _in_company(unit) async for unit in _politely(units.values())]
 
 
-def _commands(items: list[tuple[int, BatchItem]], ledger: LedgerRef, principal: Principal) -> IndexedUnit:
-    """Return the commands of one unit. Each one's fingerprint covers the whole unit: a key that was decided together
-    with others stands for that company, so a unit replays whole or not at all.
+async def _in_company(unit: IndexedUnit) -> IndexedUnit:
+    """Return the commands of a unit of several. Each one's fingerprint covers the whole unit: a key that was decided
+    together with others stands for that company, so a unit replays whole or not at all.
     """
-    unit = [(index, _command(index, item, ledger, principal)) for index, item in items]
-    if len(unit) == 1:
-        return unit
     company = fingerprint("unit", [(command.idempotency_key, command.fingerprint) for _, command in unit])
     return [
         (index, msgspec.structs.replace(command, fingerprint=fingerprint("member", company, command.fingerprint)))
-        for index, command in unit
+        async for index, command in _politely(unit)
     ]
 
 
@@ -278,10 +246,6 @@ def _parts(units: Sequence[IndexedUnit], commands_max: int) -> Iterator[list[Ind
         part.append(unit)
         size += len(unit)
     yield part
-
-
-def _problems(view: BatchView) -> Iterator[dict[str, Any]]:
-    return (cast("dict[str, Any]", result.problem) for result in view.results if result.problem is not UNSET)
 
 
 def _result(ledger: LedgerRef, key: str, answer: Answer) -> BatchResult:

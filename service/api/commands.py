@@ -10,7 +10,7 @@ from litestar.params import QueryParameter
 from service.api.context import LedgerRef, Services
 from service.api.idempotency import parse_key
 from service.api.problems import ProblemError, replay_header
-from service.api.schemas import HoldView, TransferView, hold_view, transfer_view
+from service.api.schemas import HoldView, TransferView, hold_view, read_time, transfer_view
 from service.domain.commands import AnyCommand
 from service.domain.holds import Hold
 from service.domain.rejections import Rejection
@@ -71,6 +71,6 @@ def outcome_view(ledger: str, outcome: object) -> TransferView | HoldView:
     return hold_view(ledger, outcome)
 
 
-def in_utc(time: datetime | None) -> datetime | None:
+def in_utc(time: str | None) -> datetime | None:
     """Return ``time`` of a body in UTC; that it is one there was checked when it was decoded."""
-    return time and time.astimezone(UTC)
+    return None if time is None else read_time(time).astimezone(UTC)

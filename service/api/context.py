@@ -10,8 +10,8 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath
 from msgspec import Struct
 
-from service.api.problems import ProblemError
-from service.api.schemas import LEDGER_NAME_PATTERN
+from service.api.problems import ProblemError, shown
+from service.api.schemas import LEDGER_NAME_PATTERN, LEDGER_NAME_WORDS
 from service.api.security import Authenticator, Principal
 from service.audit.overview import OverviewReader
 from service.domain.accounts import AccountDetails
@@ -26,7 +26,6 @@ from service.storage.ledgers import LedgerRepository
 from service.storage.retry import Reader
 
 _LEDGER_NAME = re.compile(LEDGER_NAME_PATTERN)
-_NAME_SHOWN_MAX = 64
 
 
 class LedgerRef(Struct, frozen=True):
@@ -110,5 +109,6 @@ async def find_ledger(services: Services, reader: Reader, principal: Principal, 
     """
     ledger = await services.ledgers.find(name, reader) if principal.sees(name) else None
     if ledger is None:
-        raise ProblemError("ledger_not_found", f"There is no ledger {name[:_NAME_SHOWN_MAX]!r} for this token.")
+        hint = "" if _LEDGER_NAME.fullmatch(name) else f" A path names {LEDGER_NAME_WORDS}."
+        raise ProblemError("ledger_not_found", f'There is no ledger "{shown(name)}" for this token.{hint}')
     return ledger

@@ -29,6 +29,9 @@ MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 1
 BODY_REQUIRED = "a body is required: a JSON object, {} where every member may be left out"
 
+SHOWN_LENGTH_MAX = 64
+"""How many characters of a name of the client's an answer repeats."""
+
 Outcome = Literal["not_applied", "unknown"]
 
 
@@ -76,6 +79,16 @@ class ProblemError(Exception):
 def replay_header(*, replayed: bool) -> dict[str, str]:
     """Return the header that tells a replayed answer, a problem or not, from a first one."""
     return {"Idempotency-Replayed": "true"} if replayed else {}
+
+
+def shown(text: str) -> str:
+    """Return a text of the client's as an answer repeats it: cut."""
+    return text if len(text) <= SHOWN_LENGTH_MAX else f"{text[:SHOWN_LENGTH_MAX]}…"
+
+
+def pointer_to(*steps: str) -> str:
+    """Return the JSON pointer (RFC 6901) that takes ``steps``, each cut as it is shown."""
+    return "".join("/" + shown(step).replace("~", "~0").replace("/", "~1") for step in steps)
 
 
 def malformed(pointer: str, reason: str) -> ProblemError:
@@ -173,6 +186,7 @@ def answer_overloaded(request: Request[Any, Any, Any], error: OverloadedError) -
     return answer_problem(request, ProblemError("overloaded", f"Nothing was applied: {error}."))
 
 
+_FRAMEWORK_FAULTS_MAX = 8
 _FRAMEWORK_CODES = {
     401: "unauthenticated",
     403: "forbidden",
@@ -206,16 +220,17 @@ def answer_unexpected(request: Request[Any, Any, Any], error: Exception) -> Resp
 
 
 def _framework_faults(error: HTTPException) -> Iterable[dict[str, str]]:
+    """Yield the faults that the framework found; its own words speak of Python, and are not repeated."""
     faults = error.extra if isinstance(error.extra, list) else []
-    for fault in faults:
+    for fault in faults[:_FRAMEWORK_FAULTS_MAX]:
         key = str(fault.get("key", ""))
         if key == "data":
             yield {"pointer": "", "reason": BODY_REQUIRED}
         else:
             source = getattr(fault.get("source"), "value", "request")
-            yield {"pointer": f"/{source}/{key}", "reason": str(fault.get("message", error.detail))}
+            yield {"pointer": pointer_to(source, key), "reason": "missing, or not what this operation takes; see /docs"}
     if not faults:
-        yield {"pointer": "", "reason": error.detail}
+        yield {"pointer": "", "reason": "the request is not one that this operation takes; see /docs"}
 
 
 EXCEPTION_HANDLERS: dict[Any, Any] = {

@@ -1,6 +1,8 @@
 """Query strings: what no route understands is refused, neither ignored nor guessed at."""
 
 import re
+from collections.abc import Iterable
+from datetime import datetime
 from functools import cache
 from types import NoneType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
@@ -11,10 +13,15 @@ from litestar.handlers import BaseRouteHandler
 from litestar.params import QueryParameter
 from msgspec import Meta
 
-from service.api.problems import malformed
+from service.api.expectations import expectation
+from service.api.problems import malformed, pointer_to
+from service.api.schemas import read_time
 from service.api.values import checked
 
 _INTEGER = re.compile(r"0|-?[1-9][0-9]{0,19}")
+_PLUS_LOST = re.compile(r" [0-9]{2}:?[0-9]{2}$")
+_OFFSET_LENGTH_MAX = 6
+_PARAMETERS_MAX = 100
 _BOOLEANS = {"true": True, "false": False}
 _BOUNDS = ("ge", "gt", "le", "lt", "min_length", "max_length", "pattern")
 
@@ -28,19 +35,38 @@ def check_query(query_string: bytes, handler: BaseRouteHandler) -> None:
     """
     known = query_types(handler)
     try:
-        parameters = parse_qs(query_string.decode(), keep_blank_values=True, errors="strict")
+        parameters = parse_qs(
+            query_string.decode(), keep_blank_values=True, errors="strict", max_num_fields=_PARAMETERS_MAX
+        )
     except UnicodeDecodeError:
         raise malformed("/query", "not UTF-8; send text as percent-encoded UTF-8 (%C3%A9 for é)") from None
+    except ValueError:
+        raise malformed("/query", f"a query has at most {_PARAMETERS_MAX} parameters") from None
     for name, values in parameters.items():
-        pointer = f"/query/{name}"
+        pointer = pointer_to("query", name)
         if name not in known:
-            raise malformed(pointer, "this operation has no such parameter")
+            raise malformed(pointer, f"this operation has no such parameter; {_listed(known)}")
         if any("\x00" in value for value in values):
-            raise malformed(pointer, "NUL is not allowed")
+            raise malformed(pointer, "a value has no NUL (%00); leave it out")
         try:
             checked(known[name], _convert(values, known[name]), pointer)
-        except msgspec.ValidationError as error:
-            raise malformed(pointer, str(error)) from None
+        except msgspec.ValidationError:
+            raise malformed(pointer, _reason(values, known[name])) from None
+
+
+def _listed(known: Iterable[str]) -> str:
+    names = ", ".join(known)
+    return f"it has {names}" if names else "it has none"
+
+
+def _reason(values: list[str], kind: Any) -> str:
+    """Return what a parameter of the type ``kind`` must be that was not as ``values`` are."""
+    if len(values) > 1 and not _is_list(kind):
+        return "this is given more than once; give it once"
+    reason = f"this must be {expectation(kind)}"
+    if _plain(kind) is datetime and _PLUS_LOST.search(values[0][-_OFFSET_LENGTH_MAX:]):
+        reason += "; in a query a plus sign is written %2B (a bare + is read as a space)"
+    return reason
 
 
 @cache
@@ -68,16 +94,26 @@ def _bounded(annotation: Any, bounds: dict[str, Any]) -> Any:
     return Annotated[(plain, *metas)] if metas else plain
 
 
+def _plain(kind: Any) -> Any:
+    return get_args(kind)[0] if get_origin(kind) is Annotated else kind
+
+
+def _is_list(kind: Any) -> bool:
+    return get_origin(_plain(kind)) is list
+
+
 def _convert(values: list[str], kind: Any) -> Any:
     """Return the value that the texts ``values`` stand for. Raises msgspec.ValidationError."""
-    plain = get_args(kind)[0] if get_origin(kind) is Annotated else kind
-    if get_origin(plain) is list:
+    if _is_list(kind):
         return msgspec.convert(values, kind)
     if len(values) > 1:
-        raise msgspec.ValidationError("given more than once")
+        raise msgspec.ValidationError
     [text] = values
+    plain = _plain(kind)
     if plain is int and _INTEGER.fullmatch(text):
         return msgspec.convert(int(text), kind)
     if plain is bool:
         return msgspec.convert(_BOOLEANS.get(text, text), kind)
+    if plain is datetime:
+        return read_time(text)
     return msgspec.convert(text, kind)

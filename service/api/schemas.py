@@ -1,13 +1,15 @@
 """What travels over the wire: requests and answers, with their bounds."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from operator import attrgetter
 from typing import Annotated, Literal, cast
 from uuid import UUID
 
+import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from service.api.values import text_rule
+from service.api.expectations import expecting
+from service.api.values import OUTSIDE_CALENDAR, RULE
 from service.domain import limits
 from service.domain.accounts import AccountDetails
 from service.domain.holds import Hold
@@ -27,20 +29,54 @@ _NAME_SCHEMA = {"pattern": rf"^(?! )[^{_UNSEEN}]+(?<! )(?!\n)$"}
 _PROSE_SCHEMA = {
     "pattern": r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ufdd0-\ufdef\ufffe\uffff]*$"
 }
-_NAME_RULE, _PROSE_RULE = text_rule(name_fault), text_rule(prose_fault)
+_NAME_RULE, _PROSE_RULE = {RULE: name_fault}, {RULE: prose_fault}
 # Python's `$` matches before a line's end, too.
 LEDGER_NAME_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,62}(?!\n)$"
+LEDGER_NAME_WORDS = (
+    'the name of a ledger, 1 to 63 lower-case letters, digits, "-" and "_" that begin with a letter or digit, such as'
+    ' "main"'
+)
+
+# A fraction of a second with more digits than PostgreSQL's six would be rounded, even into the next day.
+_TIME_PATTERN = r"^[^.]*(\.[0-9]{1,6}([^0-9.][^.]*)?)?$"
+_TIME_WORDS = (
+    'a time with its date and its offset from UTC (RFC 3339), such as "2026-11-26T09:30:00Z" or'
+    ' "2026-11-26T09:30:00.123456+01:00", with no more than six digits of a second'
+)
 
 Amount = Annotated[
-    int, Meta(ge=1, le=limits.INT64_MAX, description="In minor units of the currency: 1050 USD is $10.50.")
+    int,
+    expecting(
+        f"a whole number of minor units from 1 to {limits.INT64_MAX}, such as 1050 for 10.50 USD",
+        ge=1,
+        le=limits.INT64_MAX,
+        description="In minor units of the currency: 1050 USD is $10.50.",
+    ),
 ]
-Balance = Annotated[int, Meta(ge=-limits.INT64_MAX, le=limits.INT64_MAX, description="In minor units.")]
+Balance = Annotated[
+    int,
+    expecting(
+        f"a whole number of minor units from -{limits.INT64_MAX} to {limits.INT64_MAX}, such as -5000 for -50.00 USD",
+        ge=-limits.INT64_MAX,
+        le=limits.INT64_MAX,
+        description="In minor units.",
+    ),
+]
 Currency = Annotated[
-    str, Meta(min_length=3, max_length=3, pattern="^[A-Z]{3}$", description="ISO 4217 code.", examples=["USD"])
+    str,
+    expecting(
+        'a currency of ISO 4217, three capital letters, such as "USD"',
+        min_length=3,
+        max_length=3,
+        pattern="^[A-Z]{3}$",
+        description="ISO 4217 code.",
+        examples=["USD"],
+    ),
 ]
 Name = Annotated[
     str,
-    Meta(
+    expecting(
+        f'a text of 1 to {limits.NAME_LENGTH_MAX} visible characters, such as "Ada Lovelace"',
         min_length=1,
         max_length=limits.NAME_LENGTH_MAX,
         description="Visible characters in normalization form C (NFC), with no white space but U+0020, and none at"
@@ -51,7 +87,8 @@ Name = Annotated[
 ]
 Reference = Annotated[
     str,
-    Meta(
+    expecting(
+        f'a text of 1 to {limits.REFERENCE_LENGTH_MAX} visible characters, such as "invoice-17"',
         min_length=1,
         max_length=limits.REFERENCE_LENGTH_MAX,
         description="The caller's own name for it: visible characters in normalization form C (NFC), with no white"
@@ -62,7 +99,8 @@ Reference = Annotated[
 ]
 Description = Annotated[
     str,
-    Meta(
+    expecting(
+        f'a text of at most {limits.DESCRIPTION_LENGTH_MAX} characters, such as "Rent for May"',
         max_length=limits.DESCRIPTION_LENGTH_MAX,
         description="Free text. Of control characters only tabs and line ends; no bidirectional overrides.",
         extra_json_schema=_PROSE_SCHEMA,
@@ -83,7 +121,10 @@ MetadataValue = Annotated[
 ]
 Metadata = Annotated[
     dict[MetadataName, MetadataValue],
-    Meta(
+    expecting(
+        f"an object of at most {limits.METADATA_ENTRIES_MAX} members, whose names are texts of 1 to"
+        f" {limits.METADATA_KEY_LENGTH_MAX} visible characters and whose values are texts of at most"
+        f' {limits.METADATA_VALUE_LENGTH_MAX}, such as {{"invoice": "17"}}',
         max_length=limits.METADATA_ENTRIES_MAX,
         description="Text by name, for the caller's own use. Names keep the rules of references, values those of"
         " descriptions.",
@@ -91,7 +132,8 @@ Metadata = Annotated[
 ]
 GroupName = Annotated[
     str,
-    Meta(
+    expecting(
+        f'a text of 1 to {limits.REFERENCE_LENGTH_MAX} visible characters, such as "fx-17"',
         min_length=1,
         max_length=limits.REFERENCE_LENGTH_MAX,
         description="Items of one group apply together or not at all, in the place of the group's first item. A name"
@@ -102,7 +144,8 @@ GroupName = Annotated[
 ]
 LedgerName = Annotated[
     str,
-    Meta(
+    expecting(
+        LEDGER_NAME_WORDS,
         pattern=LEDGER_NAME_PATTERN,
         description="1–63 lower-case letters, digits, `-` and `_`.",
         examples=["main"],
@@ -111,18 +154,57 @@ LedgerName = Annotated[
 NormalSide = Literal["credit", "debit"]
 AccountStatus = Literal["open", "frozen", "closed"]
 Version = Annotated[int, Meta(ge=0, le=limits.INT64_MAX)]
-Time = Annotated[datetime, Meta(tz=True, description="RFC 3339.")]
-ValueDate = Annotated[
+Time = Annotated[
     datetime,
+    expecting(_TIME_WORDS, tz=True, description="RFC 3339.", extra_json_schema={"pattern": _TIME_PATTERN}),
+]
+
+
+def read_time(text: str) -> datetime:
+    """Return the time that a request writes as ``text``. Raises msgspec.ValidationError for what is none, and for more
+    digits of a second than are kept.
+    """
+    return msgspec.convert(msgspec.convert(text, _Digits), Time)
+
+
+def _time_fault(text: str) -> str | None:
+    try:
+        read_time(text).astimezone(UTC)
+    except msgspec.ValidationError:
+        return f"this must be {_TIME_WORDS}"
+    except OverflowError:
+        return OUTSIDE_CALENDAR
+    return None
+
+
+_Digits = Annotated[str, Meta(min_length=1, pattern=_TIME_PATTERN)]
+WrittenTime = Annotated[
+    _Digits,
+    expecting(
+        _TIME_WORDS,
+        description="RFC 3339.",
+        extra_json_schema={"format": "date-time"},
+        extra={RULE: _time_fault},
+    ),
+]
+"""A time as a request writes it: as a text its digits can still be counted. ``read_time`` reads it."""
+ValueDate = Annotated[
+    WrittenTime,
     Meta(
-        tz=True,
         description="RFC 3339. The value date, when it is not now. An installation bounds how far it may lie; it never"
         " lies before the day (UTC) on which an account was opened, a capture's not before its hold was opened, a"
         " reversal's not before the value date of its transfer. Left out, it is now, or the earliest that is possible"
         " if that comes later (the reversal of a transfer whose value date lies ahead).",
     ),
 ]
-ExpirySeconds = Annotated[int, Meta(ge=1, le=limits.HOLD_SECONDS_MAX)]
+ExpirySeconds = Annotated[
+    int,
+    expecting(
+        f"a whole number of seconds from 1 to {limits.HOLD_SECONDS_MAX}, such as 3600",
+        ge=1,
+        le=limits.HOLD_SECONDS_MAX,
+    ),
+]
 HoldStatus = Literal["open", "captured", "voided", "expired"]
 KeyOutcome = Literal["applied", "rejected", "fenced", "never_seen"]
 
@@ -234,7 +316,7 @@ class HoldRequest(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True,
     credit_account_id: UUID
     amount: Amount
     currency: Currency
-    expires_at: Time | None = None
+    expires_at: WrittenTime | None = None
     expires_in_seconds: ExpirySeconds | None = None
     reference: Reference | None = None
     description: Description | None = None

@@ -1,9 +1,10 @@
 """What msgspec's types cannot say of a value: the rules of texts, and that a time is one in UTC.
 
-A type says by ``Meta(extra=…)`` which rule its texts keep (``text_rule`` makes it); whatever is decoded by such a type
+A type says by ``Meta(extra={RULE: …})`` which rule its texts keep; whatever is decoded by such a type
 is held to it here, in bodies, queries, cursors and imports alike.
 """
 
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import cache
@@ -17,16 +18,13 @@ from service.api.problems import malformed
 
 T = TypeVar("T")
 
-_RULE = "rule"
+RULE = "rule"
+"""The name in a Meta's ``extra`` of the function that returns what is wrong with a text, None when nothing is."""
+OUTSIDE_CALENDAR = "outside the calendar: in UTC it must lie in the years 1 to 9999"
 
 Fault = tuple[str, str]
 """A JSON pointer from the value to what is wrong, and the reason."""
 Check = Callable[[Any], Fault | None]
-
-
-def text_rule(rule: Callable[[str], str | None]) -> dict[str, Any]:
-    """Return the ``extra`` of a Meta whose texts keep ``rule``, which returns what is wrong with one."""
-    return {_RULE: rule}
 
 
 def checked(kind: Any, value: T, pointer: str = "") -> T:
@@ -81,7 +79,7 @@ def _time(time: datetime) -> Fault | None:
     try:
         time.astimezone(UTC)
     except OverflowError:
-        return "", "outside the calendar: in UTC it must lie in the years 1 to 9999"
+        return "", OUTSIDE_CALENDAR
     return None
 
 
@@ -108,10 +106,10 @@ def _entries(name_check: Check | None, value_check: Check | None) -> Check | Non
         for name, value in entries.items():
             fault = name_check(name)
             if fault is not None:
-                return "", f"the name {name!r}: {fault[1]}"
+                return "", f"the name {json.dumps(name)}: {fault[1]}"
             fault = value_check(value)
             if fault is not None:
-                return "", f"the value of {name!r}: {fault[1]}"
+                return "", f"the value of {json.dumps(name)}: {fault[1]}"
         return None
 
     return each

@@ -8,10 +8,12 @@ from typing import BinaryIO, Literal
 import msgspec
 from msgspec import Struct
 
+from service.api import faults
+from service.api.expectations import expectation_at
 from service.api.problems import ProblemError, malformed
 from service.api.schemas import AccountRequest
 from service.api.values import checked
-from service.api.wire import decode, fault
+from service.api.wire import decode
 from service.domain.texts import name_fault
 
 Format = Literal["csv", "jsonl"]
@@ -259,14 +261,16 @@ def _from_cells(columns: list[str], cells: list[str]) -> AccountRequest:
             continue
         if column.startswith(_METADATA):
             metadata[column.removeprefix(_METADATA)] = cell
-        elif column in _INTEGER_COLUMNS and _INTEGER.fullmatch(cell):
+        elif column in _INTEGER_COLUMNS:
+            if not _INTEGER.fullmatch(cell):
+                raise malformed(f"/{column}", f"this must be {expectation_at(AccountRequest, [column])}")
             fields[column] = int(cell)
         else:
             fields[column] = cell
     try:
         return checked(AccountRequest, msgspec.convert(fields | {"metadata": metadata}, AccountRequest))
     except msgspec.ValidationError as error:
-        raise fault(str(error)) from None
+        raise faults.of_content(error, AccountRequest) from None
 
 
 def _checked(number: int, read: Callable[[], AccountRequest]) -> Line | RefusedLine:

@@ -34,6 +34,13 @@ UNDESCRIBED = re.compile(r"/docs(/.*)?|/openapi\.json")
 KEY_PARAMETER = "idempotency_key"
 INSTANCE_LENGTH_MAX = 2048
 LIST_CHECKED_MAX = 100
+# What an error answer may have at most, beside the results of a batch, which were asked for.
+PROBLEM_BYTES_MAX = 8 * 1024
+# What nobody should need to understand: types of Python's, regular expressions, messages of msgspec's.
+FOREIGN = re.compile(
+    r"`(int|float|str|bool|array|object|datetime|uuid)\b|Expected `|regex|\^\[|\(\?|\x1f|\\x[0-9a-f]{2}|RFC3339 encoded"
+    r"|codec|malformed:|NoneType|<class|Traceback|Invalid enum|ValueError|Struct\b"
+)
 
 
 @dataclass(frozen=True)
@@ -238,6 +245,11 @@ class Contract:
         assert unquote(problem["instance"]) == unquote(exchange.path[:INSTANCE_LENGTH_MAX]), f"instance: {exchange}"
         assert problem["title"], f"no title: {exchange}"
         assert problem["detail"], f"no detail: {exchange}"
+        told = [problem["detail"], *(fault["reason"] for fault in problem.get("errors", ()))]
+        assert not any(FOREIGN.search(sentence) for sentence in told), f"no plain words: {exchange}"
+        unasked = {name: value for name, value in problem.items() if name != "results"}
+        length = len(json.dumps(unasked, ensure_ascii=False).encode())
+        assert length <= PROBLEM_BYTES_MAX, f"an error answer of {length} bytes: {exchange}"
 
     def _check_request(self, exchange: Exchange, operation: Operation) -> None:
         """What the service accepts, the document must allow."""

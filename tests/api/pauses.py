@@ -1,0 +1,36 @@
+"""Watching the event loop: how long one request keeps it from everybody else."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from time import perf_counter
+
+
+@dataclass
+class Pauses:
+    """The longest time, in seconds, for which nothing else on the loop got its turn."""
+
+    longest_seconds: float = 0.0
+
+
+@asynccontextmanager
+async def watched_loop() -> AsyncIterator[Pauses]:
+    """Watch the running loop: a task that asks for its turn all the time measures how long it waits for it."""
+    pauses = Pauses()
+
+    async def watch() -> None:
+        last = perf_counter()
+        while True:
+            await asyncio.sleep(0)
+            now = perf_counter()
+            pauses.longest_seconds = max(pauses.longest_seconds, now - last)
+            last = now
+
+    watcher = asyncio.create_task(watch())
+    await asyncio.sleep(0)
+    try:
+        yield pauses
+    finally:
+        await asyncio.sleep(0)
+        watcher.cancel()
