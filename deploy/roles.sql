@@ -3,7 +3,8 @@
 --
 -- funds_owner    owns the schema and runs the migrations
 -- funds_service  what the service uses: reads and adds rows; a migration that makes a mutable table grants UPDATE itself
--- funds_auditor  reads
+-- funds_operator what `funds tokens` uses: makes and revokes tokens, which the service's role can only look up
+-- funds_auditor  reads, but no hashes of tokens
 --
 -- No role has a password here: set one (ALTER ROLE … PASSWORD) or use another method of pg_hba.conf.
 
@@ -11,7 +12,7 @@ DO $$
 DECLARE
     role_name text;
 BEGIN
-    FOREACH role_name IN ARRAY ARRAY['funds_owner', 'funds_service', 'funds_auditor'] LOOP
+    FOREACH role_name IN ARRAY ARRAY['funds_owner', 'funds_service', 'funds_operator', 'funds_auditor'] LOOP
         BEGIN
             EXECUTE format('CREATE ROLE %I LOGIN', role_name);
         EXCEPTION WHEN duplicate_object OR unique_violation THEN
@@ -26,11 +27,14 @@ BEGIN
 
     EXECUTE format('REVOKE ALL ON DATABASE %I FROM PUBLIC', current_database());
     EXECUTE format(
-        'GRANT CONNECT ON DATABASE %I TO funds_owner, funds_service, funds_auditor', current_database()
+        'GRANT CONNECT ON DATABASE %I TO funds_owner, funds_service, funds_operator, funds_auditor', current_database()
     );
     -- funds_owner keeps the server's search_path: Alembic compares the models by their full names.
     EXECUTE format(
         'ALTER ROLE funds_service IN DATABASE %I SET search_path = funds', current_database()
+    );
+    EXECUTE format(
+        'ALTER ROLE funds_operator IN DATABASE %I SET search_path = funds', current_database()
     );
     EXECUTE format(
         'ALTER ROLE funds_auditor IN DATABASE %I SET search_path = funds', current_database()
@@ -41,9 +45,18 @@ $$;
 CREATE SCHEMA IF NOT EXISTS funds AUTHORIZATION funds_owner;
 
 REVOKE ALL ON SCHEMA funds FROM PUBLIC;
-GRANT USAGE ON SCHEMA funds TO funds_service, funds_auditor;
+GRANT USAGE ON SCHEMA funds TO funds_service, funds_operator, funds_auditor;
 
 -- Append-only unless a migration says otherwise: no UPDATE, DELETE or TRUNCATE for anybody but the owner.
 ALTER DEFAULT PRIVILEGES FOR ROLE funds_owner IN SCHEMA funds GRANT SELECT, INSERT ON TABLES TO funds_service;
 ALTER DEFAULT PRIVILEGES FOR ROLE funds_owner IN SCHEMA funds GRANT SELECT ON TABLES TO funds_auditor;
 ALTER DEFAULT PRIVILEGES FOR ROLE funds_owner IN SCHEMA funds GRANT USAGE ON SEQUENCES TO funds_service;
+
+-- Migrations grant what is particular to a table, to the roles that are there. A role made after them gets it here.
+DO $$ BEGIN
+    IF to_regclass('funds.tokens') IS NOT NULL THEN
+        GRANT SELECT, INSERT, UPDATE (revoked_at) ON funds.tokens TO funds_operator;
+        GRANT SELECT (id, name) ON funds.ledgers TO funds_operator;
+        GRANT SELECT ON funds.alembic_version TO funds_operator;
+    END IF;
+END $$;

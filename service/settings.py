@@ -5,16 +5,31 @@ import re
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import msgspec
 from msgspec import Meta
 
 from service.domain.limits import HOLD_SECONDS_MAX
 from service.domain.policy import Policy
+from service.strength import BITS_MIN, estimated_bits
 
 PREFIX = "FUNDS_"
 
+SECRETS = (
+    "admin_token",
+    "database_url",
+    "migration_database_url",
+    "operator_database_url",
+    "read_database_url",
+)
+"""The settings that hold a secret: each may come from a file, named by its variable with ``_FILE`` at the end, and none
+is shown in an error or a ``repr``."""
+
+_FILE = "_file"
+_SECRET_BYTES_MAX = 8192
+_QUOTED = re.compile(r" ['\"]| - at ")
+_VISIBLE = re.compile(r"[!-~]+")
 _PATH_PREFIX = re.compile(r"(?:/[A-Za-z0-9_-]+)+")
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
@@ -33,6 +48,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     ``database_url`` is what the service itself uses (role without UPDATE or DELETE on append-only tables);
     ``migration_database_url`` is what ``funds migrate`` uses (the owner) and falls back to ``database_url``;
+    ``operator_database_url`` is what ``funds tokens`` uses (the only role but the owner that may write tokens) and
+    falls back to ``migration_database_url``, then to ``database_url``;
     ``read_database_url`` may name a replica for reads and falls back to ``database_url``. With no
     ``database_url`` the embedded PostgreSQL serves, its data under ``data_dir``.
 
@@ -42,6 +59,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     database_url: str | None = None
     migration_database_url: str | None = None
+    operator_database_url: str | None = None
     read_database_url: str | None = None
     data_dir: Path = Path(".data")
 
@@ -112,16 +130,83 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             for name, value in source.items()
             if name.startswith(PREFIX) and value != ""
         }
+        _read_files(values)
         unknown = sorted(values.keys() - set(cls.__struct_fields__))
         if unknown:
-            raise SettingsError(f"{PREFIX}{unknown[0].upper()} is no setting of this service")
+            raise SettingsError(f"{_variable(unknown[0])} is no setting of this service")
         for name, value in values.items():
             try:
                 msgspec.convert({name: value}, cls, strict=False, dec_hook=_from_text)
             except msgspec.ValidationError as error:
-                reason = str(error).split(" - at ")[0]
-                raise SettingsError(f"{PREFIX}{name.upper()}: {reason}") from None
-        return msgspec.convert(values, cls, strict=False, dec_hook=_from_text)
+                # msgspec quotes a value that is none of those allowed; a secret may stand in a wrong place.
+                reason = _QUOTED.split(str(error), maxsplit=1)[0]
+                raise SettingsError(f"{_variable(name)}: {reason}") from None
+        settings = msgspec.convert(values, cls, strict=False, dec_hook=_from_text)
+        _refuse_weak(settings.admin_token)
+        return settings
+
+    def __repr__(self) -> str:
+        """Show every setting, secrets as ``***``."""
+        return f"Settings({', '.join(f'{name}={value!r}' for name, value in self.__rich_repr__())})"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        """Return names and values, as msgspec does for the library rich, secrets as ``***``."""
+        values = ((name, getattr(self, name)) for name in self.__struct_fields__)
+        return [(name, "***" if name in SECRETS and value is not None else value) for name, value in values]
+
+
+def given_by_file(secret: str) -> bool:
+    """Return whether this process got the setting ``secret`` by a file."""
+    return bool(os.environ.get(_variable(secret + _FILE)))
+
+
+def _variable(name: str) -> str:
+    return f"{PREFIX}{name.upper()}"
+
+
+def _read_files(values: dict[str, str]) -> None:
+    """Put the content of the files that ``values`` name for secrets in their place."""
+    for name in SECRETS:
+        path = values.pop(name + _FILE, None)
+        if path is None:
+            continue
+        variable = _variable(name + _FILE)
+        if name in values:
+            raise SettingsError(f"{_variable(name)} and {variable} are both set: keep one of them")
+        values[name] = _secret_in(Path(path), variable)
+
+
+def _secret_in(path: Path, variable: str) -> str:
+    """Return the text of a file without the line break at its end. The error names the variable, not the path: that may
+    be the secret itself, given to the wrong variable.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(_SECRET_BYTES_MAX + 1)
+    except (OSError, ValueError) as error:
+        reason = (getattr(error, "strerror", None) or "not a path").lower()
+        raise SettingsError(f"{variable}: the file cannot be read: {reason}") from None
+    if len(content) > _SECRET_BYTES_MAX:
+        raise SettingsError(f"{variable}: the file has more than {_SECRET_BYTES_MAX} bytes, which no secret has")
+    try:
+        secret = content.decode().removesuffix("\n").removesuffix("\r")
+    except UnicodeDecodeError:
+        raise SettingsError(f"{variable}: the file is no text in UTF-8") from None
+    if not secret:
+        raise SettingsError(f"{variable}: the file is empty")
+    return secret
+
+
+def _refuse_weak(admin_token: str | None) -> None:
+    if admin_token is None:
+        return
+    how = "make one with: openssl rand -hex 32"
+    if _VISIBLE.fullmatch(admin_token) is None:
+        raise SettingsError(f"{_variable('admin_token')}: only visible ASCII without spaces can be sent: {how}")
+    if estimated_bits(admin_token) < BITS_MIN:
+        raise SettingsError(
+            f"{_variable('admin_token')}: too easy to guess (repeated signs, sequences or known words): {how}"
+        )
 
 
 def _from_text(kind: type, value: str) -> object:

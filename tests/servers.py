@@ -37,6 +37,7 @@ class TestDatabase:
 
     service_url: str
     owner_url: str
+    operator_url: str
     auditor_url: str
     superuser_url: str
 
@@ -69,6 +70,7 @@ class TestPostgres:
         return TestDatabase(
             service_url=self.url(name, "funds_service"),
             owner_url=self.url(name, "funds_owner"),
+            operator_url=self.url(name, "funds_operator"),
             auditor_url=self.url(name, "funds_auditor"),
             superuser_url=self.url(name),
         )
@@ -79,7 +81,7 @@ class TestPostgres:
         try:
             await connection.execute(ROLES_SQL.read_text())
             if self._password is not None:
-                for role in ("funds_owner", "funds_service", "funds_auditor"):
+                for role in ("funds_owner", "funds_service", "funds_operator", "funds_auditor"):
                     await connection.execute(f"ALTER ROLE {role} PASSWORD '{self._password}'")
         finally:
             await connection.close()

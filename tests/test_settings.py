@@ -1,8 +1,16 @@
+import secrets
+import traceback
+import uuid
+from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from service.settings import Settings, SettingsError
+from service.settings import SECRETS, Settings, SettingsError
+from service.strength import BITS_MIN, estimated_bits
+
+STRONG = secrets.token_urlsafe(32)
 
 
 def test_defaults() -> None:
@@ -82,3 +90,129 @@ def test_the_refusal_does_not_repeat_a_secret() -> None:
     with pytest.raises(SettingsError) as caught:
         Settings.from_environment({"FUNDS_ADMIN_TOKEN": "secret"})
     assert "secret" not in str(caught.value)
+
+
+FIELDS = [field.name for field in msgspec.structs.fields(Settings)]
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_no_refusal_repeats_a_value(name: str) -> None:
+    """A secret may stand in any place by mistake."""
+    for value in ("S3cr", "S3cr'S3cr - at S3cr", 'S3cr "', " 'S3cr", "S3cr\0", "S3cr" * 1000):
+        shown = ""
+        try:
+            shown = repr(Settings.from_environment({f"FUNDS_{name.upper()}": value}))
+        except SettingsError:
+            shown = traceback.format_exc()
+        assert "S3cr" not in shown or name in {"host", "data_dir", "application_name"}
+
+
+def test_what_may_hold_a_secret_is_named() -> None:
+    suspicious = ("url", "token", "password", "secret", "key")
+    assert {name for name in FIELDS if any(word in name.split("_") for word in suspicious)} == set(SECRETS)
+
+
+def test_settings_do_not_show_their_secrets() -> None:
+    settings = msgspec.convert(dict.fromkeys(SECRETS, "S3cr" * 8), Settings)
+    for shown in (repr(settings), str(settings), f"{settings}", repr([settings]), str(settings.__rich_repr__())):
+        assert "S3cr" not in shown
+        assert "***" in shown
+    assert "read_database_url=None" in repr(Settings())
+
+
+@pytest.mark.parametrize("name", SECRETS)
+@pytest.mark.parametrize("ending", ["", "\n", "\r\n"])
+def test_a_secret_is_read_from_a_file(tmp_path: Path, name: str, ending: str) -> None:
+    path = tmp_path / "secret"
+    path.write_bytes((STRONG + ending).encode())
+    assert getattr(Settings.from_environment({f"FUNDS_{name.upper()}_FILE": str(path)}), name) == STRONG
+
+
+def test_no_other_setting_is_read_from_a_file() -> None:
+    with pytest.raises(SettingsError, match=r"^FUNDS_PORT_FILE is no setting of this service$"):
+        Settings.from_environment({"FUNDS_PORT_FILE": "/dev/null"})
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (None, "the file cannot be read: no such file or directory"),
+        (b"", "the file is empty"),
+        (b"\n", "the file is empty"),
+        (b"S3cr\xff", "the file is no text in UTF-8"),
+        (b"S3cr" * 5000, "the file has more than 8192 bytes, which no secret has"),
+    ],
+)
+def test_a_file_without_a_secret(tmp_path: Path, content: bytes | None, reason: str) -> None:
+    path = tmp_path / "S3cr"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_environment({"FUNDS_DATABASE_URL_FILE": str(path)})
+    assert str(caught.value) == f"FUNDS_DATABASE_URL_FILE: {reason}"
+
+
+@pytest.mark.parametrize("path", ["/", "/dev/zero", "S3cr\0", "S3cr" * 2000])
+def test_a_file_that_is_none(path: str) -> None:
+    with pytest.raises(SettingsError, match=r"^FUNDS_ADMIN_TOKEN_FILE: the file") as caught:
+        Settings.from_environment({"FUNDS_ADMIN_TOKEN_FILE": path})
+    assert "S3cr" not in str(caught.value)
+
+
+def test_a_secret_given_twice_is_refused() -> None:
+    with pytest.raises(SettingsError, match="FUNDS_ADMIN_TOKEN and FUNDS_ADMIN_TOKEN_FILE are both set"):
+        Settings.from_environment({"FUNDS_ADMIN_TOKEN": STRONG, "FUNDS_ADMIN_TOKEN_FILE": "/dev/null"})
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        "a" * 32,
+        "ab" * 32,
+        "0" * 63 + "1",
+        "0123456789abcdef" * 4,
+        "fedcba9876543210" * 2,
+        "00112233445566778899aabbccddeeff",
+        "12345678901234567890123456789012",
+        "deadbeef" * 8,
+        "password" * 5,
+        "Pa$$w0rd" * 4,
+        "changeme-changeme-changeme-changeme",
+        "my-super-secret-development-token-1234567890",
+        "this-is-a-very-secret-admin-token-for-funds",
+        "S3cr3tAdm1nT0ken4FundsS3rv1ce2026",
+        "replace-this-with-a-random-32-char-string",
+        "FundsTransferServiceAdminToken01",
+        "qwertyuiopasdfghjklzxcvbnm123456",
+        "1q2w3e4r5t6y7u8i9o0p1q2w3e4r5t6y",
+        "00000000-0000-0000-0000-000000000001",
+        "correct-horse-battery-staple-funds",
+        "a1b2c3d4e5f6" * 3,
+        "Summer2026!" * 3,
+    ],
+)
+def test_an_admin_token_that_can_be_guessed_is_refused(token: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_environment({"FUNDS_ADMIN_TOKEN": token})
+    assert "make one with: openssl rand -hex 32" in str(caught.value)
+    assert token not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: secrets.token_urlsafe(32),
+        lambda: secrets.token_hex(32),
+        lambda: secrets.token_hex(16),
+        lambda: str(uuid.uuid4()),
+    ],
+)
+def test_random_admin_tokens_are_taken(make: Callable[[], str]) -> None:
+    for _ in range(1000):
+        assert estimated_bits(make()) > BITS_MIN
+
+
+@pytest.mark.parametrize("sign", [" ", "\n", "\t", "é", "\x7f"])
+def test_an_admin_token_that_cannot_be_sent_is_refused(sign: str) -> None:
+    with pytest.raises(SettingsError, match="only visible ASCII"):
+        Settings.from_environment({"FUNDS_ADMIN_TOKEN": f"{STRONG}{sign}{STRONG}"})

@@ -3,7 +3,7 @@
 import shlex
 from pathlib import Path
 
-from service.settings import PREFIX, Settings
+from service.settings import PREFIX, Settings, given_by_file
 
 
 def service_url(settings: Settings) -> str:
@@ -21,7 +21,8 @@ def admin_token_path(settings: Settings) -> Path:
 def admin_token_expression(settings: Settings) -> str | None:
     """Return the shell expression that gives an admin token; None when only ``funds tokens create`` gives one."""
     if settings.admin_token is not None:
-        return f"${PREFIX}ADMIN_TOKEN"
+        by_file = given_by_file("admin_token")
+        return f'$(cat "${PREFIX}ADMIN_TOKEN_FILE")' if by_file else f"${PREFIX}ADMIN_TOKEN"
     if settings.database_url is not None:
         return None
     return f"$(cat {shlex.quote(str(admin_token_path(settings)))})"

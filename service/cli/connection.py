@@ -3,26 +3,29 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import click
+from sqlalchemy.exc import DBAPIError
 
 from service.settings import Settings
 from service.storage.database import Database
 from service.storage.embedded import EmbeddedPostgres
+from service.storage.errors import is_privilege_missing
 from service.storage.migrations import upgrade, verify_revision
-from service.storage.preflight import explained, verify_server
+from service.storage.preflight import DatabaseUnusableError, explained, place, verify_server
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class DatabaseUrls:
-    """Where the database is, for the role of the service and for the role that migrates."""
+    """Where the database is, for the role of the service, the one that migrates and the one that writes tokens."""
 
-    service: str
-    owner: str
+    service: str = field(repr=False)
+    owner: str = field(repr=False)
+    operator: str = field(repr=False)
 
 
 def say(sentence: str) -> None:
@@ -34,12 +37,13 @@ def configured_urls(settings: Settings) -> DatabaseUrls | None:
     """Return the URLs that the settings name; None when the embedded PostgreSQL serves."""
     if settings.database_url is None:
         return None
-    return DatabaseUrls(settings.database_url, settings.migration_database_url or settings.database_url)
+    owner = settings.migration_database_url or settings.database_url
+    return DatabaseUrls(settings.database_url, owner, settings.operator_database_url or owner)
 
 
 def embedded_urls(server: EmbeddedPostgres) -> DatabaseUrls:
     """Return the URLs of the embedded PostgreSQL."""
-    return DatabaseUrls(server.service_url, server.owner_url)
+    return DatabaseUrls(server.service_url, server.owner_url, server.operator_url)
 
 
 @contextmanager
@@ -66,16 +70,34 @@ def opened_database(settings: Settings, *, migrate: bool = True) -> Iterator[Dat
 
 def run_with_database(settings: Settings, work: Callable[[Database], Awaitable[T]]) -> T:
     """Run ``work`` on the database under the service's role, its schema checked first, and return what it returns."""
-
-    async def run(url: str) -> T:
-        await verify_server(url)
-        database = Database.connect(url, settings)
-        try:
-            with explained(url):
-                await verify_revision(database.engine)
-            return await work(database)
-        finally:
-            await database.close()
-
     with opened_database(settings) as urls:
-        return asyncio.run(run(urls.service))
+        return asyncio.run(_run(urls.service, settings, work))
+
+
+def run_as_operator(settings: Settings, work: Callable[[Database], Awaitable[T]]) -> T:
+    """Run ``work`` as ``run_with_database`` does, but under the role that writes tokens.
+
+    Raises DatabaseUnusableError when the role may not do what ``work`` does.
+    """
+    with opened_database(settings) as urls:
+        try:
+            return asyncio.run(_run(urls.operator, settings, work))
+        except DBAPIError as error:
+            if not is_privilege_missing(error):
+                raise
+            raise DatabaseUnusableError(
+                f"The role that connects to the database at {place(urls.operator)} may not read and write tokens: set"
+                " FUNDS_OPERATOR_DATABASE_URL to the URL of funds_operator (deploy/roles.sql makes that role), or"
+                " FUNDS_MIGRATION_DATABASE_URL to the owner's."
+            ) from error
+
+
+async def _run(url: str, settings: Settings, work: Callable[[Database], Awaitable[T]]) -> T:
+    await verify_server(url)
+    database = Database.connect(url, settings)
+    try:
+        with explained(url):
+            await verify_revision(database.engine)
+        return await work(database)
+    finally:
+        await database.close()

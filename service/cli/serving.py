@@ -156,7 +156,7 @@ def _admin_token(settings: Settings, urls: DatabaseUrls) -> str | None:
 
 
 async def _ensure_admin_token(settings: Settings, urls: DatabaseUrls, token: str) -> None:
-    database = Database.connect(urls.service, settings)
+    database = Database.connect(urls.operator, settings)
     try:
         async with database.sessions() as session, session.begin():
             await ensure_token(session, token, client=ADMIN_CLIENT, scopes=SCOPES)
@@ -165,10 +165,16 @@ async def _ensure_admin_token(settings: Settings, urls: DatabaseUrls, token: str
 
 
 def _hand_to_workers(settings: Settings, urls: DatabaseUrls) -> None:
-    """Put into the environment what the workers must know, and take out what they need not: the owner's URL."""
-    os.environ[f"{PREFIX}DATABASE_URL"] = urls.service
+    """Put into the environment what the workers must know, and take out what they need not: other roles' URLs.
+
+    What stands in a file they read from there themselves.
+    """
+    if settings.database_url is None:
+        os.environ[f"{PREFIX}DATABASE_URL"] = urls.service
     os.environ[f"{PREFIX}PORT"] = str(settings.port)
-    os.environ.pop(f"{PREFIX}MIGRATION_DATABASE_URL", None)
+    for name in ("MIGRATION_DATABASE_URL", "OPERATOR_DATABASE_URL"):
+        os.environ.pop(f"{PREFIX}{name}", None)
+        os.environ.pop(f"{PREFIX}{name}_FILE", None)
 
 
 def _serve_until_stopped(settings: Settings, token: str | None) -> None:

@@ -1,21 +1,46 @@
 """``funds tokens``: who may call the service."""
 
+import re
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
 import click
 from sqlalchemy import select
 
-from service.cli.connection import run_with_database, say
+from service.cli.connection import run_as_operator, say
 from service.domain.texts import client_fault
 from service.settings import Settings
 from service.storage.database import Database
 from service.storage.models import Ledger, Token
-from service.storage.tokens import SCOPES, TOKEN_CACHE_SECONDS, create_token, list_tokens, revoke_token
+from service.storage.tokens import (
+    SCOPES,
+    TOKEN_CACHE_SECONDS,
+    MadeToken,
+    create_token,
+    database_time,
+    list_tokens,
+    revoke_token,
+)
 
 _CACHE_MARGIN_SECONDS = 0.5
+_LIFETIME_DEFAULT = "365d"
+_LIFETIME_DAYS_MAX = 36_500
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
+
+
+def _lifetime(_context: click.Context, _parameter: click.Parameter, value: str) -> timedelta | None:
+    """Read how long a token lives; None is for ever."""
+    if value == "never":
+        return None
+    parts = re.fullmatch(r"([0-9]{1,10})([smhdw])", value)
+    seconds = int(parts[1]) * _SECONDS[parts[2]] if parts else 0
+    if not 0 < seconds <= _LIFETIME_DAYS_MAX * _SECONDS["d"]:
+        raise click.BadParameter(
+            f"write a number with s, m, h, d or w, such as 90d, of at most {_LIFETIME_DAYS_MAX} days; or never"
+        )
+    return timedelta(seconds=seconds)
 
 
 @click.group()
@@ -37,35 +62,44 @@ def _client_name(_context: click.Context, _parameter: click.Parameter, value: st
 )
 @click.option("--scope", "scopes", multiple=True, required=True, type=click.Choice(SCOPES), help="Repeat for more.")
 @click.option("--ledger", "ledgers", multiple=True, help="Only this ledger; repeat for more. Without it: every ledger.")
-@click.option("--expires-in-days", type=click.IntRange(1, 36_500), help="Without it the token does not expire.")
-def create(client: str, scopes: tuple[str, ...], ledgers: tuple[str, ...], expires_in_days: int | None) -> None:
+@click.option(
+    "--expires-in",
+    metavar="TIME",
+    default=_LIFETIME_DEFAULT,
+    show_default=True,
+    callback=_lifetime,
+    help="When it ends by itself: a number with s, m, h, d or w, or never.",
+)
+def create(client: str, scopes: tuple[str, ...], ledgers: tuple[str, ...], expires_in: timedelta | None) -> None:
     """Create a token and print it: it is shown this once, and only its hash is kept."""
-    expires_at = datetime.now(UTC) + timedelta(days=expires_in_days) if expires_in_days else None
 
-    async def work(database: Database) -> str:
+    async def work(database: Database) -> MadeToken:
         async with database.sessions() as session, session.begin():
             known = await session.scalars(select(Ledger.name).where(Ledger.name.in_(ledgers)))
             unknown = sorted(set(ledgers) - set(known))
             if unknown:
                 raise click.ClickException(f"There is no ledger {unknown[0]!r}.")
             return await create_token(
-                session, client=client, scopes=scopes, ledgers=ledgers or None, expires_at=expires_at
+                session, client=client, scopes=scopes, ledgers=ledgers or None, expires_in=expires_in
             )
 
-    click.echo(run_with_database(Settings.from_environment(), work))
+    made = run_as_operator(Settings.from_environment(), work)
+    say("It never expires." if made.expires_at is None else f"It expires {_written(made.expires_at)}.")
+    click.echo(made.token)
 
 
 @tokens.command(name="list")
 def list_() -> None:
     """List the tokens: id, client, scopes, ledgers, state."""
 
-    async def work(database: Database) -> Sequence[Token]:
+    async def work(database: Database) -> tuple[Sequence[Token], datetime]:
         async with database.sessions() as session:
-            return await list_tokens(session)
+            return await list_tokens(session), await database_time(session)
 
-    for token in run_with_database(Settings.from_environment(), work):
+    listed, now = run_as_operator(Settings.from_environment(), work)
+    for token in listed:
         ledgers = ",".join(token.ledgers) if token.ledgers is not None else "every ledger"
-        click.echo(f"{token.id}  {token.client}  {','.join(token.scopes)}  {ledgers}  {_state(token)}")
+        click.echo(f"{token.id}  {token.client}  {','.join(token.scopes)}  {ledgers}  {_state(token, now)}")
 
 
 @tokens.command()
@@ -77,17 +111,20 @@ def revoke(token_id: UUID) -> None:
         async with database.sessions() as session, session.begin():
             return await revoke_token(session, token_id)
 
-    if not run_with_database(Settings.from_environment(), work):
+    if not run_as_operator(Settings.from_environment(), work):
         raise click.ClickException(f"There is no token {token_id}.")
     say("Revoked; waiting until no instance remembers it.")
     time.sleep(TOKEN_CACHE_SECONDS + _CACHE_MARGIN_SECONDS)
     click.echo(f"No instance accepts the token {token_id} any more.")
 
 
-def _state(token: Token) -> str:
+def _state(token: Token, now: datetime) -> str:
     if token.revoked_at is not None:
-        return f"revoked {token.revoked_at:%Y-%m-%d %H:%M:%SZ}"
+        return f"revoked {_written(token.revoked_at)}"
     if token.expires_at is None:
-        return "active"
-    verb = "expired" if token.expires_at <= datetime.now(UTC) else "active until"
-    return f"{verb} {token.expires_at:%Y-%m-%d %H:%M:%SZ}"
+        return "active, never expires"
+    return f"{'expired' if token.expires_at <= now else 'active until'} {_written(token.expires_at)}"
+
+
+def _written(time: datetime) -> str:
+    return f"{time:%Y-%m-%d %H:%M:%SZ}"

@@ -26,7 +26,8 @@ from service.storage.embedded_host import EmbeddedPostgresError
 __all__ = ["EmbeddedPostgres", "EmbeddedPostgresError"]
 
 DATABASE = "funds"
-OWNER, SERVICE, AUDITOR, SUPERUSER = "funds_owner", "funds_service", "funds_auditor", "postgres"
+OWNER, SERVICE, OPERATOR, AUDITOR = "funds_owner", "funds_service", "funds_operator", "funds_auditor"
+SUPERUSER = "postgres"
 
 _ROLES_SQL = Path(__file__).parents[2] / "deploy" / "roles.sql"
 _START_SECONDS_MAX = 60
@@ -81,6 +82,11 @@ class EmbeddedPostgres:
     def service_url(self) -> str:
         """URL of database ``funds`` for the role that the service uses."""
         return self.url(SERVICE)
+
+    @property
+    def operator_url(self) -> str:
+        """URL of database ``funds`` for the role that writes tokens."""
+        return self.url(OPERATOR)
 
     @property
     def superuser_url(self) -> str:

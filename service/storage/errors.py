@@ -89,6 +89,11 @@ def violated_constraint(error: BaseException) -> str | None:
     return None
 
 
+def is_privilege_missing(error: BaseException) -> bool:
+    """Return whether the database refused ``error``'s statement because its role may not do that."""
+    return any(isinstance(cause, asyncpg.InsufficientPrivilegeError) for cause in _driver_errors(error))
+
+
 def described(error: BaseException) -> str | None:
     """Return what may be said of a database's ``error``: message, SQLSTATE, constraint; None for any other error.
 

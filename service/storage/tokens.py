@@ -3,7 +3,8 @@
 import hashlib
 import secrets
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import NamedTuple
 from uuid import UUID
 
 from sqlalchemy import func, insert, or_, select, update
@@ -18,6 +19,21 @@ SCOPES = ("transfers:write", "accounts:write", "read", "admin")
 TOKEN_PREFIX = "fts_"  # noqa: S105 - marks our tokens for secret scanners
 TOKEN_CACHE_SECONDS = 1.0
 """How long an instance may go on accepting a token after it was revoked: a verified one is remembered that long."""
+
+
+class MadeToken(NamedTuple):
+    """A new token, which is shown this once, and when it expires; None for never."""
+
+    token: str
+    expires_at: datetime | None
+
+
+class ActiveToken(NamedTuple):
+    """Whom a token stands for. ``ledgers`` are names; None is every ledger."""
+
+    client: str
+    scopes: list[str]
+    ledgers: list[str] | None
 
 
 def hash_token(token: str) -> bytes:
@@ -36,25 +52,28 @@ async def create_token(
     client: str,
     scopes: Sequence[str],
     ledgers: Sequence[str] | None = None,
-    expires_at: datetime | None = None,
-) -> str:
+    expires_in: timedelta | None = None,
+) -> MadeToken:
     """Add a token for ``client`` and return it: it cannot be read again. ``ledgers`` are names; None is every one.
 
-    Raises ValueError for what is no name of a client (``client_fault``).
+    It expires when ``expires_in`` has passed on the database's clock; None is never. Raises ValueError for what is no
+    name of a client (``client_fault``).
     """
     _check_client(client)
     token = make_token()
-    await session.execute(
-        insert(Token).values(
+    expires_at = await session.scalar(
+        insert(Token)
+        .values(
             id=await _new_id(session),
             client=client,
             token_hash=hash_token(token),
             scopes=list(scopes),
             ledgers=None if ledgers is None else list(ledgers),
-            expires_at=expires_at,
+            expires_at=None if expires_in is None else func.clock_timestamp() + expires_in,
         )
+        .returning(Token.expires_at)
     )
-    return token
+    return MadeToken(token, expires_at)
 
 
 async def ensure_token(session: AsyncSession, token: str, *, client: str, scopes: Sequence[str]) -> None:
@@ -89,15 +108,23 @@ async def revoke_token(session: AsyncSession, token_id: UUID) -> bool:
     return revoked is not None
 
 
-async def find_active(session: AsyncSession, token_hash: bytes) -> Token | None:
-    """Return the token with this hash, if it is neither revoked nor expired."""
-    return await session.scalar(
-        select(Token).where(
+async def find_active(session: AsyncSession, token_hash: bytes) -> ActiveToken | None:
+    """Return the token with this hash, if it is neither revoked nor expired on the database's clock."""
+    found = await session.execute(
+        select(Token.client, Token.scopes, Token.ledgers).where(
             Token.token_hash == token_hash,
             Token.revoked_at.is_(None),
             or_(Token.expires_at.is_(None), Token.expires_at > func.clock_timestamp()),
         )
     )
+    row = found.one_or_none()
+    return None if row is None else ActiveToken(*row)
+
+
+async def database_time(session: AsyncSession) -> datetime:
+    """Return what the database's clock says: tokens expire by it."""
+    now: datetime = (await session.scalars(select(func.clock_timestamp()))).one()
+    return now
 
 
 def _check_client(client: str) -> None:
@@ -107,5 +134,4 @@ def _check_client(client: str) -> None:
 
 
 async def _new_id(session: AsyncSession) -> UUID:
-    now = (await session.scalars(select(func.clock_timestamp()))).one()
-    return identifier(now, 0, secrets.randbits(ENTROPY_BITS))
+    return identifier(await database_time(session), 0, secrets.randbits(ENTROPY_BITS))

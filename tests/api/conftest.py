@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import timedelta
 from typing import Any
 
 import httpx
@@ -94,16 +94,16 @@ async def payee(book: Book) -> JSON:
 async def make_client(application: Application) -> AsyncIterator[MakeClient]:
     """Make clients with tokens of their own: ``await make_client("read", ledgers=["main"])``."""
     clients: list[httpx.AsyncClient] = []
-    database = Database.connect(application.database.owner_url, application.settings)
+    database = Database.connect(application.database.operator_url, application.settings)
 
     async def make(
-        *scopes: str, name: str = "", ledgers: Sequence[str] | None = None, expires_at: datetime | None = None
+        *scopes: str, name: str = "", ledgers: Sequence[str] | None = None, expires_in: timedelta | None = None
     ) -> httpx.AsyncClient:
         async with database.sessions() as session, session.begin():
-            token = await create_token(
-                session, client=name or unique("client"), scopes=scopes, ledgers=ledgers, expires_at=expires_at
+            made = await create_token(
+                session, client=name or unique("client"), scopes=scopes, ledgers=ledgers, expires_in=expires_in
             )
-        clients.append(application.client(token))
+        clients.append(application.client(made.token))
         return clients[-1]
 
     yield make

@@ -3,6 +3,7 @@
 from pathlib import Path
 from uuid import UUID
 
+import asyncpg
 import httpx
 import pytest
 from click.testing import CliRunner
@@ -11,7 +12,7 @@ from service.cli import main
 from service.cli.connection import opened_database
 from service.settings import Settings
 from service.storage.migrations import SCHEMA_REVISION, downgrade
-from tests.servers import RunningService, TestDatabase, free_port, run_funds
+from tests.servers import RunningService, TestDatabase, free_port, random_token, run_funds
 
 
 @pytest.mark.parametrize(
@@ -39,34 +40,139 @@ async def test_migrate(test_database: TestDatabase) -> None:
     assert run_funds("migrate", "--check", settings=settings).returncode == 0
 
 
-def test_tokens_from_creation_to_revocation(database_url: str) -> None:
-    settings = {"FUNDS_DATABASE_URL": database_url}
+OPERATORS = ("FUNDS_OPERATOR_DATABASE_URL", "FUNDS_MIGRATION_DATABASE_URL")
+BILLING = ("tokens", "create", "--client", "billing", "--scope", "read")
+
+
+@pytest.fixture
+def operator(test_database: TestDatabase) -> dict[str, str]:
+    """The settings of an operator: the service's URL, and the one for tokens."""
+    return {
+        "FUNDS_DATABASE_URL": test_database.service_url,
+        "FUNDS_OPERATOR_DATABASE_URL": test_database.operator_url,
+    }
+
+
+def test_tokens_from_creation_to_revocation(operator: dict[str, str]) -> None:
     created = run_funds(
-        *("tokens", "create", "--client", "billing", "--scope", "read", "--scope", "transfers:write"),
-        *("--ledger", "main", "--expires-in-days", "30"),
-        settings=settings,
+        *BILLING, "--scope", "transfers:write", "--ledger", "main", "--expires-in", "30d", settings=operator
     )
     assert created.returncode == 0, created.stderr
     assert created.stdout.startswith("fts_")
-    (line,) = run_funds("tokens", "list", settings=settings).stdout.splitlines()
+    assert created.stderr.startswith("It expires ")
+    (line,) = run_funds("tokens", "list", settings=operator).stdout.splitlines()
     token_id, rest = line.split(maxsplit=1)
     assert rest.startswith("billing  read,transfers:write  main  active until ")
     assert created.stdout.strip() not in line
-    revoked = run_funds("tokens", "revoke", token_id, settings=settings)
+    revoked = run_funds("tokens", "revoke", token_id, settings=operator)
     assert revoked.stdout == f"No instance accepts the token {token_id} any more.\n"
-    assert "revoked" in run_funds("tokens", "list", settings=settings).stdout
+    assert "revoked" in run_funds("tokens", "list", settings=operator).stdout
 
 
-def test_tokens_refuse_what_does_not_exist(database_url: str) -> None:
-    settings = {"FUNDS_DATABASE_URL": database_url}
-    unknown_ledger = run_funds(
-        "tokens", "create", "--client", "x", "--scope", "read", "--ledger", "other", settings=settings
-    )
+async def test_how_long_a_token_lives(operator: dict[str, str], test_database: TestDatabase) -> None:
+    """By the database's clock; a year without a word of it, for ever only when that is said."""
+    lifetimes = {
+        (): 365 * 86_400,
+        ("--expires-in", "1s"): 1,
+        ("--expires-in", "90m"): 5400,
+        ("--expires-in", "2w"): 1_209_600,
+    }
+    connection = await asyncpg.connect(test_database.superuser_url)
+    for arguments, seconds in lifetimes.items():
+        assert run_funds(*BILLING, *arguments, settings=operator).returncode == 0
+        query = "SELECT extract(epoch FROM expires_at - created_at) FROM funds.tokens ORDER BY id DESC LIMIT 1"
+        assert abs(float(await connection.fetchval(query)) - seconds) < 0.5
+    lasting = run_funds(*BILLING, "--expires-in", "never", settings=operator)
+    assert lasting.stderr == "It never expires.\n"
+    await connection.execute("UPDATE funds.tokens SET expires_at = clock_timestamp() WHERE expires_at IS NOT NULL")
+    await connection.close()
+    states = [line.split("  ")[-1] for line in run_funds("tokens", "list", settings=operator).stdout.splitlines()]
+    assert [state.split(" 2")[0] for state in states] == ["expired"] * len(lifetimes) + ["active, never expires"]
+
+
+@pytest.mark.parametrize(
+    "lifetime", ["", "0d", "-1d", "1", "d", "1y", "1.5d", "1 d", "36501d", "9" * 40 + "d", "forever", "١d"]
+)
+def test_a_lifetime_that_is_none(lifetime: str) -> None:
+    refused = CliRunner().invoke(main, [*BILLING, "--expires-in", lifetime])
+    assert refused.exit_code == 2
+    assert "such as 90d" in refused.output
+
+
+@pytest.mark.parametrize("variable", OPERATORS)
+def test_tokens_are_written_by_the_operator_or_the_owner(test_database: TestDatabase, variable: str) -> None:
+    urls = dict(zip(OPERATORS, (test_database.operator_url, test_database.owner_url), strict=True))
+    settings = {"FUNDS_DATABASE_URL": test_database.service_url, variable: urls[variable]}
+    created = run_funds(*BILLING, settings=settings)
+    assert (created.returncode, created.stdout[:4]) == (0, "fts_"), created.stderr
+
+
+@pytest.mark.parametrize("command", [[*BILLING], ["tokens", "list"], ["tokens", "revoke", str(UUID(int=1))]])
+@pytest.mark.parametrize("role", ["service", "auditor"])
+def test_no_other_role_writes_tokens(test_database: TestDatabase, command: list[str], role: str) -> None:
+    url = test_database.service_url if role == "service" else test_database.auditor_url
+    refused = run_funds(*command, settings={"FUNDS_DATABASE_URL": url})
+    assert refused.returncode == 1
+    (line,) = refused.stderr.splitlines()
+    assert line.startswith("Error: The role that connects to the database at ")
+    assert "FUNDS_OPERATOR_DATABASE_URL" in line
+
+
+def test_tokens_refuse_what_does_not_exist(operator: dict[str, str]) -> None:
+    unknown_ledger = run_funds(*BILLING, "--ledger", "other", settings=operator)
     assert (unknown_ledger.returncode, unknown_ledger.stderr) == (1, "Error: There is no ledger 'other'.\n")
-    unknown_scope = run_funds("tokens", "create", "--client", "x", "--scope", "everything", settings=settings)
+    unknown_scope = run_funds("tokens", "create", "--client", "x", "--scope", "everything", settings=operator)
     assert unknown_scope.returncode == 2
-    unknown_token = run_funds("tokens", "revoke", str(UUID(int=1)), settings=settings)
+    unknown_token = run_funds("tokens", "revoke", str(UUID(int=1)), settings=operator)
     assert (unknown_token.returncode, unknown_token.stderr) == (1, f"Error: There is no token {UUID(int=1)}.\n")
+
+
+def test_secrets_from_files(test_database: TestDatabase, tmp_path: Path) -> None:
+    """Every secret of a service and its commands; no process of it shows one in its environment."""
+    secrets = {
+        "DATABASE_URL": test_database.service_url,
+        "READ_DATABASE_URL": test_database.service_url,
+        "OPERATOR_DATABASE_URL": test_database.operator_url,
+        "MIGRATION_DATABASE_URL": test_database.owner_url,
+        "ADMIN_TOKEN": random_token(),
+    }
+    settings = {"FUNDS_PORT": str(free_port())}
+    for name, secret in secrets.items():
+        (tmp_path / name).write_text(f"{secret}\n")
+        settings[f"FUNDS_{name}_FILE"] = str(tmp_path / name)
+    created = run_funds(*BILLING, settings=settings)
+    assert created.returncode == 0, created.stderr
+    assert run_funds("migrate", "--check", settings=settings).returncode == 0
+    service = RunningService(settings, tmp_path / "log")
+    try:
+        service.wait_until_ready()
+        assert ask(service, secrets["ADMIN_TOKEN"]) == 200
+        assert ask(service, created.stdout.strip()) == 200
+        environments = [path.read_bytes() for path in processes(service.process.pid)]
+        assert len(environments) > 1
+        for environment in environments:
+            for secret in secrets.values():
+                assert secret.encode() not in environment
+        worker = environments[-1]
+        assert b"FUNDS_DATABASE_URL_FILE=" in worker
+        assert b"FUNDS_MIGRATION" not in worker
+        assert b"FUNDS_OPERATOR" not in worker
+    finally:
+        assert service.stop() == 0
+    assert "$FUNDS_ADMIN_TOKEN_FILE" in service.log.read_text()
+    for secret in secrets.values():
+        assert secret not in service.log.read_text()
+
+
+def processes(pid: int) -> list[Path]:
+    """The environments of a process and its descendants, the parents first."""
+    children = Path(f"/proc/{pid}/task/{pid}/children")
+    if not children.exists():
+        pytest.skip("children are listed on Linux only")
+    return [
+        Path(f"/proc/{pid}/environ"),
+        *(path for child in children.read_text().split() for path in processes(int(child))),
+    ]
 
 
 def test_tokens_in_embedded_mode_with_and_without_the_service(tmp_path: Path) -> None:

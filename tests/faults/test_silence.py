@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import asyncpg
@@ -60,9 +60,7 @@ async def _in_time(request: Coroutine[Any, Any, httpx.Response]) -> httpx.Respon
 @pytest.fixture
 async def scene(test_database: TestDatabase) -> AsyncIterator[Scene]:
     async with commit_proxy(test_database.service_url) as proxy:
-        behind = TestDatabase(
-            proxy.url, test_database.owner_url, test_database.auditor_url, test_database.superuser_url
-        )
+        behind = replace(test_database, service_url=proxy.url)
         async with serving(behind) as application, application.client(application.settings.admin_token) as client:
             book = await Book.open(client, unique("ledger"))
             debit, credit = await book.account(), await book.account()

@@ -1,12 +1,17 @@
-from datetime import UTC, datetime, timedelta
+from collections.abc import AsyncIterator
+from datetime import timedelta
 from uuid import UUID
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from service.settings import Settings
+from service.storage.database import Database
 from service.storage.tokens import (
     SCOPES,
+    TOKEN_PREFIX,
     create_token,
+    database_time,
     ensure_token,
     find_active,
     hash_token,
@@ -14,28 +19,40 @@ from service.storage.tokens import (
     make_token,
     revoke_token,
 )
+from tests.servers import TestDatabase
+
+
+@pytest.fixture
+async def session(test_database: TestDatabase) -> AsyncIterator[AsyncSession]:
+    """A session of the role that writes tokens."""
+    database = Database.connect(test_database.operator_url, Settings())
+    async with database.sessions() as session:
+        yield session
+    await database.close()
 
 
 async def test_a_created_token_is_found_by_its_hash_only(session: AsyncSession) -> None:
-    token = await create_token(session, client="billing", scopes=["read"], ledgers=["main"])
-    assert token.startswith("fts_")
+    token, expires_at = await create_token(session, client="billing", scopes=["read"], ledgers=["main"])
+    assert expires_at is None
+    assert token.startswith(TOKEN_PREFIX)
     assert len(token) == 4 + 43
     found = await find_active(session, hash_token(token))
     assert found is not None
     assert (found.client, found.scopes, found.ledgers) == ("billing", ["read"], ["main"])
-    assert token.encode() not in found.token_hash
+    (listed,) = await list_tokens(session)
+    assert token.encode() not in listed.token_hash
     assert await find_active(session, hash_token(token + "x")) is None
 
 
 async def test_no_ledgers_means_every_ledger(session: AsyncSession) -> None:
-    token = await create_token(session, client="audit", scopes=["read"])
+    token, _ = await create_token(session, client="audit", scopes=["read"])
     found = await find_active(session, hash_token(token))
     assert found is not None
     assert found.ledgers is None
 
 
 async def test_a_revoked_token_is_not_active_and_stays_listed(session: AsyncSession) -> None:
-    token = await create_token(session, client="billing", scopes=["read"])
+    token, _ = await create_token(session, client="billing", scopes=["read"])
     (listed,) = await list_tokens(session)
     assert await revoke_token(session, listed.id)
     assert await find_active(session, hash_token(token)) is None
@@ -51,11 +68,22 @@ async def test_revoking_an_unknown_token_says_so(session: AsyncSession) -> None:
     assert not await revoke_token(session, UUID(int=1))
 
 
-@pytest.mark.parametrize(("days", "active"), [(1, True), (-1, False)])
-async def test_a_token_ends_when_it_expires(session: AsyncSession, days: int, *, active: bool) -> None:
-    expires_at = datetime.now(UTC) + timedelta(days=days)
-    token = await create_token(session, client="billing", scopes=["read"], expires_at=expires_at)
-    assert (await find_active(session, hash_token(token)) is not None) == active
+async def test_a_token_ends_when_it_expires_on_the_databases_clock(session: AsyncSession) -> None:
+    """To the instant: found while the database's clock is before it, and never after."""
+    before = await database_time(session)
+    token, expires_at = await create_token(
+        session, client="billing", scopes=["read"], expires_in=timedelta(milliseconds=150)
+    )
+    assert expires_at is not None
+    assert before < expires_at - timedelta(milliseconds=150) < await database_time(session)
+    ended = False
+    while not ended:
+        asked = await database_time(session)
+        found = await find_active(session, hash_token(token))
+        answered = await database_time(session)
+        assert found is not None or answered >= expires_at
+        assert found is None or asked < expires_at
+        ended = found is None
 
 
 async def test_ensuring_a_token_twice_keeps_one_and_does_not_revive_it(session: AsyncSession) -> None:
