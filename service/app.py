@@ -1,6 +1,9 @@
 """The composition root: makes the service's parts, starts them in order, stops them in reverse."""
 
-from collections.abc import AsyncIterator
+import asyncio
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 
@@ -16,11 +19,14 @@ from service.api.decisions import list_decisions
 from service.api.holds import HoldController
 from service.api.keys import IdempotencyKeyController
 from service.api.ledgers import LedgerController
+from service.api.operations import only_operations
 from service.api.overview import get_overview
 from service.api.transfers import TransferController
 from service.audit.overview import OverviewReader
 from service.engine.engine import TransferEngine
 from service.engine.sweeper import HoldSweeper
+from service.server.http import HttpServer
+from service.server.limits import Limits
 from service.settings import Settings
 from service.storage.accounts import AccountRepository
 from service.storage.coalescing import CoalescedReads
@@ -52,6 +58,7 @@ def create_app(settings: Settings | None = None) -> Litestar:
             await services.sweeper.start()
             app.state.services = services
             app.state.authenticator = services.authenticator
+            app.state.draining = False
             try:
                 yield
             finally:
@@ -98,6 +105,45 @@ def create_app(settings: Settings | None = None) -> Litestar:
     )
     description.complete(app)
     return app
+
+
+async def serve(
+    settings: Settings,
+    listeners: Sequence[socket.socket],
+    operations_listeners: Sequence[socket.socket],
+    *,
+    ready: Callable[[], None],
+) -> None:
+    """Serve on bound sockets until SIGTERM; ``ready`` is called once everything is made.
+
+    The end begins with readiness: it says 503 and every answer is the last one of its connection, while new requests
+    are still taken for ``drain_delay_seconds``, until whoever sends them has noticed. Then what is under way is
+    finished, and everything stopped. The operations listener answers to the end.
+    """
+    stopping = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopping.set)
+    app = create_app(settings)
+    limits = Limits(
+        connections_max=settings.connections_max,
+        idle_seconds_max=settings.idle_timeout_seconds,
+        head_seconds_max=settings.head_timeout_seconds,
+        body_seconds_max=settings.body_timeout_seconds,
+        write_seconds_max=settings.write_timeout_seconds,
+        rate_bytes_per_second_min=settings.rate_bytes_per_second_min,
+        drain_seconds_max=settings.drain_timeout_seconds,
+    )
+    async with app.lifespan():
+        refuse = problems.refusals(settings.path_prefix)
+        server = HttpServer(app, limits, refuse)
+        operations = HttpServer(only_operations(app, refuse), limits, refuse)
+        ready()
+        await operations.listen(operations_listeners)
+        await server.listen(listeners)
+        await stopping.wait()
+        app.state.draining = server.draining = True
+        await asyncio.sleep(settings.drain_delay_seconds)
+        await server.stop()
+        await operations.stop()
 
 
 def make_services(settings: Settings) -> context.Services:

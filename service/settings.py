@@ -71,7 +71,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     admin_token: Annotated[str, Meta(min_length=32, max_length=512)] | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     request_bytes_max: Bytes = 64 * 1024
+    drain_delay_seconds: Annotated[float, Meta(ge=0, le=3_600)] = 0.0
     drain_timeout_seconds: Seconds = 20.0
+
+    operations_host: str = "127.0.0.1"
+    operations_port: Port | None = None
+    connections_max: Count = 10_000
+    idle_timeout_seconds: Seconds = 75.0
+    head_timeout_seconds: Seconds = 10.0
+    body_timeout_seconds: Seconds = 10.0
+    write_timeout_seconds: Seconds = 10.0
+    rate_bytes_per_second_min: Annotated[int, Meta(ge=1, le=1 << 30)] = 16 * 1024
 
     pool_size: Count = 8
     pool_max_overflow: Annotated[int, Meta(ge=0, le=1000)] = 4

@@ -7,16 +7,16 @@ from litestar import Litestar, Request
 from litestar.enums import ScopeType
 from litestar.types import HTTPScope, LifeSpanReceive, LifeSpanScope, LifeSpanSend, Message, Receive, Scope, Send
 
-from service.api.bodies import read_before_answering
-from service.api.direct import NOT_STORED, DirectRoutes, send_response
+from service.api.bodies import refuse_cut_off
+from service.api.direct import DirectRoutes, send_response
 from service.api.paths import ServedPath, ServedPaths
-from service.api.problems import ProblemError, answer_exception
+from service.api.problems import NOT_STORED, ProblemError, answer_exception
 from service.api.security import admit
 
 
 class Application(Litestar):
-    """Litestar, with paths in one spelling, HEAD and OPTIONS wherever they belong, answers that no cache keeps and that
-    are held back until the body is read, and a shorter way to the hot routes.
+    """Litestar, with paths in one spelling, HEAD and OPTIONS wherever they belong, answers that no cache keeps, bodies
+    that are cut off told from faults, and a shorter way to the hot routes.
 
     ``served_prefix`` stands before every path that is served; empty for none.
     """
@@ -33,14 +33,14 @@ class Application(Litestar):
         """Serve one connection."""
         if scope["type"] == ScopeType.HTTP:
             http = cast("HTTPScope", scope)
+            receive, send = cast("Receive", receive), cast("Send", send)
             if http["method"] == "HEAD":
                 scope = http = cast("HTTPScope", {**http, "method": "GET"})
-                send = _without_body(cast("Send", send))
+                send = _without_body(send)
             if self._served_prefix:
                 http["path"] = self._paths.within(http["path"])
             http["litestar_app"] = self
             headers = dict(http["headers"])
-            receive, send = read_before_answering(headers, cast("Receive", receive), cast("Send", send))
             if await self._direct.answer(http, headers, receive, send):
                 return
             served = self._paths.find(http)
@@ -48,6 +48,7 @@ class Application(Litestar):
                 await self._answer_without_handler(served, http, headers, receive, send)
                 return
             send = _not_stored(send)
+            receive = refuse_cut_off(receive)
         await super().__call__(scope, receive, send)
 
     async def _answer_without_handler(

@@ -50,6 +50,12 @@ CATALOGUE: dict[str, ProblemType] = {
     "method_not_allowed": ProblemType(
         405, "Method not allowed", "The path exists, but not for this method; the Allow header lists those it has."
     ),
+    "request_timeout": ProblemType(
+        408,
+        "The request did not arrive in time",
+        "Its head or its body came too slowly, and nothing was applied. Send it again, whole.",
+        retryable=True,
+    ),
     "account_closed": ProblemType(409, "The account is closed", "A closed account never moves money or changes again."),
     "account_frozen": ProblemType(409, "The account is frozen", "A frozen account takes neither debits nor credits."),
     "account_not_empty": ProblemType(
@@ -81,6 +87,10 @@ CATALOGUE: dict[str, ProblemType] = {
         412, "The resource has changed", "If-Match names a state that is no longer current: read, decide, send again."
     ),
     "request_too_large": ProblemType(413, "The request is too large", "The body is larger than this operation takes."),
+    "uri_too_long": ProblemType(414, "The target is too long", "The path with its query has at most 8 KiB."),
+    "request_header_too_large": ProblemType(
+        431, "The request's head is too large", "A request has at most 100 headers, and they at most 32 KiB in all."
+    ),
     "unsupported_media_type": ProblemType(
         415,
         "The body is not plain JSON",

@@ -19,12 +19,9 @@ from msgspec import Struct
 
 from service.api.context import Services, find_ledger
 from service.api.paths import CANONICAL_UUID, UNESCAPED
-from service.api.problems import answer_exception, malformed
+from service.api.problems import NOT_STORED, answer_exception, malformed
 from service.api.security import admit
 from service.api.wire import StrictJSON
-
-NOT_STORED = (b"cache-control", b"no-store, no-transform")
-"""No cache keeps an answer, for balances are nobody else's, and no proxy changes one: it would weaken the tag."""
 
 _encode = msgspec.json.Encoder().encode
 

@@ -21,12 +21,17 @@ from service.api.problem_members import ProblemMembers
 from service.domain.rejections import Rejection
 from service.engine.queue import OverloadedError
 from service.engine.settle import SettlementError
+from service.server.refusals import Answer, Refuse
 from service.storage.errors import StorageError, reason
 
 logger = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 1
+
+NOT_STORED = (b"cache-control", b"no-store, no-transform")
+"""No cache keeps an answer, for balances are nobody else's, and no proxy changes one: it would weaken the tag."""
+
 BODY_REQUIRED = "a body is required: a JSON object, {} where every member may be left out"
 
 SHOWN_LENGTH_MAX = 64
@@ -184,6 +189,22 @@ def answer_settlement_error(request: Request[Any, Any, Any], error: SettlementEr
 def answer_overloaded(request: Request[Any, Any, Any], error: OverloadedError) -> Response[dict[str, Any]]:
     """Answer that the engine takes no more now."""
     return answer_problem(request, ProblemError("overloaded", f"Nothing was applied: {error}."))
+
+
+def refusals(path_prefix: str) -> Refuse:
+    """Return what makes the answers that are given without Litestar, by the HTTP server for one: status, headers and
+    body of the problem of a code, with a detail ("" for the usual explanation) and the path that was asked for.
+    """
+
+    def refuse(code: str, detail: str, path: str) -> Answer:
+        kind = CATALOGUE[code]
+        content = problem_content(code, detail, path_prefix=path_prefix, instance=path, members={})
+        headers = [(b"content-type", MEDIA_TYPE.encode()), NOT_STORED]
+        if kind.status == 503:  # noqa: PLR2004
+            headers.append((b"retry-after", str(RETRY_AFTER_SECONDS).encode()))
+        return kind.status, headers, msgspec.json.encode(content)
+
+    return refuse
 
 
 _FRAMEWORK_FAULTS_MAX = 8

@@ -1,8 +1,6 @@
 """``funds serve``: the database ready, the workers started, everything stopped in order."""
 
 import asyncio
-import math
-import multiprocessing
 import os
 import signal
 import socket
@@ -12,17 +10,15 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from types import FrameType
-from typing import Any
 
 import click
 import msgspec
-from granian.constants import HTTPModes, Interfaces, Loops
-from granian.log import LogLevels
-from granian.server import Server
 
 from service.cli.address import admin_token_expression, admin_token_path, service_url
 from service.cli.connection import DatabaseUrls, configured_urls, embedded_urls, say
-from service.cli.worker import load_application
+from service.cli.worker import run_worker
+from service.server.http import BACKLOG
+from service.server.workers import Workers
 from service.settings import PREFIX, Settings
 from service.storage.database import Database
 from service.storage.embedded import EmbeddedPostgres
@@ -33,12 +29,10 @@ from service.telemetry.logs import configure_logging
 
 ADMIN_CLIENT = "admin"
 
-_BACKLOG = 1024
-_KILL_MARGIN_SECONDS = 2
+_KILL_MARGIN_SECONDS = 5
 _PORT_WAIT_SECONDS = 2.0
 _READY_SECONDS_MAX = 60.0
 _POLL_SECONDS = 0.1
-_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @click.command()
@@ -53,27 +47,41 @@ def serve(*, migrate: bool) -> None:
     with ExitStack() as stack:
         try:
             stack.enter_context(_interruptible_once())
-            settings = msgspec.structs.replace(settings, port=_free_port(settings))
+            listener = stack.enter_context(_bound(settings.host, settings.port, PREFIX))
+            settings = msgspec.structs.replace(settings, port=listener.getsockname()[1])
+            operations = []
+            if settings.operations_port is not None:
+                bound = _bound(settings.operations_host, settings.operations_port, f"{PREFIX}OPERATIONS_")
+                operations.append(stack.enter_context(bound))
             urls = _open_database(settings, stack)
             asyncio.run(_prepare_schema(settings, urls, migrate=migrate))
             token = _admin_token(settings, urls)
             _hand_to_workers(settings, urls)
-            _serve_until_stopped(settings, token)
+            _serve_until_stopped(settings, token, listener, operations)
         except KeyboardInterrupt:
             click.echo("Interrupted before the service was up.")
     click.echo("Stopped.")
 
 
+def _stop_signals() -> list[signal.Signals]:
+    """Return the signals that stop the service: not the hang-up of a terminal, where nohup has it ignored."""
+    kept = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        kept.append(signal.SIGHUP)
+    return kept
+
+
 @contextmanager
 def _interruptible_once() -> Iterator[None]:
     """Let the first Ctrl-C, SIGTERM or SIGHUP raise KeyboardInterrupt and ignore more: what follows it cleans up."""
+    numbers = _stop_signals()
 
     def interrupt(_signal: int, _frame: FrameType | None) -> None:
-        for number in _STOP_SIGNALS:
+        for number in numbers:
             signal.signal(number, signal.SIG_IGN)
         raise KeyboardInterrupt
 
-    previous = [(number, signal.signal(number, interrupt)) for number in _STOP_SIGNALS]
+    previous = [(number, signal.signal(number, interrupt)) for number in numbers]
     try:
         yield
     finally:
@@ -81,25 +89,36 @@ def _interruptible_once() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _free_port(settings: Settings) -> int:
-    """Return the port to serve on, proved free; the workers share theirs and would not notice another server on it."""
+def _bound(host: str, port: int, prefix: str) -> socket.socket:
+    """Return a socket that is bound to the address, which ``prefix`` HOST and PORT set; nothing is accepted yet."""
     deadline = time.monotonic() + _PORT_WAIT_SECONDS  # the workers of a killed predecessor take a moment to leave
     while True:
         try:
-            family, _, _, _, address = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0]
-            with socket.socket(family, socket.SOCK_STREAM) as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                probe.bind(address)
-                return int(probe.getsockname()[1])
+            return _bind(host, port)
         except OSError as error:
-            if time.monotonic() < deadline:
-                time.sleep(_POLL_SECONDS)
-                continue
-            reason = (error.strerror or str(error)).lower()
-            raise click.ClickException(
-                f"Port {settings.port} on {settings.host} cannot be used ({reason}):"
-                " stop what listens there, or set FUNDS_PORT and FUNDS_HOST."
-            ) from None
+            if time.monotonic() > deadline:
+                raise _unusable(host, port, prefix, error) from None
+            time.sleep(_POLL_SECONDS)
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    bound = socket.socket(family, kind, protocol)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(address)
+    except BaseException:
+        bound.close()
+        raise
+    return bound
+
+
+def _unusable(host: str, port: int, prefix: str, error: OSError) -> click.ClickException:
+    reason = (error.strerror or str(error)).lower()
+    return click.ClickException(
+        f"Port {port} on {host} cannot be used ({reason}):"
+        f" stop what listens there, or set {prefix}PORT and {prefix}HOST."
+    )
 
 
 def _open_database(settings: Settings, stack: ExitStack) -> DatabaseUrls:
@@ -114,7 +133,7 @@ def _open_database(settings: Settings, stack: ExitStack) -> DatabaseUrls:
 
 
 def _stop_database(server: EmbeddedPostgres) -> None:
-    for number in _STOP_SIGNALS:
+    for number in _stop_signals():
         signal.signal(number, signal.SIG_IGN)
     server.stop()
 
@@ -177,46 +196,36 @@ def _hand_to_workers(settings: Settings, urls: DatabaseUrls) -> None:
         os.environ.pop(f"{PREFIX}{name}_FILE", None)
 
 
-def _serve_until_stopped(settings: Settings, token: str | None) -> None:
-    # A fresh interpreter for each worker: nothing of this process (lock, threads, event loops) leaks into it.
-    multiprocessing.set_start_method("spawn", force=True)
-    server = Server(
-        target="service.app:create_app",
-        address=settings.host,
-        port=settings.port,
-        interface=Interfaces.ASGI,
-        workers=settings.workers,
-        loop=Loops.uvloop,
-        http=HTTPModes.http1,
-        websockets=False,
-        backlog=_BACKLOG,
-        log_level=LogLevels.warning,
-        # No handlers of its own: its lines go the way of all others.
-        log_dictconfig={"incremental": True, "handlers": {}, "loggers": {"_granian": {"propagate": True}}},
-        respawn_failed_workers=True,
-        workers_kill_timeout=math.ceil(settings.drain_timeout_seconds) + _KILL_MARGIN_SECONDS,
-    )
+def _serve_until_stopped(
+    settings: Settings, token: str | None, listener: socket.socket, operations: list[socket.socket]
+) -> None:
+    try:
+        listener.listen(BACKLOG)
+    except OSError as error:  # bound by two at the same time, while neither listened
+        raise _unusable(settings.host, settings.port, PREFIX, error) from None
+    workers = Workers(run_worker, ([listener], operations), count=settings.workers)
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
-        if not server.interrupt_signal:
-            server.signal_handler_interrupt()  # type: ignore[no-untyped-call]
+        if not workers.stopping:
+            workers.stop()
             click.echo("Stopping: finishing what has been accepted.")
 
-    def start() -> None:
-        for number in _STOP_SIGNALS:
-            signal.signal(number, stop)
-        threading.Thread(target=_announce, args=(settings, token, server), daemon=True, name="announce").start()
+    for number in _stop_signals():
+        signal.signal(number, stop)
+    threading.Thread(target=_announce, args=(settings, token, workers), daemon=True, name="announce").start()
+    workers.run(
+        drain_delay_seconds=settings.drain_delay_seconds,
+        close_listeners=listener.close,
+        stop_seconds_max=settings.drain_delay_seconds + 2 * settings.drain_timeout_seconds + _KILL_MARGIN_SECONDS,
+    )
 
-    server.on_startup(start)
-    server.serve(target_loader=load_application, wrap_loader=False)
 
-
-def _announce(settings: Settings, token: str | None, server: Any) -> None:
+def _announce(settings: Settings, token: str | None, workers: Workers) -> None:
     """Say where everything is, as soon as the service answers."""
     url = service_url(settings)
     deadline = time.monotonic() + _READY_SECONDS_MAX
     while not _answers(f"{url}/health/live"):
-        if time.monotonic() > deadline or server.interrupt_signal:
+        if time.monotonic() > deadline or workers.stopping:
             return
         time.sleep(_POLL_SECONDS)
     if settings.database_url is None:

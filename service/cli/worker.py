@@ -1,12 +1,20 @@
-"""What runs in a worker process of ``funds serve`` before its first request."""
+"""What runs in a worker process of ``funds serve``."""
 
 import gc
 import os
 import signal
+import socket
+import sys
 import threading
-import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Sequence
+
+import uvloop
+
+from service.server.workers import leave_with_parent
+from service.settings import Settings
+from service.storage.errors import StorageError, classify
+from service.storage.migrations import SchemaBehindError
+from service.telemetry.logs import configure_logging
 
 _PARENT_POLL_SECONDS = 0.2
 
@@ -14,27 +22,35 @@ _GARBAGE_OBJECTS = 20_000
 _GARBAGE_ROUNDS = 20
 
 
-def load_application() -> Callable[..., Any]:
-    """Return the application of this worker; its settings come through the environment.
+def run_worker(listeners: Sequence[socket.socket], operations_listeners: Sequence[socket.socket]) -> None:
+    """Serve on the sockets until SIGTERM; settings come through the environment.
 
     The worker leaves the terminal's process group, so that Ctrl-C reaches the main process only, which then drains it;
     and it drains by itself when the main process is gone (killed), so that port and data are free for the next.
     """
-    from service.app import create_app  # noqa: PLC0415 - the commands import this module and need no application
+    from service.app import serve  # noqa: PLC0415 - the commands import this module and need no application
 
     os.setpgid(0, 0)
-    threading.Thread(target=_stop_with_parent, args=(os.getppid(),), daemon=True, name="parent-watch").start()
-    application = create_app()
-    # What lives as long as the worker need not be searched for garbage again and again: each full collection would
-    # stop every request for 70 to 90 ms, about twice a second under load. And at the usual threshold of 700 objects,
-    # young ones are searched while hundreds of requests still hold them: 20 of 79 µs a transfer (measured).
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    threading.Thread(target=leave_with_parent, args=(_PARENT_POLL_SECONDS,), daemon=True, name="parent-watch").start()
+    settings = Settings.from_environment()
+    configure_logging(settings.log_level)
+    try:
+        uvloop.run(serve(settings, listeners, operations_listeners, ready=_settle_garbage))
+    except (SchemaBehindError, StorageError) as error:
+        sys.exit(f"The worker cannot start: {error}")
+    except Exception as error:
+        if classify(error) is None:
+            raise
+        sys.exit("The worker cannot start: the database does not answer.")
+
+
+def _settle_garbage() -> None:
+    """Take what lives as long as the worker out of the search for garbage: each full collection would stop every
+    request for 70 to 90 ms, about twice a second under load. And at the usual threshold of 700 objects, young ones are
+    searched while hundreds of requests still hold them: 20 of 79 µs a transfer (measured).
+    """
     gc.collect()
     gc.freeze()
     gc.set_threshold(_GARBAGE_OBJECTS, _GARBAGE_ROUNDS, _GARBAGE_ROUNDS)
-    return application
-
-
-def _stop_with_parent(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(_PARENT_POLL_SECONDS)
-    os.kill(os.getpid(), signal.SIGTERM)

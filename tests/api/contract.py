@@ -90,6 +90,11 @@ class Operation:
         }
 
 
+NO_PATH = "/"
+"""What a problem names as its instance when the HTTP server refused the request before its path was understood."""
+REFUSED_BY_SERVER = {400, 408, 414, 431, 503}
+
+
 class Contract:
     """The document, with its schemas compiled strictly: a member that is not described is a violation."""
 
@@ -139,7 +144,8 @@ class Contract:
             return
         found = self.find(exchange.path)
         if found is None:
-            assert exchange.status in {404, 405}, f"served and not described: {exchange}"
+            refused = exchange.path == NO_PATH and exchange.status in REFUSED_BY_SERVER
+            assert refused or exchange.status in {404, 405}, f"served and not described: {exchange}"
             assert exchange.media_type == PROBLEM, f"no problem: {exchange}"
             return
         _, operations = found

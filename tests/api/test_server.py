@@ -177,11 +177,11 @@ async def test_a_request_that_is_cut_off_moves_nothing(
     ids=lambda broken: repr(broken[:60]),
 )
 async def test_broken_http_is_refused_and_harms_nobody(http: httpx.AsyncClient, wire: Wire, broken: bytes) -> None:
-    asked = " ".join(broken.decode("latin-1").split(" ")[:2])
     with contextlib.suppress(OSError):  # refused while it was still being sent
         await wire.send(broken)
     wire.end_sending()
-    answered = await wire.receive(asked)
+    # The path is named where it was understood, before the body went wrong.
+    answered = await wire.receive("POST /v1/ledgers" if b"\r\nzz" in broken else "GET /")
     assert answered is None or 400 <= answered.status < 500, answered
     assert (await http.get("/health/live")).status_code == 200
 
@@ -199,8 +199,9 @@ async def test_a_length_and_chunks_at_once_are_one_request(
     lines = [f"{asked} HTTP/1.1", "Host: funds", f"Authorization: Bearer {service.admin_token}", *framing]
     head = "\r\n".join([*lines, "Content-Type: application/json", "Idempotency-Key: seen", "", ""]).encode()
     await wire.send(head + chunked() + hidden)
-    answered = await wire.receive(asked)
-    assert answered is None or answered.status == 400
+    answered = await wire.receive()
+    assert answered is not None
+    assert answered.status == 400
     assert await wire.ended()
     assert await _count(book) == 0
 
@@ -250,7 +251,7 @@ async def test_options_needs_a_token(wire: Wire, service: RunningService) -> Non
         ("/v1/ledgers/main/../main", "/v1/ledgers/main/../main", 404),
         ("/%2e%2e/v1/ledgers", "/%2e%2e/v1/ledgers", 404),
         ("/v1/ledgers/%6Dain", "/v1/ledgers/%6Dain", 404),
-        ("/v1/ledgers/main#fragment", "/v1/ledgers/main", 200),
+        ("/v1/ledgers/main#fragment", "/", 400),
     ],
 )
 async def test_targets_of_every_form(wire: Wire, service: RunningService, target: str, path: str, status: int) -> None:

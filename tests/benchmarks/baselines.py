@@ -24,16 +24,8 @@ def empty_litestar() -> Litestar:
 
 async def bare_asgi(scope: dict[str, Any], receive: Receive, send: Send) -> None:
     """Answer every request with 201 and a little JSON: the ceiling of server and load generator together."""
-    if scope["type"] == "http":
-        await receive()
-        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(_BODY)).encode())]
-        await send({"type": "http.response.start", "status": 201, "headers": headers})
-        await send({"type": "http.response.body", "body": _BODY, "more_body": False})
-        return
-    while True:
-        event = (await receive())["type"]
-        if event == "lifespan.startup":
-            await send({"type": "lifespan.startup.complete"})
-        else:
-            await send({"type": "lifespan.shutdown.complete"})
-            return
+    del scope
+    await receive()
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(_BODY)).encode())]
+    await send({"type": "http.response.start", "status": 201, "headers": headers})
+    await send({"type": "http.response.body", "body": _BODY, "more_body": False})

@@ -1,22 +1,30 @@
 """The HTTP servers of a benchmark, each a process of its own: the service, and the applications it is held against.
 
-The latter run as ``python -m tests.benchmarks.serving TARGET PORT WORKERS`` behind granian with the service's options.
+The latter run as ``python -m tests.benchmarks.serving TARGET PORT WORKERS`` behind the service's own HTTP server.
 """
 
+import asyncio
 import os
+import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import httpx
-from granian.constants import HTTPModes, Interfaces, Loops
-from granian.log import LogLevels
-from granian.server import Server
+import uvloop
+from litestar import Litestar
 from msgspec import Struct
 
+from service.api.problems import refusals
+from service.server.http import BACKLOG, HttpServer
+from service.server.limits import Limits
+from service.server.workers import Workers
 from tests.servers import ROOT, RunningService, free_port, random_token
 
 DATABASE_URL = "BENCHMARK_DATABASE_URL"
@@ -91,20 +99,27 @@ def application(target: str, log: Path, *, workers: int, url: str = "") -> Itera
 
 def serve(target: str, port: int, workers: int) -> None:
     """Serve ``target`` as ``funds serve`` serves the service."""
-    name = target.partition(":")[2]
-    Server(
-        target=target,
-        address="127.0.0.1",
-        port=port,
-        interface=Interfaces.ASGI,
-        workers=workers,
-        loop=Loops.uvloop,
-        http=HTTPModes.http1,
-        websockets=False,
-        backlog=1024,
-        log_level=LogLevels.warning,
-        factory=name != "bare_asgi",
-    ).serve()
+    listener = socket.create_server(("127.0.0.1", port), backlog=BACKLOG)
+    processes = Workers(run_worker, (target, listener), count=workers)
+    signal.signal(signal.SIGTERM, lambda *_: processes.stop())
+    processes.run(drain_delay_seconds=0, close_listeners=listener.close, stop_seconds_max=_STOP_SECONDS_MAX)
+
+
+def run_worker(target: str, listener: socket.socket) -> None:
+    """Serve ``target`` on ``listener`` in this process, until SIGTERM."""
+    module, _, name = target.partition(":")
+    made = getattr(import_module(module), name)
+    uvloop.run(_serve(made if name == "bare_asgi" else made(), listener))
+
+
+async def _serve(app: Any, listener: socket.socket) -> None:
+    stopping = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopping.set)
+    async with app.lifespan() if isinstance(app, Litestar) else nullcontext():
+        server = HttpServer(app, Limits(), refusals(""))
+        await server.listen([listener])
+        await stopping.wait()
+        await server.stop()
 
 
 if __name__ == "__main__":

@@ -1,0 +1,28 @@
+"""How much of everything one HTTP server accepts, and how long it waits."""
+
+from msgspec import Struct
+
+HEADERS_MAX = 100
+"""Header fields of one request."""
+
+
+class Limits(Struct, frozen=True, kw_only=True):
+    """The limits of one HTTP server in one process. Times are in seconds, sizes in bytes.
+
+    Whoever sends a body or reads an answer must keep up ``rate_bytes_per_second_min``, and may fall silent for
+    ``body_seconds_max`` or ``write_seconds_max`` at most. All bodies that are being received or worked on, and all
+    answers that wait for their readers, have one budget each for the whole process.
+    """
+
+    connections_max: int = 10_000
+    idle_seconds_max: float = 75.0
+    head_seconds_max: float = 10.0
+    head_bytes_max: int = 32 * 1024
+    body_seconds_max: float = 10.0
+    write_seconds_max: float = 10.0
+    rate_bytes_per_second_min: int = 16 * 1024
+    bodies_bytes_max: int = 96 * 1024 * 1024
+    unsent_bytes_max: int = 64 * 1024 * 1024
+    unread_bytes_max: int = 32 * 1024 * 1024
+    unread_seconds_max: float = 5.0
+    drain_seconds_max: float = 20.0

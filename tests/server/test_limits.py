@@ -1,0 +1,173 @@
+"""Peers that are slow, silent or too many: each meets its limit, and nobody else waits."""
+
+import select
+import time
+
+import pytest
+
+from tests.server.conftest import Peer, Serve, Served, eventually
+from tests.server.test_connection import get_answer, refused
+
+MANY = 300
+
+
+def answers_at_once(served: Served) -> None:
+    """A new request on a new connection is answered without delay."""
+    began = time.monotonic()
+    peer = served.peer()
+    peer.get("/echo")
+    assert get_answer(peer) == b""
+    assert time.monotonic() - began < 0.5
+
+
+def dribble(peer: Peer, data: bytes, every_seconds: float) -> float:
+    """Send ``data`` byte by byte until the server answers or all is sent; return how many seconds that took."""
+    began = time.monotonic()
+    for byte in data:
+        peer.send(bytes([byte]))
+        if select.select([peer.socket], [], [], every_seconds)[0]:
+            break
+    return time.monotonic() - began
+
+
+def test_an_idle_connection_is_closed(served: Served) -> None:
+    peers = [served.peer(), served.peer()]
+    peers[1].get("/echo")
+    get_answer(peers[1])
+    began = time.monotonic()
+    assert all(peer.ended() for peer in peers)
+    assert 0.5 < time.monotonic() - began < 3
+
+
+def test_a_head_that_comes_slowly(served: Served) -> None:
+    peer = served.peer()
+    assert dribble(peer, b"GET /echo HTTP/1.1\r\nHost: funds\r\nX: " + b"x" * 100, 0.1) < 4
+    refused(peer, 408, "request_timeout")
+    answers_at_once(served)
+
+
+def test_a_body_that_comes_slowly(served: Served) -> None:
+    """Every byte is some progress; what counts is the rate."""
+    peer = served.peer()
+    peer.get("/echo", "Content-Length: 1000", method="POST")
+    assert dribble(peer, b"x" * 100, 0.1) < 4
+    refused(peer, 408, "request_timeout")
+    eventually(lambda: "http.disconnect" in served.messages)
+    answers_at_once(served)
+
+
+def test_a_body_that_stops(served: Served) -> None:
+    """What came quickly buys no time for what does not come."""
+    peer = served.peer()
+    peer.get("/echo", "Content-Length: 2000000", method="POST")
+    peer.send(bytes(1_900_000))
+    began = time.monotonic()
+    refused(peer, 408, "request_timeout")
+    assert time.monotonic() - began < 3
+
+
+def test_a_body_that_comes_steadily_is_taken(served: Served) -> None:
+    peer = served.peer()
+    peer.get("/echo", "Content-Length: 4000", method="POST")
+    for _ in range(8):
+        peer.send(bytes(500))
+        time.sleep(0.25)
+    assert len(get_answer(peer)) == 4000
+
+
+def test_waiting_for_the_application_is_not_the_peers_fault(served: Served) -> None:
+    peer = served.peer()
+    peer.post("/gated", bytes(200_000))
+    time.sleep(2.5)  # longer than any limit for peers
+    served.gate.set()
+    assert get_answer(peer) == b"late"
+
+
+def test_a_peer_that_does_not_read_is_cut_off(served: Served) -> None:
+    peer = served.peer(receive_bytes=4096)
+    peer.get("/bytes/7000000")
+    eventually(lambda: served.server.unsent_bytes > 0)
+    answers_at_once(served)
+    eventually(lambda: served.server.unsent_bytes == 0, 5)
+    with pytest.raises((AssertionError, ConnectionError)):
+        get_answer(peer)
+
+
+def test_a_peer_that_reads_slowly_but_steadily_gets_everything(serve: Serve) -> None:
+    served = serve(rate_bytes_per_second_min=100_000)
+    peer = served.peer(receive_bytes=65536)
+    peer.get("/bytes/7000000")
+    received = 0
+    while received < 7_000_000:
+        received += len(peer.socket.recv(1 << 16))
+        time.sleep(0.005)
+
+
+def test_a_long_answer_waits_for_its_reader(served: Served) -> None:
+    """The application makes no more than the peer takes."""
+    peer = served.peer(receive_bytes=4096)
+    peer.get("/stream/50")
+    eventually(lambda: served.server.unsent_bytes > 0)
+    time.sleep(0.3)
+    assert served.server.unsent_bytes <= 2 * 2**20
+    assert served.messages.count("part") < 20
+
+
+def test_answers_that_nobody_reads_have_one_budget(serve: Serve) -> None:
+    """Whoever has been slow for longest makes room."""
+    served = serve(write_seconds_max=60)
+    peers = [served.peer(receive_bytes=4096) for _ in range(20)]
+    for peer in peers:
+        peer.get("/bytes/6000000")
+        answers_at_once(served)
+    assert served.server.unsent_bytes <= 8 * 2**20
+
+
+def test_bodies_have_one_budget(serve: Serve) -> None:
+    """Of six bodies four fit: two are refused, and in the end everything is free again."""
+    served = serve(body_seconds_max=60)
+    peers = [served.peer() for _ in range(6)]
+    for peer in peers:
+        peer.get("/echo", "Content-Length: 1000001", method="POST")
+        peer.send(bytes(1_000_000))
+    answers = []
+    for peer in peers:
+        peer.send(b"x")
+        answers.append(peer.answer())
+    assert sorted(answer.status for answer in answers if answer is not None) == [200] * 4 + [503] * 2
+    eventually(lambda: served.server.bodies_bytes == 0)
+
+
+def test_requests_without_reading_answers(served: Served) -> None:
+    """A pipeline whose answers are not read is not read on either."""
+    peer = served.peer(receive_bytes=4096)
+    peer.socket.settimeout(0.5)
+    with pytest.raises((TimeoutError, ConnectionError)):
+        peer.send(b"GET /bytes/10000 HTTP/1.1\r\nHost: funds\r\n\r\n" * 500_000)
+    answers_at_once(served)
+
+
+def test_too_many_connections(serve: Serve) -> None:
+    """The one that has waited longest makes room for a new one; one that is being answered stays."""
+    served = serve(connections_max=10, idle_seconds_max=60)
+    busy = served.peer()
+    busy.get("/gated")
+    eventually(lambda: bool(served.scopes))
+    waiting = [served.peer() for _ in range(15)]
+    for peer in waiting[:6]:
+        assert peer.ended()
+    answers_at_once(served)
+    served.gate.set()
+    assert get_answer(busy) == b"late"
+    waiting[-1].get("/echo")
+    assert get_answer(waiting[-1]) == b""
+
+
+@pytest.mark.parametrize(
+    "begun", [b"", b"GET /echo HT", b"POST /echo HTTP/1.1\r\nHost: f\r\nContent-Length: 9\r\n\r\n1"]
+)
+def test_many_slow_peers_keep_nobody_waiting(serve: Serve, begun: bytes) -> None:
+    served = serve(idle_seconds_max=60, head_seconds_max=60, body_seconds_max=60)
+    for _ in range(MANY):
+        served.peer().send(begun)
+    answers_at_once(served)
