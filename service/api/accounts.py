@@ -1,20 +1,20 @@
 """Accounts: open, read, list, revise."""
 
-import re
 from collections.abc import Collection
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from litestar import Controller, Request, Response, get, patch, post
 from litestar.di import NamedDependency
-from litestar.params import FromPath, FromQuery, HeaderParameter, JSONBody, QueryParameter
+from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from msgspec import UNSET, UnsetType, structs
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.api.commands import KEY_PROBLEMS
 from service.api.context import LedgerRef, Services
-from service.api.idempotency import IdempotencyKey, parse_key
+from service.api.idempotency import IdempotencyKey, OptionalIdempotencyKey, parse_key
 from service.api.pagination import LIMIT_DEFAULT, Cursor, Limit, Page, decode_cursor, page_response
+from service.api.preconditions import IfMatch, expected_tags
 from service.api.problems import ProblemError, replay_header, responses
 from service.api.schemas import (
     AccountPatch,
@@ -33,7 +33,6 @@ from service.api.security import Principal
 from service.api.wire import StrictJSON
 from service.domain.accounts import AccountDetails, AccountRevision, revision_tag
 from service.domain.fingerprints import request_fingerprint
-from service.domain.rejections import Rejection
 from service.engine import administration
 from service.engine.administration import NewAccount, Refused
 from service.storage.accounts import AccountRepository, details
@@ -42,7 +41,6 @@ from service.storage.holds import HoldRepository
 from service.storage.retry import Reader
 
 _EXPANDED_HOLDS_MAX = 100
-_ENTITY_TAG = re.compile(r'(?:W/)?"[\x21\x23-\x7e]*"')
 
 
 class AccountController(Controller):
@@ -161,34 +159,46 @@ class AccountController(Controller):
             "insufficient_funds",
             "balance_limit_exceeded",
             "clock_behind",
+            *KEY_PROBLEMS,
         ),
     )
     async def revise_account(
         self,
+        request: Request[Principal, Any, Any],
         services: NamedDependency[Services],
         ledger: NamedDependency[LedgerRef],
         account_id: FromPath[UUID],
         data: JSONBody[AccountPatch],
-        if_match: Annotated[
-            str | None,
-            HeaderParameter(name="If-Match", description="The ETag of the state to change, or `*` for any state."),
-        ] = None,
+        if_match: IfMatch = None,
+        idempotency_key: OptionalIdempotencyKey = None,
     ) -> Response[AccountView]:
-        """Change name, metadata, bounds or status. Transfers in flight see the account before it or after it."""
-        if if_match is None:
-            raise ProblemError("precondition_required")
+        """Change name, metadata, bounds or status. Transfers in flight see the account before it or after it. With an
+        Idempotency-Key, a request whose answer was lost can be sent again, with the same If-Match.
+        """
+        tags = expected_tags(if_match)
+        key = None
+        if idempotency_key is not None:
+            key = Key(
+                ledger_id=ledger.id,
+                client_id=request.user.client,
+                idempotency_key=parse_key(idempotency_key),
+                fingerprint=request_fingerprint("revise_account", data, account_id, tags and sorted(tags)),
+                operation="revise_account",
+            )
         revised = await administration.revise_account(
             services.database,
             services.settings,
             ledger.id,
             account_id,
             AccountRevision(**{name: getattr(data, name) for name in data.__struct_fields__}),
-            expected_tags=_expected_tags(if_match),
+            expected_tags=tags,
+            key=key,
         )
-        if isinstance(revised, Rejection):
-            raise ProblemError.from_rejection(revised)
-        account = details(revised)
-        return Response(account_view(ledger.name, account), headers={"ETag": _etag(account)})
+        if isinstance(revised, Refused):
+            raise ProblemError.from_rejection(revised.rejection, replayed=revised.replayed)
+        account = details(revised.row)
+        headers = {"ETag": _etag(account)} | replay_header(replayed=revised.replayed)
+        return Response(account_view(ledger.name, account), headers=headers)
 
 
 async def _expanded(
@@ -218,10 +228,3 @@ async def _expanded(
 
 def _etag(account: AccountDetails) -> str:
     return f'"{revision_tag(account)}"'
-
-
-def _expected_tags(if_match: str) -> frozenset[str] | None:
-    """Return the strong tags that If-Match lists (RFC 9110, section 13.1.1: weak ones never match); None for `*`."""
-    if if_match.strip() == "*":
-        return None
-    return frozenset(tag.strip('"') for tag in _ENTITY_TAG.findall(if_match) if not tag.startswith("W/"))

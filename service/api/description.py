@@ -1,7 +1,7 @@
 """The OpenAPI document made true: what Litestar writes down by itself is completed and put right."""
 
 from collections.abc import Iterator
-from typing import Any, get_args
+from typing import Annotated, Any, get_args
 
 import msgspec
 from litestar import Litestar, Response
@@ -9,14 +9,21 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.openapi.spec import OpenAPIHeader, OpenAPIMediaType, OpenAPIResponse, OpenAPIType, Schema
 from litestar.params import HeaderParameter
 from litestar.routes import HTTPRoute
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from service.api import problems
 from service.api.catalogue import CATALOGUE
+from service.api.idempotency import KEY_HEADER_LENGTH_MAX, KEY_PATTERN
 from service.api.paths import CANONICAL_UUID
+from service.api.preconditions import IF_MATCH_PATTERN
 from service.api.problems import ProblemDetails
 from service.api.queries import query_types
 
+_KEY_CODES = ["idempotency_key_required", "idempotency_key_invalid"]
+_HEADERS = {
+    "Idempotency-Key": Annotated[str, Meta(pattern=KEY_PATTERN, max_length=KEY_HEADER_LENGTH_MAX)],
+    "If-Match": Annotated[str, Meta(pattern=IF_MATCH_PATTERN)],
+}
 _REF = "#/components/schemas/{name}"
 
 
@@ -69,7 +76,7 @@ def _add_problems(one: _Described) -> None:
     if "data" in parameters:
         codes += ["request_too_large", "unsupported_media_type"]
     if _takes_key(one.handler):
-        codes += ["idempotency_key_required", "idempotency_key_invalid"]
+        codes += ["idempotency_key_invalid"] if one.method == "patch" else _KEY_CODES
     for code in codes:
         status = str(CATALOGUE[code].status)
         if status in responses:
@@ -79,6 +86,11 @@ def _add_problems(one: _Described) -> None:
                 description=f"Problem: `{code}`", content={problems.MEDIA_TYPE: OpenAPIMediaType()}
             )
     one.operation.responses = dict(sorted(responses.items()))
+
+
+def _is_required(one: _Described, header: str, *, dry_run: bool) -> bool:
+    """Whether the operation cannot do without ``header``; a dry run, where there is one, needs no key."""
+    return header == "If-Match" or (one.method == "post" and not dry_run)
 
 
 def _takes_key(handler: HTTPRouteHandler) -> bool:
@@ -110,8 +122,8 @@ def _replace_schemas(described: list[_Described]) -> dict[str, Any]:
             elif parameter.param_in == "path" and parameter.schema.format == "uuid":
                 parameter.schema.pattern = f"^{CANONICAL_UUID.pattern}$"
             elif parameter.param_in == "header":
-                parameter.required = "dry_run" not in in_query  # which needs no key
-                places.append((parameter, str))
+                parameter.required = _is_required(one, parameter.name, dry_run="dry_run" in in_query)
+                places.append((parameter, _HEADERS[parameter.name]))
     schemas, components = msgspec.json.schema_components([kind for _, kind in places], ref_template=_REF)
     for (place, _), schema in zip(places, schemas, strict=True):
         default = getattr(place.schema, "default", None)
@@ -137,9 +149,9 @@ def _response_headers(one: _Described, status: int) -> dict[str, OpenAPIHeader]:
     if status == 401:  # noqa: PLR2004
         headers["WWW-Authenticate"] = "Bearer."
     if _takes_key(one.handler):
-        if status in {200, 201}:
+        if status in {200, 201} and one.method == "post":
             headers["Location"] = "The path of what was created or changed; absent from a dry run."
-        if status in {200, 201, 404, 409, 422}:
+        if status in {200, 201, 404, 409, 412, 422}:
             headers["Idempotency-Replayed"] = "`true` when this answer was given before, absent otherwise."
     if "/accounts" in one.path and (
         (one.method in {"get", "patch"} and status == 200 and one.path.endswith("}"))  # noqa: PLR2004

@@ -14,6 +14,10 @@ _QUOTED = re.compile(r'"((?:[\x21\x23-\x5b\x5d-\x7e]|\\["\\])+)"')
 _CONTENT = re.compile(r"[\x21-\x7e]{1,255}")
 _ESCAPED = re.compile(r'\\(["\\])')
 
+KEY_PATTERN = f"^(?:{_BARE.pattern}|{_QUOTED.pattern})$"
+KEY_HEADER_LENGTH_MAX = 2 * IDEMPOTENCY_KEY_LENGTH_MAX + 2
+"""Of a quoted string in which every character is escaped."""
+
 
 IdempotencyKey = Annotated[
     str | None,
@@ -21,6 +25,14 @@ IdempotencyKey = Annotated[
         name="Idempotency-Key",
         description="Names this request for ever, for the calling client: 1–255 visible ASCII characters, bare or"
         " as a quoted string (RFC 9651). The same key with the same request gives the same answer.",
+    ),
+]
+
+OptionalIdempotencyKey = Annotated[
+    str | None,
+    HeaderParameter(
+        name="Idempotency-Key",
+        description="Names this request for ever, for the calling client, as the key of a POST does; it may be absent.",
     ),
 ]
 

@@ -119,7 +119,7 @@ async def _shown(session: AsyncSession, ledger: LedgerRef, decision: Decision) -
                 idempotency_key=decision.idempotency_key,
             )
         }
-    if decision.operation == "create_account":
+    if decision.operation in {"create_account", "revise_account"}:
         account = decisions.answer(decision, Account)
         assert not isinstance(account, Rejection), "it was applied"
         return {"account": account_view(ledger.name, details(account))}

@@ -4,7 +4,7 @@ Each has a database transaction of its own: they are rare, and none of them move
 """
 
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from typing import Generic, TypeVar
 from uuid import UUID
@@ -38,8 +38,8 @@ _TWIN_TRIES = 3
 M = TypeVar("M", bound=Base)
 
 
-class Created(Struct, Generic[M], frozen=True):
-    """A new row as it was when it was made; ``replayed`` when an earlier request had made it."""
+class Applied(Struct, Generic[M], frozen=True):
+    """A row as the request left it, new or changed; ``replayed`` when an earlier one had done so."""
 
     row: M
     replayed: bool
@@ -66,32 +66,40 @@ class NewAccount(Struct, frozen=True, kw_only=True):
 
 async def create_ledger(
     database: Database, settings: Settings, key: Key, *, name: str, description: str | None
-) -> Created[Ledger] | Refused:
+) -> Applied[Ledger] | Refused:
     """Create the ledger called ``name``; rejected with reference_taken when another has the name."""
-    return await _create_once(
+    return await _once(
         database,
         settings,
         key,
         Ledger,
-        build=lambda now: Ledger(name=name, description=description, created_at=now),
-        refusals={constraints.UQ_LEDGERS_NAME: rejections.ledger_name_taken(name)},
+        lambda session: insert_with_decision(
+            session,
+            key,
+            lambda now: Ledger(name=name, description=description, created_at=now),
+            {constraints.UQ_LEDGERS_NAME: rejections.ledger_name_taken(name)},
+        ),
     )
 
 
 async def create_account(
     database: Database, settings: Settings, key: Key, new: NewAccount
-) -> Created[Account] | Refused:
+) -> Applied[Account] | Refused:
     """Open an account. Rejected, in this order, with currency_unknown, balance_limit_exceeded (bounds that exclude
     the first balance of zero or each other), insufficient_funds (a minimum above zero), reference_taken.
     """
     account_id_entropy = secrets.randbits(ENTROPY_BITS)
-    return await _create_once(
+    return await _once(
         database,
         settings,
         key,
         Account,
-        build=lambda now: build_account(key.ledger_id, identifier(now, 0, account_id_entropy), new, now),
-        refusals=account_refusals(new),
+        lambda session: insert_with_decision(
+            session,
+            key,
+            lambda now: build_account(key.ledger_id, identifier(now, 0, account_id_entropy), new, now),
+            account_refusals(new),
+        ),
     )
 
 
@@ -139,78 +147,78 @@ async def revise_account(
     revision: AccountRevision,
     *,
     expected_tags: frozenset[str] | None,
-) -> Account | Rejection:
+    key: Key | None = None,
+) -> Applied[Account] | Refused:
     """Change what ``revision`` sets, if the account's revision tag is among ``expected_tags`` (None: any).
 
     The row is locked as transfers lock it, so a revision and the transfers in flight see each other whole. Rejected
-    with account_not_found, version_mismatch, as ``check_revision`` says, or for now with clock_behind. A lost answer to
-    COMMIT is not tried again (the tag would no longer match): StorageError then says that the outcome is unknown.
+    with account_not_found, version_mismatch, as ``check_revision`` says, or for now with clock_behind. Under ``key``
+    every answer but the last one is remembered. Without a key none is, and a lost answer to COMMIT is not tried again
+    (the tag would no longer match): StorageError then says that the outcome is unknown.
     """
-    commit_sent = False
 
-    async def attempt() -> Account | Rejection:
-        nonlocal commit_sent
-        async with database.sessions() as session, session.begin():
-            account = await AccountRepository(session).for_revision(ledger_id, account_id)
-            if account is None:
-                return rejections.account_not_found(account_id)
-            before = details(account)
-            if expected_tags is not None and accounts.revision_tag(before) not in expected_tags:
-                return rejections.version_mismatch(account_id)
-            refusal = accounts.check_revision(before, revision)
-            if refusal is not None:
-                return refusal
-            clock = (await session.scalars(select(func.clock_timestamp()))).one()
-            if account.updated_at - clock > settings.policy.clock_ahead_max:
-                tell_clock_behind(ledger_id, account_id, last_change=account.updated_at, clock=clock)
-                return rejections.clock_behind(account_id, last_change=account.updated_at, clock=clock)
-            for name, value in revision.changes().items():
-                setattr(account, "metadata_" if name == "metadata" else name, value)
-            account.updated_at = next_place(account.updated_at, clock)
-            await session.flush()
-            # Before the COMMIT: the answer shows what this revision made, and nothing can fail after it.
-            await session.refresh(account)
-            commit_sent = True
+    async def revise(session: AsyncSession) -> Account | Rejection:
+        found = await AccountRepository(session).for_revision(ledger_id, account_id)
+        clock = (await session.scalars(select(func.clock_timestamp()))).one()
+        account = _checked(found, account_id, revision, expected_tags)
+        if isinstance(account, Rejection):
+            if key is not None:
+                session.add(decisions.rejected(key, account, clock))
+            return account
+        if account.updated_at - clock > settings.policy.clock_ahead_max:
+            tell_clock_behind(ledger_id, account_id, last_change=account.updated_at, clock=clock)
+            return rejections.clock_behind(account_id, last_change=account.updated_at, clock=clock)
+        for name, value in revision.changes().items():
+            setattr(account, "metadata_" if name == "metadata" else name, value)
+        account.updated_at = next_place(account.updated_at, clock)
+        if key is not None:
+            session.add(decisions.applied(key, account, clock))
         return account
 
-    return await run_with_retries(
-        attempt,
-        attempts_max=settings.commit_attempts_max,
-        deadline_seconds=settings.commit_deadline_seconds,
-        outcome_unknown=lambda: commit_sent,
-        again_in_doubt=False,
-    )
+    return await _once(database, settings, key, Account, revise)
 
 
-async def _create_once(
+def _checked(
+    account: Account | None, account_id: UUID, revision: AccountRevision, expected_tags: frozenset[str] | None
+) -> Account | Rejection:
+    """Return ``account``, of which ``revision`` can be made, or why it cannot."""
+    if account is None:
+        return rejections.account_not_found(account_id)
+    before = details(account)
+    if expected_tags is not None and accounts.revision_tag(before) not in expected_tags:
+        return rejections.version_mismatch(account_id)
+    return accounts.check_revision(before, revision) or account
+
+
+async def _once(
     database: Database,
     settings: Settings,
-    key: Key,
+    key: Key | None,
     model: type[M],
-    *,
-    build: Callable[[datetime], M | Rejection],
-    refusals: Mapping[str, Rejection],
-) -> Created[M] | Refused:
-    """Insert the row that ``build`` makes (given the database's time) together with its decision, exactly once.
+    decide: Callable[[AsyncSession], Awaitable[M | Rejection]],
+) -> Applied[M] | Refused:
+    """Have ``decide`` change one row of ``model`` and add the decision of ``key``, in one transaction, exactly once.
 
-    ``refusals`` says which violated constraint means which rejection; rejections are remembered like rows. The
-    decision goes in first: a twin of this request waits on its key there, fails on it, and replays.
+    A twin of this request waits on the key, fails on it, and replays. Without a key nothing tells the next try what
+    became of one whose COMMIT was sent, so there is none.
     """
     commit_sent = False
 
-    async def attempt() -> Created[M] | Refused:
+    async def attempt() -> Applied[M] | Refused:
         nonlocal commit_sent
-        async with database.sessions() as session:
-            async with session.begin():
+        async with database.sessions() as session, session.begin():
+            if key is not None:
                 earlier = await DecisionRepository(session).by_key(key.ledger_id, key.client_id, key.idempotency_key)
                 if earlier is not None:
                     return replay(earlier, key, model)
-                built = await insert_with_decision(session, key, build, refusals)
-                commit_sent = True
-            if isinstance(built, Rejection):
-                return Refused(built, replayed=False)
-            await session.refresh(built)
-            return Created(built, replayed=False)
+            decided = await decide(session)
+            await session.flush()
+            if not isinstance(decided, Rejection):
+                # Before the COMMIT: the answer shows what this request made, and nothing can fail after it.
+                await session.refresh(decided)
+            # A refusal that no key remembers changes nothing.
+            commit_sent = key is not None or not isinstance(decided, Rejection)
+        return Refused(decided, replayed=False) if isinstance(decided, Rejection) else Applied(decided, replayed=False)
 
     for tries_left in reversed(range(_TWIN_TRIES)):
         try:
@@ -219,6 +227,7 @@ async def _create_once(
                 attempts_max=settings.commit_attempts_max,
                 deadline_seconds=settings.commit_deadline_seconds,
                 outcome_unknown=lambda: commit_sent,
+                again_in_doubt=key is not None,
             )
         except IntegrityError as error:
             if violated_constraint(error) != constraints.PK_DECISIONS or not tries_left:
@@ -252,7 +261,7 @@ async def insert_with_decision(
     return built
 
 
-def replay(earlier: Decision, key: Key, model: type[M]) -> Created[M] | Refused:
+def replay(earlier: Decision, key: Key, model: type[M]) -> Applied[M] | Refused:
     """Answer the request of ``key`` from the decision that stands under it; another request's key is refused."""
     if earlier.outcome == "fenced":
         return Refused(rejections.key_fenced(key.idempotency_key), replayed=False)
@@ -261,4 +270,4 @@ def replay(earlier: Decision, key: Key, model: type[M]) -> Created[M] | Refused:
     answer = decisions.answer(earlier, model)
     if isinstance(answer, Rejection):
         return Refused(answer, replayed=True)
-    return Created(answer, replayed=True)
+    return Applied(answer, replayed=True)

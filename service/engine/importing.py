@@ -13,7 +13,7 @@ from service.domain import rejections
 from service.domain.identifiers import ENTROPY_BITS, identifier
 from service.domain.rejections import Rejection
 from service.engine.administration import (
-    Created,
+    Applied,
     NewAccount,
     Refused,
     account_refusals,
@@ -42,7 +42,7 @@ class Opening(Struct, frozen=True):
 
 async def open_accounts(
     database: Database, settings: Settings, page: Sequence[Opening], *, opened_at: datetime | None = None
-) -> list[Created[Account] | Refused]:
+) -> list[Applied[Account] | Refused]:
     """Open the accounts of ``page`` in one transaction and return the answers, in order. They are opened now, or at
     ``opened_at``: what is made up begins when its story does, for nothing of an account lies before its first day.
 
@@ -52,7 +52,7 @@ async def open_accounts(
     """
     commit_sent = False
 
-    async def attempt() -> list[Created[Account] | Refused]:
+    async def attempt() -> list[Applied[Account] | Refused]:
         nonlocal commit_sent
         async with database.sessions() as session, session.begin():
             try:
@@ -73,7 +73,7 @@ async def open_accounts(
 
 async def _open_together(
     session: AsyncSession, page: Sequence[Opening], opened_at: datetime | None
-) -> list[Created[Account] | Refused]:
+) -> list[Applied[Account] | Refused]:
     """Decide the page on what stands now, then insert its new decisions and accounts, set by set.
 
     Each set goes in in the order of its unique key: pages that share lines wait for each other instead of
@@ -84,7 +84,7 @@ async def _open_together(
     references = await AccountRepository(session).references_in_use(
         page[0].key.ledger_id, [opening.new.reference for opening in page if opening.new.reference is not None]
     )
-    answers: list[Created[Account] | Refused] = []
+    answers: list[Applied[Account] | Refused] = []
     new_decisions: list[Decision] = []
     new_accounts: list[Account] = []
     for position, (key, new) in enumerate((opening.key, opening.new) for opening in page):
@@ -100,7 +100,7 @@ async def _open_together(
             answers.append(Refused(built, replayed=False))
             decision = decisions.rejected(key, built, now)
         else:
-            answers.append(Created(built, replayed=False))
+            answers.append(Applied(built, replayed=False))
             decision = decisions.applied(key, built, now)
             new_accounts.append(built)
             if new.reference is not None:
@@ -118,7 +118,7 @@ async def _open_together(
 
 async def _open_alone(
     session: AsyncSession, opening: Opening, opened_at: datetime | None
-) -> Created[Account] | Refused:
+) -> Applied[Account] | Refused:
     """Open one account of a page in a savepoint of its own: what the database refuses is this line's alone."""
     key, new = opening.key, opening.new
     for _ in range(_ALONE_TRIES):
@@ -140,5 +140,5 @@ async def _open_alone(
                 )
         except IntegrityError:
             continue
-        return Refused(built, replayed=False) if isinstance(built, Rejection) else Created(built, replayed=False)
+        return Refused(built, replayed=False) if isinstance(built, Rejection) else Applied(built, replayed=False)
     return Refused(rejections.internal_error(), replayed=False)

@@ -320,9 +320,9 @@ class ReversedTransfer(Base):
 
 
 class Decision(Base):
-    """The registry of every POST, for ever: what was answered under (ledger, client, idempotency key).
+    """The registry of every request with a key, for ever: what was answered under (ledger, client, idempotency key).
 
-    An applied decision names its resource; one that made an account or a ledger keeps the answer given
+    An applied decision names its resource; one that made or revised an account or a ledger keeps the answer given
     (``resource``), since those change later. A rejected one keeps the rejection (``problem``), what was asked for
     (``terms``) and of which accounts. A fenced one stands for a key that was made unusable.
     """

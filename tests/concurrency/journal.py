@@ -190,7 +190,7 @@ _DECISIONS = """
     LEFT JOIN funds.transfers AS transfer
       ON transfer.ledger_id = decision.ledger_id AND transfer.id = decision.resource_id
     LEFT JOIN funds.holds AS hold ON hold.ledger_id = decision.ledger_id AND hold.id = decision.resource_id
-    WHERE ledger.name = $1 AND decision.operation NOT IN ('create_account', 'fence_key')
+    WHERE ledger.name = $1 AND decision.operation NOT IN ('create_account', 'revise_account', 'fence_key')
 """
 _COUNTS = """
     SELECT (SELECT count(*) FROM funds.transfers WHERE ledger_id = ledger.id) AS transfers,

@@ -233,6 +233,7 @@ _KEYS = {
             WHEN 'open_hold' THEN hold.created_at = decision.created_at
             WHEN 'void_hold' THEN hold.closed_at = decision.created_at AND hold.status = 'voided'
             WHEN 'create_account' THEN account.id IS NOT NULL
+            WHEN 'revise_account' THEN account.updated_at >= decision.created_at
         END, false)
     """,
     "what was refused or fenced made nothing": f"""

@@ -12,7 +12,7 @@ from msgspec import structs
 from service.domain.accounts import AccountRevision
 from service.engine.administration import (
     NO_LEDGER,
-    Created,
+    Applied,
     NewAccount,
     Refused,
     create_account,
@@ -57,14 +57,14 @@ def new_account(**terms: Any) -> NewAccount:
     return NewAccount(**(usual | terms))
 
 
-def word(answer: Created[Any] | Refused) -> str:
+def word(answer: Applied[Any] | Refused) -> str:
     """Return the answer as ``created`` or the code of its rejection; ``replayed`` comes before it."""
     name = answer.rejection.code if isinstance(answer, Refused) else "created"
     return f"replayed {name}" if answer.replayed else name
 
 
-def row_of(answer: Created[Account] | Refused) -> Account:
-    assert isinstance(answer, Created)
+def row_of(answer: Applied[Account] | Refused) -> Account:
+    assert isinstance(answer, Applied)
     return answer.row
 
 
@@ -96,7 +96,7 @@ async def test_a_replay_shows_the_account_as_it_was_made(
     made = row_of(await create_account(database, settings, key_of(), new_account(name="old", metadata={"a": "b"})))
     before = columns(made)
     revision = AccountRevision(name="new", metadata={}, minimum_balance=-5)
-    assert isinstance(await revise_account(database, settings, MAIN, made.id, revision, expected_tags=None), Account)
+    assert isinstance(await revise_account(database, settings, MAIN, made.id, revision, expected_tags=None), Applied)
     moved = [[transfer(made.id, await add_account(superuser))]]
     assert words(await settle(database, settings, MAIN, moved)) == ["applied"]
 
@@ -149,7 +149,7 @@ async def test_a_key_serves_one_request(database: Database, settings: Settings, 
 async def test_a_ledger_is_made_once_and_its_name_given_once(
     database: Database, settings: Settings, superuser: asyncpg.Connection
 ) -> None:
-    async def create(idempotency_key: str, name: str, request: str = "request") -> Created[Ledger] | Refused:
+    async def create(idempotency_key: str, name: str, request: str = "request") -> Applied[Ledger] | Refused:
         key = key_of(idempotency_key, request, ledger_id=NO_LEDGER)
         return await create_ledger(database, settings, key, name=name, description="One")
 
@@ -161,14 +161,14 @@ async def test_a_ledger_is_made_once_and_its_name_given_once(
     ]  # fmt: skip
     assert word(reused) == "idempotency_key_reused"
     first, second = answers[:2]
-    assert isinstance(first, Created)
-    assert isinstance(second, Created)
+    assert isinstance(first, Applied)
+    assert isinstance(second, Applied)
     known_by = ("name", "description", "created_at")  # not by id, which the registry does not keep
     assert [getattr(first.row, name) for name in known_by] == [getattr(second.row, name) for name in known_by]
     assert await superuser.fetchval("SELECT id FROM funds.ledgers WHERE name = 'one'") == first.row.id
 
 
-def _tally(answers: Sequence[Created[Any] | Refused]) -> dict[str, int]:
+def _tally(answers: Sequence[Applied[Any] | Refused]) -> dict[str, int]:
     names = [word(answer) for answer in answers]
     return {name: names.count(name) for name in names}
 
@@ -185,7 +185,7 @@ async def test_twins_make_one_account(database: Database, settings: Settings, su
 async def test_of_many_who_want_a_reference_one_gets_it(
     database: Database, settings: Settings, superuser: asyncpg.Connection
 ) -> None:
-    async def race() -> list[Created[Account] | Refused]:
+    async def race() -> list[Applied[Account] | Refused]:
         racers = [
             create_account(database, settings, key_of(str(number)), new_account(reference="one")) for number in range(8)
         ]

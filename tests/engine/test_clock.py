@@ -16,7 +16,7 @@ from service.domain.commands import AnyCommand, CaptureHold, ExpireHold, OpenHol
 from service.domain.holds import Hold
 from service.domain.rejections import Rejection
 from service.domain.transfers import Transfer
-from service.engine.administration import revise_account
+from service.engine.administration import Refused, revise_account
 from service.engine.settle import rehearse, settle
 from service.settings import Settings
 from service.storage.database import Database
@@ -219,9 +219,9 @@ async def test_a_revision_is_placed_after_the_last_change_or_refused(
         revised = await revise_account(
             strict.database, strict.settings, MAIN, account_id, AccountRevision(name=f"{seconds}"), expected_tags=None
         )
-        if isinstance(revised, Rejection):
-            assert revised.code == expected
+        if isinstance(revised, Refused):
+            assert revised.rejection.code == expected
         else:
             assert expected == "revised"
-            assert revised.updated_at > ahead
+            assert revised.row.updated_at > ahead
     assert [record.__dict__["account_id"] for record in caplog.records] == [str(account_id)]

@@ -8,7 +8,7 @@ from sqlalchemy import func, select, text
 
 from service.domain.identifiers import identifier
 from service.domain.rejections import Rejection
-from service.engine.administration import Created, NewAccount, Refused, build_account, create_account
+from service.engine.administration import Applied, NewAccount, Refused, build_account, create_account
 from service.engine.importing import Opening, open_accounts
 from service.settings import Settings
 from service.storage.database import Database
@@ -17,7 +17,7 @@ from service.storage.models import Account, Decision
 
 MAIN = 1
 
-Answers = Sequence[Created[Account] | Refused]
+Answers = Sequence[Applied[Account] | Refused]
 
 
 def opening(
@@ -95,8 +95,8 @@ async def test_a_page_sent_again_replays(database: Database, settings: Settings)
     assert codes(first) == ["opened", "currency_unknown", "opened"]
     assert codes(second) == ["replayed", "currency_unknown", "replayed", "opened"]
     for before, after in zip(first, second, strict=False):
-        if isinstance(before, Created):
-            assert isinstance(after, Created)
+        if isinstance(before, Applied):
+            assert isinstance(after, Applied)
             assert after.row.id == before.row.id
         else:
             assert after == Refused(before.rejection, replayed=True)

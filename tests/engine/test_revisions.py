@@ -10,7 +10,7 @@ from msgspec import structs
 
 from service.domain.accounts import AccountDetails, AccountRevision, revision_tag
 from service.domain.rejections import Rejection
-from service.engine.administration import revise_account
+from service.engine.administration import Applied, revise_account
 from service.engine.settle import settle
 from service.settings import Settings
 from service.storage.accounts import AccountRepository, details
@@ -30,9 +30,11 @@ async def revise(
 ) -> Account | Rejection:
     """Revise an account that is in a state of ``tags``; without tags, in any."""
     revision = AccountRevision(**changes)
-    return await revise_account(
+    answer = await revise_account(
         database, settings, MAIN, account_id, revision, expected_tags=frozenset(tags) if tags else None
     )
+    assert not answer.replayed
+    return answer.row if isinstance(answer, Applied) else answer.rejection
 
 
 def word(answer: Account | Rejection) -> str:

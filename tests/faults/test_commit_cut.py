@@ -83,7 +83,7 @@ async def test_a_silent_database_is_given_up_in_time(serve: Serve, journal: Jour
 async def test_a_revision_that_was_made_is_never_called_a_mismatch(
     proxied: ProxiedService, proxied_client: Client, journal: Journal, fault: Fault
 ) -> None:
-    """PATCH has no key to settle a doubt with: it says 200, or that the outcome is unknown."""
+    """Without a key there is nothing to settle a doubt with: PATCH says 200, or that the outcome is unknown."""
     bank = await open_bank(proxied_client, journal, customers=1)
     path = f"/v1/ledgers/{bank.ledger}/accounts/{bank.customers[0]}"
     tag = (await proxied_client.call("GET", path)).headers["etag"]
@@ -94,6 +94,25 @@ async def test_a_revision_that_was_made_is_never_called_a_mismatch(
     assert proxied.proxy.faults_met == 1
     told = (answer.status, answer.content.get("outcome"))
     assert told == ((503, "unknown") if fault is Fault.ANSWER_LOST else (200, None))
+    assert (await proxied_client.call("GET", path)).content["name"] == "new"
+
+
+@pytest.mark.parametrize("fault", CUTS)
+async def test_a_revision_under_a_key_is_made_once(
+    proxied: ProxiedService, proxied_client: Client, journal: Journal, fault: Fault
+) -> None:
+    """Whatever became of the COMMIT: the tag that the request names matches once, and the request is answered 200."""
+    bank = await open_bank(proxied_client, journal, customers=1)
+    path = f"/v1/ledgers/{bank.ledger}/accounts/{bank.customers[0]}"
+    tag = (await proxied_client.call("GET", path)).headers["etag"]
+
+    proxied.proxy.break_commits(fault, every_commit=True)
+    answers = [await proxied_client.call("PATCH", path, {"name": "new"}, key="once", if_match=tag) for _ in range(2)]
+
+    assert proxied.proxy.faults_met == 1
+    assert [answer.status for answer in answers] == [200, 200]
+    assert answers[0].content == answers[1].content
+    assert answers[1].headers["idempotency-replayed"] == "true"
     assert (await proxied_client.call("GET", path)).content["name"] == "new"
 
 

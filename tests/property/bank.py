@@ -23,7 +23,7 @@ from service.domain.fingerprints import fingerprint
 from service.domain.holds import Hold
 from service.domain.rejections import Rejection
 from service.domain.transfers import Transfer
-from service.engine.administration import revise_account
+from service.engine.administration import Refused, revise_account
 from service.engine.engine import TransferEngine
 from service.engine.sweeper import HoldSweeper
 from service.settings import Settings
@@ -123,7 +123,7 @@ class BankLedger:
             AccountRevision(**changes),
             expected_tags=None,
         )
-        return revised.code if isinstance(revised, Rejection) else "revised"
+        return revised.rejection.code if isinstance(revised, Refused) else "revised"
 
     async def broken_rules(self) -> dict[str, list[dict[str, Any]]]:
         """Return which invariants of every ledger this one breaks."""
