@@ -1,7 +1,7 @@
 """Accounts: open, read, list, revise."""
 
 from collections.abc import Collection
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 from uuid import UUID
 
 from litestar import Controller, Request, Response, get, patch, post
@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from service.api.commands import KEY_PROBLEMS
 from service.api.context import LedgerRef, Services
 from service.api.idempotency import IdempotencyKey, OptionalIdempotencyKey, parse_key
-from service.api.pagination import LIMIT_DEFAULT, Cursor, Limit, Page, decode_cursor, page_response
+from service.api.pagination import LIMIT_DEFAULT, Cursor, Fitting, Limit, Page, decode_cursor, fitting, page_response
 from service.api.preconditions import IfMatch, expected_tags
 from service.api.problems import ProblemError, replay_header, responses
 from service.api.schemas import (
@@ -103,16 +103,14 @@ class AccountController(Controller):
     ) -> Response[Page[AccountView]]:
         """List accounts, newest first; filters combine."""
         before = decode_cursor(request, cursor, UUID)
-        accounts = await reader(
+        return await page_response(
+            request,
+            reader,
             lambda session: AccountRepository(session).page(
                 ledger.id, limit=limit + 1, before=before, currency=currency, status=status, reference=reference
-            )
-        )
-        return page_response(
-            request,
-            accounts,
+            ),
             limit=limit,
-            view=lambda row: account_view(ledger.name, details(row)),
+            view=lambda row: account_view(ledger.name, row),
             position=lambda row: row.id,
         )
 
@@ -131,7 +129,8 @@ class AccountController(Controller):
         expand: Annotated[
             list[Literal["transfers", "holds"]] | None,
             QueryParameter(
-                description="`transfers`: with its most recent ones. `holds`: with the open ones. May be repeated."
+                description="`transfers`: with its most recent ones. `holds`: with the open ones. May be repeated. Each"
+                " about 1 MiB at most; the lists of transfers and holds have all."
             ),
         ] = None,
     ) -> Response[AccountView]:
@@ -213,17 +212,23 @@ async def _expanded(
         found = await repository.with_recent_transfers(ledger.id, account_id)
         if found is not None:
             account = details(found)
-            transfers = [expanded_transfer_view(ledger.name, row) for row in found.recent_transfers]
+            transfers = fitting(expanded_transfer_view(ledger.name, row) for row in found.recent_transfers)
     else:
         account = next(iter(await repository.by_ids(ledger.id, [account_id])), None)
     if account is None:
         return None, None
     if "holds" in expand:
-        open_holds = await HoldRepository(session).page(
-            ledger.id, limit=_EXPANDED_HOLDS_MAX, account_id=account_id, status="open"
-        )
-        holds = [hold_view(ledger.name, hold) for hold in open_holds]
+        holds = await _open_holds(session, ledger, account_id)
     return account, account_view(ledger.name, account, transfers=transfers, holds=holds)
+
+
+async def _open_holds(session: AsyncSession, ledger: LedgerRef, account_id: UUID) -> list[HoldView]:
+    open_holds = Fitting()
+    found = HoldRepository(session).page(ledger.id, limit=_EXPANDED_HOLDS_MAX, account_id=account_id, status="open")
+    async for holds in found:
+        if not all(open_holds.add(hold_view(ledger.name, hold)) for hold in holds):
+            break
+    return cast("list[HoldView]", open_holds.items)
 
 
 def _etag(account: AccountDetails) -> str:

@@ -13,8 +13,7 @@ from service.api.pagination import LIMIT_DEFAULT, Cursor, Limit, Page, decode_cu
 from service.api.problems import ProblemDetails, rejection_problem, responses
 from service.api.schemas import Time
 from service.api.security import Principal
-from service.storage.decisions import DecisionRepository, Position
-from service.storage.models import Decision
+from service.storage.decisions import DecisionRepository, Position, Refusal
 from service.storage.retry import Reader
 
 
@@ -59,7 +58,9 @@ async def list_decisions(
 ) -> Response[Page[DecisionView]]:
     """List what was refused, by any client, newest first; filters combine."""
     before = decode_cursor(request, cursor, Position)
-    rows = await reader(
+    return await page_response(
+        request,
+        reader,
         lambda session: DecisionRepository(session).refused(
             ledger.id,
             outcome=outcome,
@@ -68,18 +69,14 @@ async def list_decisions(
             account_id=account_id,
             created_from=created_from,
             created_to=created_to,
-        )
-    )
-    return page_response(
-        request,
-        rows,
+        ),
         limit=limit,
         view=lambda row: _decision_view(ledger, row),
         position=lambda row: Position(row.created_at, row.client_id, row.idempotency_key),
     )
 
 
-def _decision_view(ledger: LedgerRef, row: Decision) -> DecisionView:
+def _decision_view(ledger: LedgerRef, row: Refusal) -> DecisionView:
     return DecisionView(
         client=row.client_id,
         idempotency_key=row.idempotency_key,

@@ -136,13 +136,15 @@ class HoldController(Controller):
     ) -> Response[Page[HoldView]]:
         """List holds, newest first; filters combine."""
         before = decode_cursor(request, cursor, UUID)
-        holds = await reader(
+        return await page_response(
+            request,
+            reader,
             lambda session: HoldRepository(session).page(
                 ledger.id, limit=limit + 1, before=before, account_id=account_id, status=status
-            )
-        )
-        return page_response(
-            request, holds, limit=limit, view=lambda hold: hold_view(ledger.name, hold), position=lambda hold: hold.id
+            ),
+            limit=limit,
+            view=lambda hold: hold_view(ledger.name, hold),
+            position=lambda hold: hold.id,
         )
 
     @get(

@@ -71,10 +71,14 @@ class LedgerController(Controller):
         """List the ledgers that the token is for, by name."""
         after = decode_cursor(request, cursor, LedgerName)
         names = None if request.user.ledgers is None else sorted(request.user.ledgers)
-        ledgers = await reader(
-            lambda session: LedgerRepository(session).page(limit=limit + 1, after=after, names=names)
+        return await page_response(
+            request,
+            reader,
+            lambda session: LedgerRepository(session).page(limit=limit + 1, after=after, names=names),
+            limit=limit,
+            view=ledger_view,
+            position=lambda row: row.name,
         )
-        return page_response(request, ledgers, limit=limit, view=ledger_view, position=lambda row: row.name)
 
     @get("/{ledger_name:str}", opt={"scope": "read"}, operation_id="getLedger", responses=responses())
     async def get_ledger(self, reader: NamedDependency[Reader], ledger: NamedDependency[LedgerRef]) -> LedgerView:

@@ -1,6 +1,6 @@
 """Transfers: post, reverse, read, list."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -28,8 +28,9 @@ from service.api.security import Principal
 from service.api.wire import StrictJSON
 from service.domain.commands import PostTransfer, ReverseTransfer
 from service.domain.transfers import Transfer
+from service.storage.lists import ScanEnd, Slices
 from service.storage.retry import Reader
-from service.storage.transfers import TransferRepository, as_fact
+from service.storage.transfers import Side, TransferRepository
 
 POST_PROBLEMS = (
     "same_account",
@@ -133,7 +134,14 @@ class TransferController(Controller):
         credit_account_reference: Annotated[
             Reference | None, QueryParameter(description="Only credits of the account with this reference.")
         ] = None,
-        reference: FromQuery[Reference | None] = None,
+        reference: Annotated[
+            Reference | None,
+            QueryParameter(
+                description="Only with this reference. Beside `account_id`, `hold_id` or `reverses_id`, a page looks"
+                " through 1,000 transfers at most and may have fewer items than there are, even none: follow"
+                " `next_cursor` until it is null."
+            ),
+        ] = None,
         hold_id: Annotated[UUID | None, QueryParameter(description="Only captures of this hold.")] = None,
         reverses_id: Annotated[UUID | None, QueryParameter(description="Only reversals of this transfer.")] = None,
         created_from: Annotated[Time | None, QueryParameter(description="The earliest created_at.")] = None,
@@ -142,6 +150,20 @@ class TransferController(Controller):
         """List transfers, newest first. One filter at most by account, hold or reversed transfer; an account's
         reference excludes the other filters.
         """
+
+        def answered(
+            rows: Callable[[TransferRepository], Slices[Transfer | ScanEnd] | Slices[Transfer]],
+            position: Callable[[Transfer], Any],
+        ) -> Awaitable[Response[Page[TransferView]]]:
+            return page_response(
+                request,
+                reader,
+                lambda session: rows(TransferRepository(session)),
+                limit=limit,
+                view=lambda row: transfer_view(ledger.name, row),
+                position=position,
+            )
+
         by_reference = debit_account_reference or credit_account_reference
         exclusive = [account_id, debit_account_reference, credit_account_reference, hold_id, reverses_id]
         if len([one for one in exclusive if one is not None]) > 1:
@@ -149,60 +171,42 @@ class TransferController(Controller):
         if by_reference is not None:
             if reference is not None or created_from is not None or created_to is not None:
                 raise malformed("/query/reference", "cannot be combined with a filter by an account's reference")
-            return await self._by_account_reference(
-                request, reader, ledger, limit, cursor, "debit" if debit_account_reference else "credit", by_reference
+            side: Side = "debit" if debit_account_reference else "credit"
+            version = decode_cursor(request, cursor, Version)
+            return await answered(
+                lambda transfers: transfers.page_of_account_reference(
+                    ledger.id, side, by_reference, limit=limit + 1, before_version=version
+                ),
+                lambda row: row.debit_account_version if side == "debit" else row.credit_account_version,
             )
-        if account_id is not None:
-            before_version = decode_cursor(request, cursor, Version)
-            transfers = await reader(
-                lambda session: TransferRepository(session).page_of_account(
-                    ledger.id,
-                    account_id,
-                    limit=limit + 1,
-                    before_version=before_version,
-                    reference=reference,
-                    created_from=created_from,
-                    created_to=created_to,
-                )
+        times = {"created_from": created_from, "created_to": created_to}
+        if account_id is not None and reference is None:
+            version = decode_cursor(request, cursor, Version)
+            return await answered(
+                lambda transfers: transfers.page_of_account(
+                    ledger.id, account_id, limit=limit + 1, before_version=version, **times
+                ),
+                lambda row: _version_of(row, account_id),
             )
-            return _page(request, ledger, transfers, limit, position=lambda row: _version_of(row, account_id))
         before = decode_cursor(request, cursor, UUID)
-        transfers = await reader(
-            lambda session: TransferRepository(session).page(
+        if account_id is not None and reference is not None:
+            return await answered(
+                lambda transfers: transfers.page_of_account_and_reference(
+                    ledger.id, account_id, reference, limit=limit + 1, before=before, **times
+                ),
+                lambda row: row.id,
+            )
+        return await answered(
+            lambda transfers: transfers.page(
                 ledger.id,
                 limit=limit + 1,
                 before=before,
                 reference=reference,
                 hold_id=hold_id,
                 reverses_id=reverses_id,
-                created_from=created_from,
-                created_to=created_to,
-            )
-        )
-        return _page(request, ledger, transfers, limit, position=lambda row: row.id)
-
-    async def _by_account_reference(
-        self,
-        request: Request[Principal, Any, Any],
-        reader: NamedDependency[Reader],
-        ledger: NamedDependency[LedgerRef],
-        limit: int,
-        cursor: str | None,
-        side: Literal["debit", "credit"],
-        account_reference: str,
-    ) -> Response[Page[TransferView]]:
-        before_version = decode_cursor(request, cursor, Version)
-        transfers = await reader(
-            lambda session: TransferRepository(session).page_of_account_reference(
-                ledger.id, side, account_reference, limit=limit + 1, before_version=before_version
-            )
-        )
-        return _page(
-            request,
-            ledger,
-            [as_fact(transfer) for transfer in transfers],
-            limit,
-            position=lambda row: row.debit_account_version if side == "debit" else row.credit_account_version,
+                **times,
+            ),
+            lambda row: row.id,
         )
 
     @get(
@@ -249,22 +253,6 @@ def transfer_command(data: TransferRequest, ledger: LedgerRef, principal: Princi
         description=data.description,
         metadata=data.metadata,
         effective_at=in_utc(data.effective_at),
-    )
-
-
-def _page(
-    request: Request[Principal, Any, Any],
-    ledger: LedgerRef,
-    transfers: Sequence[Transfer],
-    limit: int,
-    position: Callable[[Transfer], Any],
-) -> Response[Page[TransferView]]:
-    return page_response(
-        request,
-        transfers,
-        limit=limit,
-        view=lambda row: transfer_view(ledger.name, row),
-        position=position,
     )
 
 

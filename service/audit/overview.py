@@ -2,15 +2,16 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 from uuid import UUID
 
 from msgspec import Struct
-from sqlalchemy import func, select, text
+from sqlalchemy import ScalarSelect, Select, and_, func, select, text, union_all
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.domain import transfers as domain
 from service.settings import Settings
+from service.storage.accounts import STATUSES
 from service.storage.database import Database
 from service.storage.models import Account, Transfer
 from service.storage.retry import run_with_retries
@@ -20,6 +21,12 @@ T = TypeVar("T")
 
 _LATEST_TRANSFERS = 10
 _BUSIEST_ACCOUNTS = 10
+_BUSY_TRANSFERS = 1_000
+"""Among how many of the latest transfers the busiest accounts are looked for."""
+
+COUNTED_MAX = 10_000
+"""How far an overview counts transfers, and the accounts of one status."""
+
 _OVERVIEWS_AT_ONCE_MAX = 1
 """Each overview needs six connections at the same time: several at once could starve each other of the last one."""
 
@@ -37,22 +44,35 @@ class CurrencyTotals(Struct, frozen=True, kw_only=True):
 
 
 class BusyAccount(Struct, frozen=True, kw_only=True):
-    """An account by how often its counters changed."""
+    """An account by how many of the ledger's latest 1,000 transfers move it."""
 
     id: UUID
     reference: str | None
     name: str | None
     version: int
+    recent_transfer_count: int
 
 
 class Overview(Struct, frozen=True, kw_only=True):
-    """What one snapshot of a ledger says."""
+    """What one snapshot of a ledger says. Each count is exact below COUNTED_MAX, and stays there above; ``totals`` is
+    None when the accounts are more than were counted.
+    """
 
     account_counts: dict[str, int]
     transfer_count: int
-    totals: Sequence[CurrencyTotals]
+    totals: Sequence[CurrencyTotals] | None
     latest_transfers: Sequence[domain.Transfer]
     busiest_accounts: Sequence[BusyAccount]
+
+    @property
+    def account_counts_complete(self) -> bool:
+        """Whether every account was counted."""
+        return max(self.account_counts.values(), default=0) < COUNTED_MAX
+
+    @property
+    def transfer_count_complete(self) -> bool:
+        """Whether every transfer was counted."""
+        return self.transfer_count < COUNTED_MAX
 
 
 class OverviewReader:
@@ -98,42 +118,58 @@ class OverviewReader:
 
 
 async def _account_counts(session: AsyncSession, ledger_id: int) -> dict[str, int]:
-    query = select(Account.status, func.count()).where(Account.ledger_id == ledger_id).group_by(Account.status)
-    return dict((await session.execute(query)).all())
+    counts = [
+        _counted(select(Account.id).where(Account.ledger_id == ledger_id, Account.status == status)).label(status)
+        for status in STATUSES
+    ]
+    row = (await session.execute(select(*counts))).one()
+    return {status: count for status, count in row._asdict().items() if count}
 
 
 async def _transfer_count(session: AsyncSession, ledger_id: int) -> int:
-    query = select(func.count()).select_from(Transfer).where(Transfer.ledger_id == ledger_id)
-    return (await session.scalars(query)).one()
+    counted = _counted(select(Transfer.id).where(Transfer.ledger_id == ledger_id))
+    return (await session.scalars(select(counted))).one()
 
 
-async def _totals(session: AsyncSession, ledger_id: int) -> list[CurrencyTotals]:
+def _counted(rows: Select[Any]) -> ScalarSelect[int]:
+    """Return the number of ``rows``, COUNTED_MAX at most."""
+    return select(func.count()).select_from(rows.limit(COUNTED_MAX).subquery()).scalar_subquery()
+
+
+async def _totals(session: AsyncSession, ledger_id: int) -> list[CurrencyTotals] | None:
+    counters = (Account.currency, Account.debits_posted, Account.credits_posted)
+    account = select(*counters).where(Account.ledger_id == ledger_id).limit(COUNTED_MAX).subquery().c
     query = (
-        select(Account.currency, func.count(), func.sum(Account.debits_posted), func.sum(Account.credits_posted))
-        .where(Account.ledger_id == ledger_id)
-        .group_by(Account.currency)
-        .order_by(Account.currency)
+        select(account.currency, func.count(), func.sum(account.debits_posted), func.sum(account.credits_posted))
+        .group_by(account.currency)
+        .order_by(account.currency)
     )
-    return [
+    totals = [
         CurrencyTotals(
             currency=currency, account_count=count, debits_posted=str(debit_sum), credits_posted=str(credit_sum)
         )
         for currency, count, debit_sum, credit_sum in await session.execute(query)
     ]
+    return totals if sum(total.account_count for total in totals) < COUNTED_MAX else None
 
 
 async def _latest_transfers(session: AsyncSession, ledger_id: int) -> Sequence[domain.Transfer]:
-    return await TransferRepository(session).page(ledger_id, limit=_LATEST_TRANSFERS, before=None)
+    page = TransferRepository(session).page(ledger_id, limit=_LATEST_TRANSFERS, before=None)
+    return [transfer async for transfers in page for transfer in transfers if isinstance(transfer, domain.Transfer)]
 
 
 async def _busiest_accounts(session: AsyncSession, ledger_id: int) -> list[BusyAccount]:
+    sides = (Transfer.debit_account_id, Transfer.credit_account_id)
+    latest = select(*sides).where(Transfer.ledger_id == ledger_id).order_by(Transfer.id.desc()).limit(_BUSY_TRANSFERS)
+    row = latest.cte().c
+    moved = union_all(select(row.debit_account_id.label("id")), select(row.credit_account_id)).subquery()
+    count = func.count().label("recent_transfer_count")
+    busiest = (
+        select(moved.c.id, count).group_by(moved.c.id).order_by(count.desc(), moved.c.id).limit(_BUSIEST_ACCOUNTS)
+    ).subquery()
     query = (
-        select(Account.id, Account.reference, Account.name, Account.version)
-        .where(Account.ledger_id == ledger_id, Account.version > 0)
-        .order_by(Account.version.desc(), Account.id)
-        .limit(_BUSIEST_ACCOUNTS)
+        select(Account.id, Account.reference, Account.name, Account.version, busiest.c.recent_transfer_count)
+        .join(busiest, and_(Account.ledger_id == ledger_id, Account.id == busiest.c.id))
+        .order_by(busiest.c.recent_transfer_count.desc(), Account.id)
     )
-    return [
-        BusyAccount(id=id_, reference=reference, name=name, version=version)
-        for id_, reference, name, version in await session.execute(query)
-    ]
+    return [BusyAccount(**found._asdict()) for found in await session.execute(query)]

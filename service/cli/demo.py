@@ -195,7 +195,7 @@ class _Poster:
 
 
 def _show(settings: Settings, ledger: str, made: Demonstration, overview: Overview) -> None:
-    currencies = ", ".join(total.currency for total in overview.totals)
+    currencies = ", ".join(total.currency for total in overview.totals or ())
     reasons = ", ".join(f"{code} {count}" for code, count in made.refused.most_common())
     click.echo(
         f"Ledger {ledger!r}: {made.accounts} accounts ({currencies}), {made.posted:,} transfers over {DAYS} days,"

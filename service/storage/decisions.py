@@ -2,21 +2,25 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from functools import cache
 from typing import Annotated, Any, TypeVar
 from uuid import UUID
 
 import msgspec
 from msgspec import Meta, Struct
-from sqlalchemy import ARRAY, Select, Text, any_, inspect, literal, select, tuple_, union_all
+from sqlalchemy import ColumnElement, Integer, Select, bindparam, inspect, literal, select, true, tuple_
+from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
 
 from service.domain.rejections import Rejection
+from service.storage.lists import LIMIT, Slices, each_of, merged, only, slices
 from service.storage.models import Account, Base, Decision
 
 M = TypeVar("M", bound=Base)
 
 
-_POSITION = (Decision.created_at, Decision.client_id, Decision.idempotency_key)
+_DECISIONS = Decision.__table__.c
 
 
 _Storable = Annotated[str, Meta(pattern=r"^[^\x00]*$")]
@@ -28,6 +32,21 @@ class Position(Struct, frozen=True, array_like=True):
     created_at: Annotated[datetime, Meta(tz=True)]
     client_id: _Storable
     idempotency_key: _Storable
+
+
+class Refusal(Struct, frozen=True):
+    """What the registry shows of a command that was not applied."""
+
+    ledger_id: int
+    client_id: str
+    idempotency_key: str
+    operation: str
+    outcome: str
+    problem: dict[str, Any] | None
+    terms: dict[str, Any] | None
+    debit_account_id: UUID | None
+    credit_account_id: UUID | None
+    created_at: datetime
 
 
 class Key(Struct, frozen=True, kw_only=True):
@@ -60,56 +79,66 @@ class DecisionRepository:
         account_id: UUID | None = None,
         created_from: datetime | None = None,
         created_to: datetime | None = None,
-    ) -> Sequence[Decision]:
-        """Return up to ``limit`` decisions of ``outcome`` (not applied), newest first, older than ``before``, created
-        in [created_from, created_to). An account's are looked up on either side, each in its own index.
+    ) -> Slices[Refusal]:
+        """Yield, in slices, up to ``limit`` decisions of ``outcome`` (not applied), newest first, older than
+        ``before``, created in [created_from, created_to). An account's are looked up on either side, each in its own
+        index.
         """
+        filters = {"account_id": account_id, "created_from": created_from, "created_to": created_to}
+        given = {name: value for name, value in filters.items() if value is not None}
+        if before is not None:
+            # It lies in the window already, and an index is entered at one place.
+            given.pop("created_to", None)
+            given |= msgspec.structs.asdict(before)
+        parameters = {"ledger_id": ledger_id, "outcome": outcome, "limit": limit, **given}
+        async for rows in slices(self._session, _refused(frozenset(given)), parameters):
+            yield [Refusal(*row) for row in rows]
 
-        def narrowed(query: Select[*tuple[Any, ...]]) -> Select[*tuple[Any, ...]]:
-            query = query.where(
-                Decision.ledger_id == ledger_id,
-                # Said in the text of the query: only then can the partial indexes serve it.
-                Decision.outcome != literal("applied", literal_execute=True),
-                Decision.outcome == outcome,
-            )
-            if before is not None:
-                query = query.where(tuple_(*_POSITION) < tuple_(*msgspec.structs.astuple(before)))
-            if created_from is not None:
-                query = query.where(Decision.created_at >= created_from)
-            if created_to is not None:
-                query = query.where(Decision.created_at < created_to)
-            return query.order_by(*(column.desc() for column in _POSITION)).limit(limit)
 
-        if account_id is None:
-            return (await self._session.scalars(narrowed(select(Decision)))).all()
-        sides = (Decision.debit_account_id, Decision.credit_account_id)
-        halves = [narrowed(select(*_POSITION).where(side == account_id)).subquery() for side in sides]
-        either = union_all(*(select(half) for half in halves)).subquery()
-        query = (
-            select(Decision)
-            .where(
-                Decision.ledger_id == ledger_id,
-                tuple_(Decision.client_id, Decision.idempotency_key).in_(
-                    select(either.c.client_id, either.c.idempotency_key)
-                ),
-            )
-            .order_by(*(column.desc() for column in _POSITION))
-            .limit(limit)
+@cache
+def _refused(filters: frozenset[str]) -> Select[Any]:
+    """Return the query of ``DecisionRepository.refused`` with these ``filters``."""
+
+    def parameter(name: str, column: ColumnElement[Any]) -> ColumnElement[Any]:
+        return bindparam(name, type_=column.type)
+
+    position = [_DECISIONS[name] for name in Position.__struct_fields__]
+    conditions = {
+        "idempotency_key": tuple_(*position) < tuple_(*(parameter(column.name, column) for column in position)),
+        "created_from": _DECISIONS.created_at >= parameter("created_from", _DECISIONS.created_at),
+        "created_to": _DECISIONS.created_at < parameter("created_to", _DECISIONS.created_at),
+    }
+    query = (
+        select(*(_DECISIONS[name] for name in Refusal.__struct_fields__))
+        .where(
+            _DECISIONS.ledger_id == bindparam("ledger_id", type_=Integer),
+            # Said in the text of the query: only then can the partial indexes serve it.
+            _DECISIONS.outcome != literal("applied", literal_execute=True),
+            only(_DECISIONS.outcome, parameter("outcome", _DECISIONS.outcome)),
+            *(condition for name, condition in conditions.items() if name in filters),
         )
-        return (await self._session.scalars(query)).all()
+        .order_by(*(column.desc() for column in position))
+    )
+    if "account_id" not in filters:
+        return query.limit(LIMIT)
+    account = parameter("account_id", _DECISIONS.debit_account_id)
+    sides = (_DECISIONS.debit_account_id, _DECISIONS.credit_account_id)
+    either = merged([query.where(only(side, account)) for side in sides], Position.__struct_fields__)
+    # A refusal to move from an account to itself is on both sides.
+    return either.ext(distinct_on(*(either.selected_columns[name] for name in Position.__struct_fields__)))
 
 
 async def taken(session: AsyncSession, keys: Sequence[Key]) -> dict[str, Decision]:
     """Return the decisions that stand under ``keys``, by idempotency key; all keys are of one ledger and one client."""
-    wanted = literal([key.idempotency_key for key in keys], ARRAY(Text))
-    found = await session.scalars(
-        select(Decision).where(
-            Decision.ledger_id == keys[0].ledger_id,
-            Decision.client_id == keys[0].client_id,
-            Decision.idempotency_key == any_(wanted),
-        )
+    wanted = each_of(key.idempotency_key for key in keys)
+    standing = select(Decision).where(
+        Decision.ledger_id == keys[0].ledger_id,
+        Decision.client_id == keys[0].client_id,
+        Decision.idempotency_key == wanted.c.value,
     )
-    return {decision.idempotency_key: decision for decision in found}
+    found = aliased(Decision, standing.limit(1).lateral())
+    decisions = await session.scalars(select(found).select_from(wanted).join(found, true()))
+    return {decision.idempotency_key: decision for decision in decisions}
 
 
 def applied(key: Key, row: Base, created_at: datetime) -> Decision:

@@ -1,19 +1,22 @@
 """Named queries on holds."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from functools import cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, func, literal, select, union_all
+from sqlalchemy import ColumnElement, Integer, Select, bindparam, func, literal, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.domain.holds import Hold
 from service.storage import models
-from service.storage.statements import HOLD_COLUMNS, READ_HOLDS
+from service.storage.lists import LIMIT, Slices, merged, only, slices
+from service.storage.statements import FIND_HOLDS, HOLD_COLUMNS
 
 _HOLDS = models.Hold.__table__.c
 _SELECT = select(*(_HOLDS[name] for name in HOLD_COLUMNS))
 _SIDES = (_HOLDS.debit_account_id, _HOLDS.credit_account_id)
+_STATUSES = [literal(status) for status in ("open", "captured", "voided", "expired")]
 
 
 class HoldRepository:
@@ -24,7 +27,8 @@ class HoldRepository:
 
     async def by_ids(self, ledger_id: int, hold_ids: Sequence[UUID]) -> Sequence[Hold]:
         """Return the holds that exist of ``hold_ids``, in no order."""
-        return await self._holds(READ_HOLDS, {"ledger_id": ledger_id, "ids": list(hold_ids)})
+        rows = await self._session.execute(FIND_HOLDS, {"ledger_id": ledger_id, "ids": list(hold_ids)})
+        return [Hold(**row._asdict()) for row in rows]
 
     async def page(
         self,
@@ -34,30 +38,16 @@ class HoldRepository:
         before: UUID | None = None,
         account_id: UUID | None = None,
         status: str | None = None,
-    ) -> Sequence[Hold]:
-        """Return up to ``limit`` holds that match every filter given, newest first, older than ``before``.
+    ) -> Slices[Hold]:
+        """Yield, in slices, up to ``limit`` holds that match every filter given, newest first, older than ``before``.
 
-        An account's holds are looked up on either side, each in its own index, in the order of the answer.
+        An account's holds are looked up on either side and by status, each in its own index in the order of the answer.
         """
-
-        def narrowed(query: Select[Any]) -> Select[Any]:
-            query = query.where(_HOLDS.ledger_id == ledger_id)
-            if before is not None:
-                query = query.where(_HOLDS.id < before)
-            if status is not None:
-                # Said in the text of the query: only then can the indexes of open holds serve it.
-                query = query.where(_HOLDS.status == literal(status, literal_execute=True))
-            return query.order_by(_HOLDS.id.desc()).limit(limit)
-
-        if account_id is None:
-            return await self._holds(narrowed(_SELECT))
-        halves = [narrowed(select(_HOLDS.id).where(side == account_id)).subquery() for side in _SIDES]
-        either = union_all(*(select(half.c.id) for half in halves)).subquery()
-        return await self._holds(
-            _SELECT.where(_HOLDS.ledger_id == ledger_id, _HOLDS.id.in_(select(either.c.id)))
-            .order_by(_HOLDS.id.desc())
-            .limit(limit)
-        )
+        filters = {"before": before, "account_id": account_id, "status": status}
+        given = {name: value for name, value in filters.items() if value is not None}
+        parameters = {"ledger_id": ledger_id, "limit": limit, **given}
+        async for rows in slices(self._session, _page(frozenset(given)), parameters):
+            yield [Hold(**row._asdict()) for row in rows]
 
     async def expired(self, *, limit: int) -> list[tuple[int, UUID]]:
         """Return ledger and id of up to ``limit`` open holds past their time, the oldest first.
@@ -75,5 +65,22 @@ class HoldRepository:
         )
         return [(ledger_id, hold_id) for ledger_id, hold_id in await self._session.execute(query)]
 
-    async def _holds(self, query: Select[Any], parameters: Mapping[str, Any] | None = None) -> Sequence[Hold]:
-        return [Hold(**row._asdict()) for row in await self._session.execute(query, parameters)]
+
+@cache
+def _page(filters: frozenset[str]) -> Select[Any]:
+    """Return the query of ``HoldRepository.page`` with these ``filters``."""
+
+    def parameter(name: str, column: ColumnElement[Any]) -> ColumnElement[Any]:
+        return bindparam(name, type_=column.type)
+
+    query = _SELECT.where(_HOLDS.ledger_id == bindparam("ledger_id", type_=Integer)).order_by(_HOLDS.id.desc())
+    if "before" in filters:
+        query = query.where(_HOLDS.id < parameter("before", _HOLDS.id))
+    if filters.isdisjoint({"account_id", "status"}):
+        return query.limit(LIMIT)
+    status = parameter("status", _HOLDS.status)
+    branches = [query.where(only(_HOLDS.status, one)) for one in ([status] if "status" in filters else _STATUSES)]
+    if "account_id" in filters:
+        account = parameter("account_id", _HOLDS.id)
+        branches = [branch.where(only(side, account)) for branch in branches for side in _SIDES]
+    return merged(branches, ["id"])

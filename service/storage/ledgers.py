@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import select
+from sqlalchemy import ARRAY, Text, any_, literal, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from service.storage.lists import LIMIT, Slices, slices
 from service.storage.models import Ledger
 
 
@@ -18,11 +19,12 @@ class LedgerRepository:
         """Return the ledger called ``name``."""
         return await self._session.scalar(select(Ledger).where(Ledger.name == name))
 
-    async def page(self, *, limit: int, after: str | None, names: Sequence[str] | None) -> Sequence[Ledger]:
-        """Return up to ``limit`` ledgers by name, after the name ``after``; only ``names`` unless None."""
-        query = select(Ledger).order_by(Ledger.name).limit(limit)
+    async def page(self, *, limit: int, after: str | None, names: Sequence[str] | None) -> Slices[Ledger]:
+        """Yield, in slices, up to ``limit`` ledgers by name, after the name ``after``; only ``names`` unless None."""
+        query = select(Ledger).order_by(Ledger.name).limit(LIMIT)
         if after is not None:
             query = query.where(Ledger.name > after)
         if names is not None:
-            query = query.where(Ledger.name.in_(names))
-        return (await self._session.scalars(query)).all()
+            query = query.where(Ledger.name == any_(literal(list(names), ARRAY(Text))))
+        async for rows in slices(self._session, query, {"limit": limit}):
+            yield [ledger for (ledger,) in rows]

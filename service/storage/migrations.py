@@ -13,7 +13,7 @@ from service.storage.errors import Failure, classify
 from service.storage.models import SCHEMA
 from service.storage.preflight import DatabaseUnusableError, explained, operator_engine, place
 
-SCHEMA_REVISION = "0003"
+SCHEMA_REVISION = "0004"
 """The newest migration, and the oldest schema that this version of the service works on."""
 
 VERSION_TABLE = "alembic_version"

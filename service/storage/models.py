@@ -23,7 +23,6 @@ from sqlalchemy import (
     UniqueConstraint,
     and_,
     func,
-    or_,
     text,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSON, JSONB
@@ -107,7 +106,7 @@ class Account(Base):
             name=constraints.CK_ACCOUNTS_CLOSED_EMPTY,
         ),
         Index("ix_accounts_status", "ledger_id", "status", "id"),
-        Index("ix_accounts_currency", "ledger_id", "currency", "id"),
+        Index("ix_accounts_currency", "ledger_id", "currency", "status", "id"),
         {"postgresql_with": {"fillfactor": 50}},
     )
 
@@ -130,26 +129,31 @@ class Account(Base):
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
 
-    # Bounded by the account's own version instead of LIMIT: both of the statement's indexes serve it, however long
-    # the history is.
-    recent_transfers: Mapped[list["Transfer"]] = relationship(
+    # Bounded by the account's own version instead of LIMIT, and a relation for each side: so the statement's indexes
+    # serve both, however long the history is. In no order, for another index could offer it.
+    recent_debits: Mapped[list["Transfer"]] = relationship(
         lazy="raise",
         viewonly=True,
-        order_by="Transfer.id.desc()",
         primaryjoin=lambda: and_(
             Account.ledger_id == foreign(Transfer.ledger_id),
-            or_(
-                and_(
-                    Account.id == foreign(Transfer.debit_account_id),
-                    foreign(Transfer.debit_account_version) > Account.version - RECENT_CHANGES,
-                ),
-                and_(
-                    Account.id == foreign(Transfer.credit_account_id),
-                    foreign(Transfer.credit_account_version) > Account.version - RECENT_CHANGES,
-                ),
-            ),
+            Account.id == foreign(Transfer.debit_account_id),
+            foreign(Transfer.debit_account_version) > Account.version - RECENT_CHANGES,
         ),
     )
+    recent_credits: Mapped[list["Transfer"]] = relationship(
+        lazy="raise",
+        viewonly=True,
+        primaryjoin=lambda: and_(
+            Account.ledger_id == foreign(Transfer.ledger_id),
+            Account.id == foreign(Transfer.credit_account_id),
+            foreign(Transfer.credit_account_version) > Account.version - RECENT_CHANGES,
+        ),
+    )
+
+    @property
+    def recent_transfers(self) -> list["Transfer"]:
+        """The transfers among the latest RECENT_CHANGES versions, newest first, if both relations were loaded."""
+        return sorted((*self.recent_debits, *self.recent_credits), key=lambda one: one.id, reverse=True)
 
 
 class Transfer(Base):
@@ -234,7 +238,7 @@ def _account_of(side: str, name: str) -> ForeignKeyConstraint:
 
 
 class Hold(Base):
-    """A reservation and what became of it. Indexes of open holds are partial: they shrink again."""
+    """A reservation and what became of it."""
 
     __tablename__ = "holds"
     __table_args__ = (
@@ -258,22 +262,10 @@ class Hold(Base):
             "expires_at > created_at AND (status <> 'captured' OR closed_at < expires_at)",
             name=constraints.CK_HOLDS_EXPIRY,
         ),
-        Index("ix_holds_debit_account", "ledger_id", "debit_account_id", "id"),
-        Index("ix_holds_credit_account", "ledger_id", "credit_account_id", "id"),
-        Index(
-            "ix_holds_open_debit_account",
-            "ledger_id",
-            "debit_account_id",
-            "id",
-            postgresql_where=text("status = 'open'"),
-        ),
-        Index(
-            "ix_holds_open_credit_account",
-            "ledger_id",
-            "credit_account_id",
-            "id",
-            postgresql_where=text("status = 'open'"),
-        ),
+        # An account's holds are looked up by status, for each of the four if none is asked for.
+        Index("ix_holds_status", "ledger_id", "status", "id"),
+        Index("ix_holds_debit_account", "ledger_id", "debit_account_id", "status", "id"),
+        Index("ix_holds_credit_account", "ledger_id", "credit_account_id", "status", "id"),
         # The sweeper's: it looks across ledgers, off the hot path.
         Index("ix_holds_open_expiry", "expires_at", postgresql_where=text("status = 'open'")),
     )
@@ -336,6 +328,7 @@ class Decision(Base):
         Index(
             "ix_decisions_refused",
             "ledger_id",
+            "outcome",
             "created_at",
             "client_id",
             "idempotency_key",
@@ -346,6 +339,7 @@ class Decision(Base):
                 f"ix_decisions_refused_{side}",
                 "ledger_id",
                 f"{side}_account_id",
+                "outcome",
                 "created_at",
                 "client_id",
                 "idempotency_key",

@@ -16,7 +16,7 @@ from service.storage.decisions import DecisionRepository, Key, Position
 from service.storage.models import Account, Base, Decision, Ledger
 from tests.rows import MAIN, add_decision, add_ledger
 from tests.servers import TestDatabase
-from tests.storage.paging import all_pages
+from tests.storage.paging import all_pages, rows_of
 
 COUNT = 18
 START = datetime(2026, 5, 1, tzinfo=UTC)
@@ -96,7 +96,7 @@ async def test_pages_are_newest_first_and_miss_nothing(
 
     async def page(after: Decision | None) -> Any:
         before = Position(after.created_at, after.client_id, after.idempotency_key) if after else None
-        return await registry.refused(MAIN, outcome=outcome, limit=limit, before=before, **filters)
+        return await rows_of(registry.refused(MAIN, outcome=outcome, limit=limit, before=before, **filters))
 
     listed = await all_pages(page, limit)
 
@@ -105,7 +105,7 @@ async def test_pages_are_newest_first_and_miss_nothing(
 
 
 async def test_what_was_applied_is_no_refusal(registry: DecisionRepository) -> None:
-    assert await registry.refused(MAIN, outcome="applied", limit=COUNT, before=None) == []
+    assert await rows_of(registry.refused(MAIN, outcome="applied", limit=COUNT, before=None)) == []
 
 
 async def test_a_key_belongs_to_its_ledger_and_its_client(registry: DecisionRepository) -> None:

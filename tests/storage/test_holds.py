@@ -15,7 +15,7 @@ from service.storage.database import Database
 from service.storage.holds import HoldRepository
 from tests.rows import MAIN, add_account, add_ledger, insert
 from tests.servers import TestDatabase
-from tests.storage.paging import all_pages
+from tests.storage.paging import all_pages, rows_of
 
 COUNT = 20
 PAST, FUTURE = datetime(2020, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
@@ -94,7 +94,7 @@ async def test_pages_are_newest_first_and_miss_nothing(
     holds: HoldRepository, filters: dict[str, Any], expected: Callable[[int], bool], limit: int
 ) -> None:
     async def page(after: Hold | None) -> Any:
-        return await holds.page(MAIN, limit=limit, before=after.id if after else None, **filters)
+        return await rows_of(holds.page(MAIN, limit=limit, before=after.id if after else None, **filters))
 
     listed = await all_pages(page, limit)
 

@@ -10,7 +10,7 @@ from service.storage.ledgers import LedgerRepository
 from service.storage.models import Ledger
 from tests.rows import MAIN, add_ledger
 from tests.servers import TestDatabase
-from tests.storage.paging import all_pages
+from tests.storage.paging import all_pages, rows_of
 
 NAMES = ["archive", "bank", "main", "treasury"]
 
@@ -33,7 +33,7 @@ def ledgers(shared_session: AsyncSession) -> LedgerRepository:
 @pytest.mark.parametrize("limit", [1, 2, 10])
 async def test_pages_are_in_the_order_of_names(ledgers: LedgerRepository, names: list[str] | None, limit: int) -> None:
     async def page(after: Ledger | None) -> Any:
-        return await ledgers.page(limit=limit, after=after.name if after else None, names=names)
+        return await rows_of(ledgers.page(limit=limit, after=after.name if after else None, names=names))
 
     listed = [ledger.name for ledger in await all_pages(page, limit)]
     assert listed == (NAMES if names is None else sorted(set(names) & set(NAMES)))

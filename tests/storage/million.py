@@ -1,0 +1,127 @@
+"""A ledger of a million transfers, made by the database itself in a few seconds."""
+
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import asyncpg
+
+from service.domain.identifiers import identifier
+from tests.rows import MAIN
+
+TRANSFERS = 1_000_000
+ACCOUNTS = 100_000
+HOLDS = 200_000
+REFUSALS = 200_000
+LEDGERS = 5_000
+LATEST_ACCOUNTS_FROZEN = 1_000
+"""These and the first five are frozen; none of them is in EUR but the very first."""
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+SECOND = timedelta(seconds=1)
+
+
+def at(number: int) -> datetime:
+    """When number ``number`` of any kind came: they are a second apart."""
+    return START + number * SECOND
+
+
+def id_of(number: int) -> UUID:
+    """The identifier of number ``number`` of any kind."""
+    return identifier(at(number), 0, 0)
+
+
+BUSY, QUIET = id_of(1), id_of(77)
+"""An account that is in every second transfer, hold and refusal, and one that is in about ten of each."""
+
+CAPTURED, REVERSED = id_of(1), id_of(1)
+"""A hold with 100,000 captures, and a transfer with 100,000 reversals."""
+
+COMMON, ELSEWHERE, RARE, ABSENT = "common", "elsewhere", "rare", "absent"
+"""References of transfers: of every third; of a sixth, none of them the busy account's, a capture or a reversal; of
+the first eleven; of none.
+"""
+
+# The identifier of number n, as ``id_of`` makes it.
+_ID = "(lpad(to_hex(1767225600000 + ({n}) * 1000::bigint), 12, '0') || '70008000000000000000')::uuid"
+_AT = "'2026-01-01Z'::timestamptz + ({n}) * interval '1 second'"
+
+
+def _id(number: str) -> str:
+    return _ID.format(n=number)
+
+
+def _at(number: str) -> str:
+    return _AT.format(n=number)
+
+
+# All but the busy account take turns.
+_DEBIT, _CREDIT = "2 + n % 99999", "2 + (n + 50000) % 99999"
+
+FILL = (
+    f"""
+    INSERT INTO funds.ledgers (name, created_at)
+    SELECT 'ledger-' || n, {_at("n")} FROM generate_series(1, {LEDGERS}) AS n
+    """,
+    f"""
+    INSERT INTO funds.accounts (ledger_id, id, reference, currency, normal_side, status, version, created_at,
+                                updated_at)
+    SELECT {MAIN}, {_id("n")}, 'account ' || n,
+           CASE WHEN n = 1 OR n % 3 = 0 AND n BETWEEN 6 AND 99000 THEN 'EUR' ELSE 'USD' END,
+           'credit', CASE WHEN n <= 5 OR n > {ACCOUNTS - LATEST_ACCOUNTS_FROZEN} THEN 'frozen' ELSE 'open' END,
+           {TRANSFERS}, {_at("n")}, {_at("n")}
+    FROM generate_series(1, {ACCOUNTS}) AS n
+    """,
+    # The first three expired; the last ones are open, of which the first five are past their time.
+    f"""
+    INSERT INTO funds.holds (ledger_id, id, debit_account_id, credit_account_id, amount, captured_amount, currency,
+                             status, expires_at, debit_account_version, credit_account_version,
+                             closed_debit_account_version, closed_credit_account_version, metadata, created_at,
+                             closed_at)
+    SELECT {MAIN}, {_id("n")},
+           CASE WHEN n % 4 = 0 THEN {_id("1")} ELSE {_id(_DEBIT)} END,
+           CASE WHEN n % 4 = 2 THEN {_id("1")} ELSE {_id(_CREDIT)} END,
+           10, CASE status WHEN 'captured' THEN 10 ELSE 0 END, 'USD', status,
+           CASE WHEN n BETWEEN 180001 AND 180005 THEN {_at("n + 1")} ELSE '9000-01-01Z' END, n, n,
+           CASE status WHEN 'open' THEN NULL ELSE n END, CASE status WHEN 'open' THEN NULL ELSE n END,
+           '{{}}', {_at("n")}, CASE status WHEN 'open' THEN NULL ELSE {_at("n + 1")} END
+    FROM generate_series(1, {HOLDS}) AS n,
+         LATERAL (SELECT CASE WHEN n <= 4 THEN 'expired' WHEN n > 180000 THEN 'open'
+                              WHEN n % 5 < 3 THEN 'captured' ELSE 'voided' END AS status) AS state
+    """,
+    f"""
+    INSERT INTO funds.transfers (ledger_id, id, debit_account_id, credit_account_id, amount, currency,
+                                 debit_account_version, credit_account_version, debit_balance_after,
+                                 credit_balance_after, hold_id, reverses_id, reference, metadata, effective_at,
+                                 created_at)
+    SELECT {MAIN}, {_id("n")},
+           CASE WHEN n % 4 = 0 THEN {_id("1")} ELSE {_id(_DEBIT)} END,
+           CASE WHEN n % 4 = 2 THEN {_id("1")} ELSE {_id(_CREDIT)} END,
+           1, 'USD', n, n, 0, 0,
+           CASE WHEN n % 10 = 0 THEN {_id("1")} END, CASE WHEN n % 10 = 5 THEN {_id("1")} END,
+           CASE WHEN n <= 11 THEN '{RARE}' WHEN n % 3 = 0 THEN '{COMMON}'
+                WHEN n % 6 = 1 AND n % 10 <> 5 THEN '{ELSEWHERE}' WHEN n % 6 = 2 THEN 'reference ' || n END,
+           '{{}}', {_at("n")}, {_at("n")}
+    FROM generate_series(1, {TRANSFERS}) AS n
+    """,
+    # The first five were fenced, and every hundredth is from the busy account to itself.
+    f"""
+    INSERT INTO funds.decisions (ledger_id, client_id, idempotency_key, fingerprint, operation, outcome, problem,
+                                 debit_account_id, credit_account_id, created_at)
+    SELECT {MAIN}, 'client ' || n % 3, 'key ' || n, '', 'post_transfer',
+           CASE WHEN n <= 5 THEN 'fenced' ELSE 'rejected' END, CASE WHEN n > 5 THEN '{{}}'::json END,
+           CASE WHEN n % 4 = 0 THEN {_id("1")} ELSE {_id(_DEBIT)} END,
+           CASE WHEN n % 4 = 2 OR n % 100 = 0 THEN {_id("1")} ELSE {_id(_CREDIT)} END, {_at("n")}
+    FROM generate_series(1, {REFUSALS}) AS n
+    """,
+)
+
+
+async def fill(superuser: asyncpg.Connection) -> None:
+    """Make the rows, and keep the server from learning about them by itself."""
+    for table in ("ledgers", "accounts", "holds", "transfers", "decisions"):
+        await superuser.execute(f"ALTER TABLE funds.{table} SET (autovacuum_enabled = off)")
+    # Rows are sound, and looking their foreign keys up takes as long as writing them.
+    await superuser.execute("SET session_replication_role = replica")
+    for statement in FILL:
+        await superuser.execute(statement)
+    await superuser.execute("RESET session_replication_role")
