@@ -156,7 +156,9 @@ class HoldController(Controller):
     async def get_hold(
         self, services: NamedDependency[Services], ledger: NamedDependency[LedgerRef], hold_id: FromPath[UUID]
     ) -> Response[HoldView]:
-        """Read one hold. One past its time shows as expired within a second; it cannot be captured from then on."""
+        """Read one hold. One past its time shows as expired within a second; it cannot be captured from then on, and
+        what it reserves stands in nobody's way.
+        """
         hold = await services.holds.get(ledger.id, hold_id)
         if hold is None:
             raise ProblemError("hold_not_found", members={"hold_id": str(hold_id)})

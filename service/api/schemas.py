@@ -263,7 +263,13 @@ class AccountView(Struct, kw_only=True, frozen=True, gc=False):
     debits_held: int
     credits_held: int
     balance: int
-    available_balance: int
+    available_balance: Annotated[
+        int,
+        Meta(
+            description="The balance less what open holds reserve. One past its time counts until it is freed: within a"
+            " second, or at once by whatever needs the room."
+        ),
+    ]
     version: Annotated[int, Meta(description="Counts every change of the counters.")]
     metadata: dict[str, str]
     created_at: Time

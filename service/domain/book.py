@@ -98,6 +98,9 @@ class Book:
     All is decided by ``clock``. ``at`` is the place in the order of the unit at hand: the clock's time too, unless an
     account that it touches was changed later than that. What touches an account whose last change lies too far ahead
     (``too_far_ahead``: ids, with its time) is refused with clock_behind, and that is not remembered.
+
+    ``short_of_room`` are accounts for whose lack of room something was refused, or moved less, while holds reserve some
+    of it. When one of these holds has expired, the batch must be decided again, with its expiry in front.
     """
 
     def __init__(self, contents: Contents, policy: Policy) -> None:
@@ -114,6 +117,7 @@ class Book:
         self.touched_accounts: dict[UUID, int] = {}
         self.touched_holds: dict[UUID, int] = {}
         self.touched_transfers: dict[UUID, int] = {}
+        self.short_of_room: set[UUID] = set()
         self._policy = policy
         # Of the accounts that are ahead of the clock, where their next change is placed.
         self._next_places = {
@@ -264,6 +268,9 @@ class Book:
         )
         if isinstance(outcome, Transfer):
             self._move(outcome)
+            if command.at_most and outcome.amount < command.amount:
+                sides = (self.accounts[outcome.debit_account_id], self.accounts[outcome.credit_account_id])
+                self.short_of_room.update(side.id for side in sides if side.debits_held or side.credits_held)
         return outcome
 
     def _open_hold(self, command: OpenHold, new_id: UUID, group_id: UUID | None) -> Hold | Rejection:
@@ -344,6 +351,9 @@ class Book:
         created_at = self.at
         if isinstance(outcome, Rejection):
             created_at = self.clock  # it changes no account, so it needs no place among their changes
+            short = rejections.short_of_room(outcome)
+            if short is not None:
+                self.short_of_room.add(short)
             terms = command.terms()
             debit, credit = self._accounts_of(command)
         decision = Decision(

@@ -19,6 +19,14 @@ class Rejection(Struct, frozen=True, gc=False):
     members: dict[str, Any]
 
 
+def short_of_room(rejection: Rejection) -> UUID | None:
+    """Return the account that lacked room for what was refused, if it has some that holds reserve."""
+    members = rejection.members
+    if members.get("held") or members.get("debits_held") or members.get("credits_held"):
+        return UUID(members["account_id"])
+    return None
+
+
 def idempotency_key_reused(idempotency_key: str) -> Rejection:
     """The key already stands for another request; nothing is stored."""
     return Rejection(

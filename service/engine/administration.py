@@ -4,8 +4,9 @@ Each has a database transaction of its own: they are rare, and none of them move
 """
 
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Generic, TypeVar
 from uuid import UUID
 
@@ -20,7 +21,8 @@ from service.domain.currencies import MINOR_UNIT_EXPONENTS
 from service.domain.identifiers import ENTROPY_BITS, identifier
 from service.domain.order import next_place
 from service.domain.rejections import Rejection
-from service.engine.settle import tell_clock_behind
+from service.engine.room import check_room, expiries, until_there_is_room
+from service.engine.settle import settle, tell_clock_behind
 from service.settings import Settings
 from service.storage import constraints, decisions
 from service.storage.accounts import AccountRepository, details
@@ -154,14 +156,26 @@ async def revise_account(
     The row is locked as transfers lock it, so a revision and the transfers in flight see each other whole. Rejected
     with account_not_found, version_mismatch, as ``check_revision`` says, or for now with clock_behind. Under ``key``
     every answer but the last one is remembered. Without a key none is, and a lost answer to COMMIT is not tried again
-    (the tag would no longer match): StorageError then says that the outcome is unknown.
+    (the tag would no longer match): StorageError then says that the outcome is unknown. Expired holds that are in its
+    way (``room``) are expired before, in a transaction of their own, which locks accounts in the order of batches.
     """
+    expired_count = 0
 
-    async def revise(session: AsyncSession) -> Account | Rejection:
+    async def attempt(in_the_way: Sequence[UUID], seconds_left: float) -> Applied[Account] | Refused:
+        nonlocal expired_count
+        if len(in_the_way) > expired_count:
+            units = expiries(in_the_way[expired_count:])
+            await settle(database, settings, ledger_id, units, deadline_seconds=seconds_left)
+            expired_count = len(in_the_way)
+        return await _once(database, settings, key, Account, partial(revise, in_the_way), deadline_seconds=seconds_left)
+
+    async def revise(in_the_way: Sequence[UUID], session: AsyncSession) -> Account | Rejection:
         found = await AccountRepository(session).for_revision(ledger_id, account_id)
         clock = (await session.scalars(select(func.clock_timestamp()))).one()
         account = _checked(found, account_id, revision, expected_tags)
         if isinstance(account, Rejection):
+            short = rejections.short_of_room(account)
+            await check_room(session, settings, ledger_id, [short] if short else [], known=in_the_way)
             if key is not None:
                 session.add(decisions.rejected(key, account, clock))
             return account
@@ -175,7 +189,7 @@ async def revise_account(
             session.add(decisions.applied(key, account, clock))
         return account
 
-    return await _once(database, settings, key, Account, revise)
+    return await until_there_is_room(attempt, deadline_seconds=settings.commit_deadline_seconds)
 
 
 def _checked(
@@ -196,8 +210,11 @@ async def _once(
     key: Key | None,
     model: type[M],
     decide: Callable[[AsyncSession], Awaitable[M | Rejection]],
+    *,
+    deadline_seconds: float | None = None,
 ) -> Applied[M] | Refused:
-    """Have ``decide`` change one row of ``model`` and add the decision of ``key``, in one transaction, exactly once.
+    """Have ``decide`` change one row of ``model`` and add the decision of ``key``, in one transaction, exactly once,
+    within ``deadline_seconds`` (``settings.commit_deadline_seconds`` by default).
 
     A twin of this request waits on the key, fails on it, and replays. Without a key nothing tells the next try what
     became of one whose COMMIT was sent, so there is none.
@@ -225,7 +242,7 @@ async def _once(
             return await run_with_retries(
                 attempt,
                 attempts_max=settings.commit_attempts_max,
-                deadline_seconds=settings.commit_deadline_seconds,
+                deadline_seconds=deadline_seconds or settings.commit_deadline_seconds,
                 outcome_unknown=lambda: commit_sent,
                 again_in_doubt=key is not None,
             )

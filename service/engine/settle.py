@@ -5,6 +5,7 @@ import random
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
+from functools import partial
 from itertools import islice
 from uuid import UUID
 
@@ -15,6 +16,7 @@ from service.domain.book import Answer, Book, Contents
 from service.domain.identifiers import ENTROPY_BITS, POSITIONS, identifier
 from service.domain.policy import Policy
 from service.engine.queue import Unit
+from service.engine.room import HoldsInTheWayError, check_room, expiries, until_there_is_room
 from service.settings import Settings
 from service.storage import constraints
 from service.storage.batches import SLICE, Batch
@@ -49,16 +51,48 @@ async def settle(
     """Apply ``units`` of one ledger in one transaction and return the answers of each, within ``deadline_seconds``
     (``settings.commit_deadline_seconds`` by default).
 
+    Expired holds that are in their way (``room``) are expired in front of them, in the same transaction; as many as the
+    sweeper takes at once (``hold_sweep_holds_max``) in one of their own before.
+
     A transient failure runs everything again on a fresh session, also when a COMMIT's answer was lost: decisions are
     written with their effects, so the next try finds them and replays. Raises StorageError when the tries are used
     up, with ``outcome_unknown`` if a COMMIT had been sent, and SettlementError for any other failure.
     """
+    expired_count = 0
+
+    async def attempt(in_the_way: Sequence[UUID], seconds_left: float) -> list[list[Answer]]:
+        nonlocal expired_count
+        settle_once = partial(
+            _settle_once, database, settings, ledger_id, in_the_way=in_the_way, deadline_seconds=seconds_left
+        )
+        front = expiries(in_the_way[expired_count:])
+        if len(front) >= settings.hold_sweep_holds_max:
+            await settle_once(front)
+            expired_count, front = len(in_the_way), []
+        return (await settle_once([*front, *units]))[len(front) :]
+
+    return await until_there_is_room(attempt, deadline_seconds=deadline_seconds or settings.commit_deadline_seconds)
+
+
+async def _settle_once(
+    database: Database,
+    settings: Settings,
+    ledger_id: int,
+    units: Sequence[Unit],
+    *,
+    in_the_way: Sequence[UUID],
+    deadline_seconds: float,
+) -> list[list[Answer]]:
+    """Apply ``units`` as ``settle`` says. Raises HoldsInTheWayError for expired holds not yet known ``in_the_way``."""
     commit_sent = False
 
     async def attempt() -> list[list[Answer]]:
         nonlocal commit_sent
         async with database.sessions() as session, session.begin():
-            answers = await _settle_together(session, Batch(session, ledger_id), units, settings.policy)
+            short_of_room: set[UUID] = set()
+            batch = Batch(session, ledger_id)
+            answers = await _settle_together(session, batch, units, settings.policy, short_of_room)
+            await check_room(session, settings, ledger_id, short_of_room, known=in_the_way)
             commit_sent = True
         return answers
 
@@ -66,10 +100,10 @@ async def settle(
         return await run_with_retries(
             attempt,
             attempts_max=settings.commit_attempts_max,
-            deadline_seconds=deadline_seconds or settings.commit_deadline_seconds,
+            deadline_seconds=deadline_seconds,
             outcome_unknown=lambda: commit_sent,
         )
-    except StorageError:
+    except (StorageError, HoldsInTheWayError):
         raise
     except Exception as error:
         raise SettlementError(outcome_unknown=commit_sent) from error
@@ -81,25 +115,32 @@ async def rehearse(database: Database, settings: Settings, ledger_id: int, units
     Raises StorageError.
     """
 
-    async def attempt() -> list[list[Answer]]:
-        async with database.sessions() as session, session.begin():
-            await session.connection(
-                execution_options={"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
-            )
-            contents = await Batch(session, ledger_id).load([command for unit in units for command in unit], lock=False)
-            answers: list[list[Answer]] = []
-            deque(_decide(_book(ledger_id, contents, settings.policy), units, answers), maxlen=0)
-            return answers
+    async def attempt(in_the_way: Sequence[UUID], seconds_left: float) -> list[list[Answer]]:
+        front = expiries(in_the_way)
 
-    return await run_with_retries(
-        attempt, attempts_max=settings.read_attempts_max, deadline_seconds=settings.read_deadline_seconds
-    )
+        async def read() -> list[list[Answer]]:
+            async with database.sessions() as session, session.begin():
+                await session.connection(
+                    execution_options={"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+                )
+                all_units = [*front, *units]
+                commands = [command for unit in all_units for command in unit]
+                book = _book(ledger_id, await Batch(session, ledger_id).load(commands, lock=False), settings.policy)
+                answers: list[list[Answer]] = []
+                deque(_decide(book, all_units, answers), maxlen=0)
+                await check_room(session, settings, ledger_id, book.short_of_room, known=in_the_way)
+                return answers[len(front) :]
+
+        return await run_with_retries(read, attempts_max=settings.read_attempts_max, deadline_seconds=seconds_left)
+
+    return await until_there_is_room(attempt, deadline_seconds=settings.read_deadline_seconds)
 
 
 async def _settle_together(
-    session: AsyncSession, batch: Batch, units: Sequence[Unit], policy: Policy
+    session: AsyncSession, batch: Batch, units: Sequence[Unit], policy: Policy, short_of_room: set[UUID]
 ) -> list[list[Answer]]:
-    """Settle ``units`` by one set-based write in a savepoint; where the database refuses it, one by one.
+    """Settle ``units`` by one set-based write in a savepoint; where the database refuses it, one by one. Accounts that
+    lacked room are added to ``short_of_room``.
 
     When a rival has just used one of the keys, all is read and decided anew first: his decision is found and replayed.
     That writes keys in their order again, which one by one does not, so that rivals do not deadlock.
@@ -109,14 +150,17 @@ async def _settle_together(
         book = _book(batch.ledger_id, await batch.load(commands), policy)
         answers, refused = await _settle(session, batch, units, book)
         if refused is None:
+            short_of_room |= book.short_of_room
             return answers
         if refused != constraints.PK_DECISIONS:
             break
     logger.warning("batch refused, settling one by one", extra={"reason": refused})
-    return [await _settle_alone(session, batch, unit, policy) for unit in units]
+    return [await _settle_alone(session, batch, unit, policy, short_of_room) for unit in units]
 
 
-async def _settle_alone(session: AsyncSession, batch: Batch, unit: Unit, policy: Policy) -> list[Answer]:
+async def _settle_alone(
+    session: AsyncSession, batch: Batch, unit: Unit, policy: Policy, short_of_room: set[UUID]
+) -> list[Answer]:
     """Settle one unit in a savepoint of its own, inside the batch's transaction, whose locks still stand.
 
     A unit that the database refuses again has met a fault of ours: it is refused and nothing of it is stored.
@@ -126,6 +170,7 @@ async def _settle_alone(session: AsyncSession, batch: Batch, unit: Unit, policy:
         book = _book(batch.ledger_id, await batch.load(unit), policy)
         [answers], refused = await _settle(session, batch, [unit], book)
         if refused is None:
+            short_of_room |= book.short_of_room
             return answers
     logger.error("the database refuses what the rules allowed", extra={"reason": refused})
     return [Answer(rejections.internal_error()) for _ in unit]

@@ -1,16 +1,17 @@
 """Named queries on holds."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Integer, Select, bindparam, func, literal, select
+from sqlalchemy import ColumnElement, Integer, Select, all_, any_, bindparam, func, literal, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.domain.holds import Hold
 from service.storage import models
 from service.storage.lists import LIMIT, Slices, merged, only, slices
+from service.storage.models import UUIDS
 from service.storage.statements import FIND_HOLDS, HOLD_COLUMNS
 
 _HOLDS = models.Hold.__table__.c
@@ -64,6 +65,37 @@ class HoldRepository:
             .with_for_update(key_share=True, skip_locked=True)
         )
         return [(ledger_id, hold_id) for ledger_id, hold_id in await self._session.execute(query)]
+
+    async def expired_of(
+        self, ledger_id: int, account_ids: Iterable[UUID], *, known: Sequence[UUID], limit: int
+    ) -> list[UUID]:
+        """Return the ids of up to ``limit`` open holds past their time that have one of ``account_ids`` on either side,
+        the oldest first, without those in ``known``. Nothing is locked.
+
+        Of all open holds, those past their time are few (the sweeper sees to it); an account's, or a ledger's, may be
+        many. OFFSET parts the query, so that the index of expiry is all that can serve it, whatever the planner knows.
+        """
+        expired = (
+            select(_HOLDS.ledger_id, _HOLDS.id, *_SIDES)
+            .where(
+                _HOLDS.status == literal("open", literal_execute=True),
+                _HOLDS.expires_at <= func.statement_timestamp(),
+            )
+            .order_by(_HOLDS.expires_at)
+            .offset(0)
+            .subquery()
+        )
+        accounts = literal(list(account_ids), UUIDS)
+        query = (
+            select(expired.c.id)
+            .where(
+                expired.c.ledger_id == ledger_id,
+                or_(expired.c.debit_account_id == any_(accounts), expired.c.credit_account_id == any_(accounts)),
+                expired.c.id != all_(literal(list(known), UUIDS)),
+            )
+            .limit(limit)
+        )
+        return list(await self._session.scalars(query))
 
 
 @cache

@@ -6,7 +6,7 @@ import asyncpg
 import pytest
 
 from tests.api.conftest import Application, serving
-from tests.api.ledger import JSON, Book, answer, problem, unique
+from tests.api.ledger import JSON, Book, answer, item, problem, transfer, unique
 from tests.api.moves import capture, expire, freed, held, open_hold, post_capture, post_void, read_hold
 from tests.servers import TestDatabase, TestPostgres
 
@@ -100,3 +100,36 @@ async def test_what_expired_while_no_service_ran_is_freed_at_its_start(
         assert [(await freed(book, hold))["status"] for hold in holds[:2]] == ["expired", "expired"]
     assert await read_hold(book, holds[2]) == holds[2]
     assert held(await book.read_account(payer)) == (100, 90, 10, 0)
+
+
+async def test_what_an_expired_hold_reserves_is_free_for_whatever_needs_it(
+    book: Book, database: TestDatabase, payer: JSON, payee: JSON
+) -> None:
+    """It shows as held until somebody needs it."""
+    hold = await open_hold(book, payer, payee, 100)
+    await expire(book, database, hold)
+    asked = transfer(payer, payee, amount=100)
+    rehearsed = await book.client.post(book.transfers, params={"dry_run": "true"}, json=asked)
+    assert rehearsed.status_code == 200, rehearsed.text
+    assert held(await book.read_account(payer)) == (100, 0, 100, 0), "a dry run frees nothing"
+    posted = await book.move(payer, payee, 100)
+    ended = await read_hold(book, hold)
+    assert (ended["status"], ended["closed_at"]) == ("expired", posted["created_at"])
+    assert held(await book.read_account(payer)) == (0, 0, 0, 0)
+    assert (posted["debit_account_version"], ended["closed_debit_account_version"]) == (4, 3)
+
+
+async def test_a_batch_an_account_and_its_minimum_see_it_too(
+    book: Book, database: TestDatabase, payer: JSON, payee: JSON
+) -> None:
+    other = await book.account()
+    await expire(book, database, await open_hold(book, payer, payee, 50))
+    assert (await book.revise(payer, minimum_balance=100)).status_code == 200
+    assert (await book.revise(payer, minimum_balance=0)).status_code == 200
+    await expire(book, database, await open_hold(book, payer, payee, 100))
+    group = [item(payer, payee, amount=60, group="g"), item(payer, other, amount=40, group="g")]
+    assert (await book.batch(*group)).status_code == 201
+    await expire(book, database, await open_hold(book, payee, other, 7))
+    await book.move(payee, other, 60)
+    problem(await book.revise(other, status="closed"), 409, "account_not_empty")
+    assert (await book.revise(payee, status="closed")).status_code == 200

@@ -65,6 +65,12 @@ class Facts:
             return self.balance(name) - self.debits_held(name)
         return self.balance(name) - self.credits_held(name)
 
+    def holds_count_for(self, name: str, refusal: str) -> bool:
+        """Whether something is held that counts for a refusal of this kind."""
+        if refusal == "insufficient_funds":
+            return self.available(name) != self.balance(name)
+        return self.debits_held(name) + self.credits_held(name) > 0
+
     def close(self, hold: dict[str, Any], status: str) -> None:
         """End a hold with the change that was counted last."""
         hold["status"] = status

@@ -14,10 +14,18 @@ class Model:
 
     def __init__(self, accounts: dict[str, dict[str, Any]]) -> None:
         self.facts = Facts(accounts).copy()
+        self._short: set[str] = set()
 
     def send(self, units: list[Unit]) -> list[list[Answer]]:
-        """Answer units in order."""
-        return [self._send_unit(unit) for unit in units]
+        """Answer units in order. When an overdue hold was in their way, it is freed first and all is answered anew."""
+        while True:
+            before, self._short = self.facts.copy(), set()
+            answers = [self._send_unit(unit) for unit in units]
+            in_the_way = self._overdue_of(self._short)
+            if not in_the_way:
+                return answers
+            self.facts = before
+            self._expire(in_the_way)
 
     def _send_unit(self, unit: Unit) -> list[Answer]:
         company = [*map(asdict, unit)] if len(unit) > 1 else None
@@ -72,7 +80,7 @@ class Model:
         return answer
 
     def _decide(self, ask: Ask, group: int | None) -> Answer:
-        rules = Rules(self.facts, group)
+        rules = Rules(self.facts, group, self._short)
         match ask:
             case Post():
                 return rules.post(ask)
@@ -94,14 +102,34 @@ class Model:
 
     def sweep(self) -> None:
         """Free what overdue holds reserve, those first that were overdue first."""
-        for number in self.facts.overdue:
+        self._expire(self._overdue_of(set(self.facts.accounts)))
+
+    def _overdue_of(self, names: set[str]) -> list[int]:
+        """Return the holds of accounts that are past their time and not freed yet, those first that were so first."""
+        holds = self.facts.holds
+        return [
+            number
+            for number in self.facts.overdue
+            if holds[number]["status"] == "open" and {holds[number]["debit"], holds[number]["credit"]} & names
+        ]
+
+    def _expire(self, numbers: list[int]) -> None:
+        for number in numbers:
             hold = self.facts.holds[number]
-            if hold["status"] == "open":
-                self.facts.changes.append((hold["debit"], hold["credit"]))
-                self.facts.close(hold, "expired")
+            self.facts.changes.append((hold["debit"], hold["credit"]))
+            self.facts.close(hold, "expired")
 
     def revise(self, name: str, changes: dict[str, Any]) -> str:
-        """Change bounds or status of an account; return ``revised`` or the code of the refusal."""
+        """Change bounds or status of an account; return ``revised`` or the code of the refusal. Overdue holds are freed
+        when they are in the way.
+        """
+        said = self._revise(name, changes)
+        if said in {"account_not_empty", "insufficient_funds"} and self.facts.holds_count_for(name, said):
+            self._expire(self._overdue_of({name}))
+            said = self._revise(name, changes)
+        return said
+
+    def _revise(self, name: str, changes: dict[str, Any]) -> str:
         account = self.facts.accounts[name]
         minimum, maximum = ({**account, **changes}[bound] for bound in ("minimum_balance", "maximum_balance"))
         empty = self.facts.balance(name) == self.facts.debits_held(name) == self.facts.credits_held(name) == 0

@@ -26,11 +26,14 @@ def refuse(said: str, **why: Any) -> NoReturn:
 
 
 class Rules:
-    """Decides what is asked of ``facts``, and lets it happen. ``group`` numbers what applies together."""
+    """Decides what is asked of ``facts``, and lets it happen. ``group`` numbers what applies together. Names of
+    accounts that lack room, while holds reserve some of it, go to ``short``.
+    """
 
-    def __init__(self, facts: Facts, group: int | None) -> None:
+    def __init__(self, facts: Facts, group: int | None, short: set[str]) -> None:
         self.facts = facts
         self.group = group
+        self.short = short
 
     # In the order in which they are promised.
 
@@ -50,6 +53,9 @@ class Rules:
         self._counters_have_room(ask.debit, ask.credit, amount)
         self._minimum_is_kept(ask.debit, ask.credit, amount)
         self._maximum_is_kept(ask.debit, ask.credit, amount)
+        if amount < ask.amount:
+            sides = (ask.debit, ask.credit)
+            self.short |= {name for name in sides if self.facts.debits_held(name) or self.facts.credits_held(name)}
         return self._move(ask.debit, ask.credit, amount, day)
 
     def open(self, ask: Open) -> Answer:
@@ -154,8 +160,10 @@ class Rules:
 
     def _counters_have_room(self, debit: str, credit: str, amount: int) -> None:
         if self.facts.debits(debit) + self.facts.debits_held(debit) + amount > LARGEST:
+            self.short |= {debit} if self.facts.debits_held(debit) else set()
             refuse("balance_overflow", account=debit, side="debit")
         if self.facts.credits(credit) + self.facts.credits_held(credit) + amount > LARGEST:
+            self.short |= {credit} if self.facts.credits_held(credit) else set()
             refuse("balance_overflow", account=credit, side="credit")
 
     def _falling(self, debit: str, credit: str) -> list[str]:
@@ -167,6 +175,7 @@ class Rules:
         for name in self._falling(debit, credit):
             minimum, available = self.facts.accounts[name]["minimum_balance"], self.facts.available(name)
             if minimum is not None and available - amount < minimum:
+                self.short |= {name} if self.facts.holds_count_for(name, "insufficient_funds") else set()
                 numbers = {"available_balance": available, "minimum_balance": minimum, "amount": amount}
                 refuse("insufficient_funds", account=name, **numbers, shortfall=minimum - available + amount)
 

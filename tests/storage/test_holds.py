@@ -11,6 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.domain.holds import Hold
+from service.settings import Settings
 from service.storage.database import Database
 from service.storage.holds import HoldRepository
 from tests.rows import MAIN, add_account, add_ledger, insert
@@ -126,3 +127,53 @@ async def test_what_someone_is_settling_is_skipped(holds: HoldRepository, pool: 
         await session.execute(locked, {"id": first[0][1]})  # who only points at it need not wait either
 
     assert [hold_id.int for _, hold_id in (*first, *second)] == EXPIRED
+
+
+@pytest.mark.parametrize("limit", [1, 3, COUNT])
+@pytest.mark.parametrize("known", [(), EXPIRED[:2]])
+@pytest.mark.parametrize("accounts", [[A], [C], [A, B], [UUID(int=9)]])
+async def test_expired_of_accounts_are_those_of_either_side(
+    holds: HoldRepository, accounts: list[UUID], known: list[int], limit: int
+) -> None:
+    found = await holds.expired_of(MAIN, accounts, known=[UUID(int=number) for number in known], limit=limit)
+    of_accounts = [number for number in EXPIRED if number not in known and set(pair_of(number)) & set(accounts)]
+    assert [hold_id.int for hold_id in found] == of_accounts[:limit]
+
+
+async def test_other_ledgers_have_none(holds: HoldRepository) -> None:
+    assert await holds.expired_of(MAIN + 1, ACCOUNTS, known=[], limit=COUNT) == []
+
+
+@pytest.mark.parametrize("connect", [Database.connect, Database.connect_engine])
+async def test_an_accounts_open_holds_are_not_looked_through_for_expired_ones(
+    test_database: TestDatabase, connect: Callable[..., Database]
+) -> None:
+    """Whatever is declined on a busy account would cost as much as it has holds."""
+    superuser = await asyncpg.connect(test_database.superuser_url)
+    for account_id in (A, B):
+        await add_account(superuser, id=account_id)
+    await superuser.execute(
+        "INSERT INTO funds.holds (ledger_id, id, debit_account_id, credit_account_id, amount, currency, expires_at,"
+        " debit_account_version, credit_account_version, metadata, created_at)"
+        " SELECT 1, gen_random_uuid(), $1, $2, 1, 'USD', now() + interval '1 day', 1, 1, '{}', now()"
+        " FROM generate_series(1, 20000)",
+        A,
+        B,
+    )
+    await superuser.execute(
+        "UPDATE funds.holds SET expires_at = now() + interval '1 microsecond'"
+        " WHERE id IN (SELECT id FROM funds.holds LIMIT 3)"
+    )
+    read = """
+        SELECT (SELECT sum(idx_tup_read) FROM pg_stat_user_indexes WHERE relname = 'holds')
+               + (SELECT seq_tup_read FROM pg_stat_user_tables WHERE relname = 'holds')
+    """
+    database = connect(test_database.service_url, Settings())
+    await superuser.execute("SELECT pg_stat_force_next_flush()")
+    before = await superuser.fetchval(read)
+    async with database.sessions() as session:
+        assert len(await HoldRepository(session).expired_of(MAIN, [A], known=[], limit=10)) == 3
+        await session.execute(text("SELECT pg_stat_force_next_flush()"))
+    await database.close()
+    assert await superuser.fetchval(read) - before < 100
+    await superuser.close()
