@@ -9,6 +9,7 @@ from service.api.problems import ProblemError, malformed
 
 _ONCE = (b"authorization", b"content-type", b"content-encoding", b"if-match")
 _JSON = b"application/json"
+_UTF_8 = {b"utf-8", b"utf8"}
 _PLAIN_CODINGS = {b"", b"identity"}
 
 
@@ -29,11 +30,21 @@ def refuse_repeated(headers: Iterable[tuple[bytes, bytes]]) -> None:
 
 
 def refuse_other_media_types(content_type: bytes | None) -> None:
-    """Check that a body is called JSON, if it is called anything. Raises ProblemError (unsupported_media_type)."""
+    """Check that a body is called JSON, and its characters UTF-8, if they are called anything.
+
+    Raises ProblemError (unsupported_media_type).
+    """
     if content_type is None or content_type == _JSON:
         return
-    if content_type.partition(b";")[0].strip().lower() != _JSON:
+    media_type, *parameters = content_type.split(b";")
+    if media_type.strip().lower() != _JSON:
         raise ProblemError("unsupported_media_type")
+    for parameter in parameters:
+        name, _, value = parameter.partition(b"=")
+        if name.strip().lower() == b"charset" and value.strip(b' \t"').lower() not in _UTF_8:
+            raise ProblemError(
+                "unsupported_media_type", "The body's charset is not UTF-8; send UTF-8, with or without saying so."
+            )
 
 
 def refuse_codings(content_encoding: bytes | None) -> None:

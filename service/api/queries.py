@@ -15,7 +15,7 @@ from msgspec import Meta
 
 from service.api.expectations import expectation
 from service.api.problems import malformed, pointer_to
-from service.api.schemas import read_time
+from service.api.schemas import read_time, time_reason
 from service.api.values import checked
 
 _INTEGER = re.compile(r"0|-?[1-9][0-9]{0,19}")
@@ -63,8 +63,10 @@ def _reason(values: list[str], kind: Any) -> str:
     """Return what a parameter of the type ``kind`` must be that was not as ``values`` are."""
     if len(values) > 1 and not _is_list(kind):
         return "this is given more than once; give it once"
-    reason = f"this must be {expectation(kind)}"
-    if _plain(kind) is datetime and _PLUS_LOST.search(values[0][-_OFFSET_LENGTH_MAX:]):
+    if _plain(kind) is not datetime:
+        return f"this must be {expectation(kind)}"
+    reason = time_reason(values[0])
+    if _PLUS_LOST.search(values[0][-_OFFSET_LENGTH_MAX:]):
         reason += "; in a query a plus sign is written %2B (a bare + is read as a space)"
     return reason
 

@@ -1,5 +1,6 @@
 """What travels over the wire: requests and answers, with their bounds."""
 
+import re
 from datetime import UTC, datetime
 from operator import attrgetter
 from typing import Annotated, Literal, cast
@@ -39,6 +40,7 @@ LEDGER_NAME_WORDS = (
 
 # A fraction of a second with more digits than PostgreSQL's six would be rounded, even into the next day.
 _TIME_PATTERN = r"^[^.]*(\.[0-9]{1,6}([^0-9.][^.]*)?)?$"
+_LEAP_SECOND = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}.[0-9]{2}:[0-9]{2}:60")
 _TIME_WORDS = (
     'a time with its date and its offset from UTC (RFC 3339), such as "2026-11-26T09:30:00Z" or'
     ' "2026-11-26T09:30:00.123456+01:00", with no more than six digits of a second'
@@ -167,11 +169,18 @@ def read_time(text: str) -> datetime:
     return msgspec.convert(msgspec.convert(text, _Digits), Time)
 
 
+def time_reason(text: str) -> str:
+    """Return why ``text``, which is no time to ``read_time``, is none, and what to send."""
+    if _LEAP_SECOND.match(text):
+        return "a leap second cannot be kept; send the second before it (:59) or after it (:00)"
+    return f"this must be {_TIME_WORDS}"
+
+
 def _time_fault(text: str) -> str | None:
     try:
         read_time(text).astimezone(UTC)
     except msgspec.ValidationError:
-        return f"this must be {_TIME_WORDS}"
+        return time_reason(text)
     except OverflowError:
         return OUTSIDE_CALENDAR
     return None

@@ -133,6 +133,7 @@ def _transfers(world: World) -> Iterator[Sent]:
     yield _post(world, right, headers={"idempotency-key": "untyped"})
     yield _post(world, right, headers={"idempotency-key": "form", "content-type": "application/x-www-form-urlencoded"})
     yield _post(world, right, headers={"idempotency-key": "utf", "content-type": "application/json; charset=utf-8"})
+    yield _post(world, right, headers={"idempotency-key": "set", "content-type": "application/json; charset=latin1"})
     for query in ("?", "?unknown=1", "?dry_run=x"):
         yield _post(world, right, f"query{query}", path=world.book.transfers + query)
     yield _post(world, right, "elsewhere", path="/v1/ledgers/absent/transfers")

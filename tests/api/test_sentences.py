@@ -50,7 +50,7 @@ def _reason(response: httpx.Response) -> str:
         ("effective_at", '"2026-11-26"', [TIME]),
         ("effective_at", '"2026-11-26T00:00:00"', [TIME]),
         ("effective_at", '"2026-11-26T00:00:00 01:00"', [TIME]),
-        ("effective_at", '"2026-11-26T23:59:60Z"', [TIME]),
+        ("effective_at", '"2026-11-26T23:59:60Z"', ["a leap second cannot be kept; send the second before it"]),
         ("effective_at", '"2026-12-31T23:59:59.9999999Z"', [TIME]),
         (
             "effective_at",
@@ -58,6 +58,8 @@ def _reason(response: httpx.Response) -> str:
             ["outside the calendar: in UTC it must lie in the years 1 to 9999"],
         ),
         ("reference", '""', ['this must be a text of 1 to 255 visible characters, such as "invoice-17"']),
+        ("effective_at", '"2026-12-31T18:59:60.5-05:00"', ["a leap second cannot be kept"]),
+        ("effective_at", '"9999-12-31T23:59:59-23:59"', ["outside the calendar: in UTC it must lie in the years"]),
         ("metadata", '{"k": 1}', ['such as {"invoice": "17"}; one in it was a whole number']),
         ("metadata", '"k"', ['such as {"invoice": "17"}; it was a text']),
         ("ammount", "1", ["there is no such member here; there are debit_account_id, credit_account_id, amount"]),
@@ -122,6 +124,8 @@ async def test_no_fault_of_a_body_is_told_in_a_foreign_language(client: httpx.As
     [
         ("created_from=2026-11-26", TIME),
         ("created_from=2026-11-26T00:00:00.1234567Z", TIME),
+        ("created_to=2026-12-31T23:59:60Z", "a leap second cannot be kept; send the second before it"),
+        ("created_to=0001-01-01T00:00:00%2B23:59", "outside the calendar: in UTC it must lie in the years 1 to 9999"),
         ("created_from=2026-11-26T00:00:00+01:00", "; in a query a plus sign is written %2B"),
         ("created_to=2026-11-26T00:00:00+0100", "; in a query a plus sign is written %2B"),
         ("account_id=17", "this must be an identifier as this service gives them, such as"),

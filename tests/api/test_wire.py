@@ -256,11 +256,28 @@ async def test_a_body_that_is_not_called_json(
 
 
 @pytest.mark.parametrize(
-    "content_type", ["application/json", "application/json; charset=utf-8", "Application/JSON;a=b"]
+    "content_type",
+    [
+        "application/json",
+        "application/json; charset=utf-8",
+        'application/json;charset="UTF-8"',
+        "application/json ; a=b ; Charset=utf8",
+        "Application/JSON;a=b",
+    ],
 )
 async def test_every_way_to_call_a_body_json(book: Book, content_type: str) -> None:
     response = await book.client.post(book.accounts, json=ACCOUNT, headers=keyed() | {"Content-Type": content_type})
     assert response.status_code == 201
+
+
+@pytest.mark.parametrize(
+    "charset", ["utf-16", "UTF-16LE", "iso-8859-1", '"latin1"', "utf-7", "", "utf-8; charset=utf-16", "us-ascii"]
+)
+async def test_a_body_in_another_charset(client: httpx.AsyncClient, application: Application, charset: str) -> None:
+    for method, path in _operations(application, body=True):
+        headers = keyed() | {"If-Match": "*", "Content-Type": f"application/json; charset={charset}"}
+        response = await client.request(method, path, json={}, headers=headers)
+        assert "UTF-8" in problem(response, 415, "unsupported_media_type")["detail"]
 
 
 async def test_a_body_that_is_called_nothing_is_taken_for_json(book: Book) -> None:
