@@ -24,6 +24,7 @@ _HEADERS = {
     "Idempotency-Key": Annotated[str, Meta(pattern=KEY_PATTERN, max_length=KEY_HEADER_LENGTH_MAX)],
     "If-Match": Annotated[str, Meta(pattern=IF_MATCH_PATTERN)],
 }
+_INT32_MAX, _INT64 = 2**31 - 1, 2**63
 _REF = "#/components/schemas/{name}"
 
 
@@ -88,11 +89,6 @@ def _add_problems(one: _Described) -> None:
     one.operation.responses = dict(sorted(responses.items()))
 
 
-def _is_required(one: _Described, header: str, *, dry_run: bool) -> bool:
-    """Whether the operation cannot do without ``header``; a dry run, where there is one, needs no key."""
-    return header == "If-Match" or (one.method == "post" and not dry_run)
-
-
 def _takes_key(handler: HTTPRouteHandler) -> bool:
     """Whether the handler reads the header Idempotency-Key."""
     field = handler.parsed_fn_signature.parameters.get("idempotency_key")
@@ -122,13 +118,29 @@ def _replace_schemas(described: list[_Described]) -> dict[str, Any]:
             elif parameter.param_in == "path" and parameter.schema.format == "uuid":
                 parameter.schema.pattern = f"^{CANONICAL_UUID.pattern}$"
             elif parameter.param_in == "header":
-                parameter.required = _is_required(one, parameter.name, dry_run="dry_run" in in_query)
+                # A dry run can do without a key; the document asks for it there too, lest clients that are generated
+                # from it leave it out where money moves.
+                parameter.required = parameter.name == "If-Match" or one.method == "post"
                 places.append((parameter, _HEADERS[parameter.name]))
     schemas, components = msgspec.json.schema_components([kind for _, kind in places], ref_template=_REF)
+    _tell_widths([*schemas, components])
     for (place, _), schema in zip(places, schemas, strict=True):
         default = getattr(place.schema, "default", None)
         place.schema = schema if default is None else schema | {"default": default}
     return components
+
+
+def _tell_widths(node: Any) -> None:
+    """Say of every integer in ``node`` how wide it is: without it, generated clients take 32 bits for all of them."""
+    if isinstance(node, list):
+        for part in node:
+            _tell_widths(part)
+    elif isinstance(node, dict):
+        if node.get("type") == "integer":
+            small = node.get("minimum", -_INT64) >= -_INT32_MAX and node.get("maximum", _INT64) <= _INT32_MAX
+            node["format"] = "int32" if small else "int64"
+        for part in node.values():
+            _tell_widths(part)
 
 
 def _answer_type(handler: HTTPRouteHandler, status: int) -> Any:

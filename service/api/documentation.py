@@ -29,7 +29,9 @@ def openapi_config(path_prefix: str) -> OpenAPIConfig:
         version=version("funds-transfer-service"),
         description=(
             "Moves money between accounts so that no failure, race or retry loses, invents or doubles a cent. Amounts"
-            " are integers in minor units (ISO 4217). Every error is a problem (RFC 9457)."
+            " are integers in minor units (ISO 4217). Every error is a problem (RFC 9457). HEAD"
+            " is answered wherever GET is, without the body; OPTIONS lists the methods of any path. A path has one"
+            " spelling, and no answer may be cached."
         ),
         use_handler_docstrings=True,
         servers=[Server(url=path_prefix or "/")],

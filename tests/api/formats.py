@@ -17,6 +17,16 @@ def is_uuid(value: object) -> bool:
     return not isinstance(value, str) or str(UUID(value)) == value.lower()
 
 
+@FORMATS.checks("int64")
+def is_int64(value: object) -> bool:
+    return not isinstance(value, int) or -(2**63) <= value < 2**63
+
+
+@FORMATS.checks("int32")
+def is_int32(value: object) -> bool:
+    return not isinstance(value, int) or -(2**31) <= value < 2**31
+
+
 @FORMATS.checks("date-time", raises=ValueError)
 def is_date_time(value: object) -> bool:
     """RFC 3339 and a day that exists."""

@@ -11,6 +11,7 @@ from jsonschema import Draft202012Validator
 from litestar.routes import HTTPRoute
 
 from service.api.catalogue import CATALOGUE
+from service.server.refusals import Refusal
 from tests.api.conftest import Application
 from tests.api.contract import PROBLEM
 from tests.api.ledger import answer
@@ -110,6 +111,43 @@ async def test_what_is_sent_is_closed_and_numbers_are_exact(application: Applica
             assert not isinstance(node.get(bound), float), f"{path}/{bound}"
 
 
+async def test_every_integer_says_how_wide_it_is(document: Any) -> None:
+    integers = [node for _, node in _walk(document) if node.get("type") == "integer"]
+    assert len(integers) > 50
+    for node in integers:
+        small = node.get("minimum", -INT64_MAX) >= -(2**31) and node.get("maximum", INT64_MAX) < 2**31
+        assert node["format"] == ("int32" if small else "int64"), node
+    for name in ("amount", "debit_balance_after", "debit_account_version"):
+        assert document["components"]["schemas"]["TransferView"]["properties"][name]["format"] == "int64"
+
+
+@pytest.mark.parametrize(
+    ("header", "value", "fits"),
+    [
+        *(("Idempotency-Key", key, True) for key in ("k", "a/b", "x" * 255, '"a"', '"a\\"b"', 'a"b', f'"{"x" * 255}"')),
+        *(("Idempotency-Key", key, False) for key in ("", "a b", "x" * 256, '"', '""', '"a', "ü", '"a b"', '"a\\b"')),
+        *(("If-Match", tag, True) for tag in ('"a"', 'W/"a"', '"a", W/"b"', "*", '"a,b"')),
+        *(("If-Match", tag, False) for tag in ("", "a", '"a', "W/a", '*, "a"', 'w/"a"')),
+    ],
+)
+async def test_headers_are_described_as_they_are_read(
+    application: Application, client: httpx.AsyncClient, header: str, value: str, *, fits: bool
+) -> None:
+    path = "/v1/ledgers/{ledger_name}/accounts/{account_id}"
+    [revise] = [one for one in application.contract.operations if (one.template, one.method) == (path, "PATCH")]
+    described = application.contract.parameters(revise, "header")[header]
+    assert (not application.contract.parameter_faults(described, value)) == fits
+    headers = {b"If-Match": b'"x"', header.encode(): value.encode()}
+    response = await client.patch(revise.path, json={}, headers=headers)
+    assert (response.status_code != 400) == fits
+
+
+async def test_headers_are_required_where_they_are_needed(application: Application) -> None:
+    for operation in application.contract.operations:
+        for name, parameter in application.contract.parameters(operation, "header").items():
+            assert parameter["required"] == (operation.method == "POST" or name == "If-Match"), operation.template
+
+
 async def test_parameters_of_paths_are_described(application: Application) -> None:
     for operation in application.contract.operations:
         described = application.contract.parameters(operation, "path")
@@ -157,8 +195,9 @@ async def test_problems_are_described_by_codes_of_the_catalogue(application: App
 
 async def test_every_code_belongs_to_some_operation(application: Application) -> None:
     described = frozenset().union(*(codes for one in application.contract.operations for codes in one.codes.values()))
-    # No operation is asked for when the method is wrong.
-    assert set(CATALOGUE) - described == {"method_not_allowed"}
+    # No operation is asked for when the method is wrong, or when the server refuses what is no request yet.
+    by_the_server = {str(refusal) for refusal in Refusal} - described
+    assert set(CATALOGUE) - described == {"method_not_allowed"} | by_the_server
 
 
 class _References(HTMLParser):
