@@ -81,7 +81,9 @@ class AccountController(Controller):
             services.database, services.settings, key, NewAccount(**structs.asdict(data))
         )
         if isinstance(created, Refused):
-            raise ProblemError.from_rejection(created.rejection, replayed=created.replayed)
+            raise ProblemError.from_rejection(
+                created.rejection, path_prefix=ledger.path_prefix, ledger=ledger.name, replayed=created.replayed
+            )
         account = details(created.row)
         headers = {
             "Location": f"{ledger.path}/accounts/{account.id}",
@@ -194,7 +196,9 @@ class AccountController(Controller):
             key=key,
         )
         if isinstance(revised, Refused):
-            raise ProblemError.from_rejection(revised.rejection, replayed=revised.replayed)
+            raise ProblemError.from_rejection(
+                revised.rejection, path_prefix=ledger.path_prefix, ledger=ledger.name, replayed=revised.replayed
+            )
         account = details(revised.row)
         headers = {"ETag": _etag(account)} | replay_header(replayed=revised.replayed)
         return Response(account_view(ledger.name, account), headers=headers)

@@ -26,6 +26,7 @@ from service.api.problems import (
     malformed,
     malformed_in_places,
     problem_content,
+    rejection_members,
     responses,
 )
 from service.api.schemas import AtMost, HoldRequest, HoldView, TransferView
@@ -256,7 +257,7 @@ def _result(ledger: LedgerRef, key: str, answer: Answer) -> BatchResult:
             outcome.detail,
             path_prefix=ledger.path_prefix,
             instance=f"{ledger.path}/transfers/batch",
-            members=outcome.members,
+            members=rejection_members(outcome, path_prefix=ledger.path_prefix, ledger=ledger.name),
         )
         return BatchResult(
             idempotency_key=key,

@@ -81,7 +81,8 @@ CATALOGUE: dict[str, ProblemType] = {
     "key_fenced": ProblemType(
         409,
         "The idempotency key is fenced",
-        "The key was made unusable before it was used: nothing was or will be applied under it.",
+        "The key was made unusable before it was used: nothing was or will be applied under it. `earlier_request` says"
+        " since when.",
     ),
     "version_mismatch": ProblemType(
         412, "The resource has changed", "If-Match names a state that is no longer current: read, decide, send again."
@@ -145,7 +146,9 @@ CATALOGUE: dict[str, ProblemType] = {
     "idempotency_key_reused": ProblemType(
         422,
         "The idempotency key was used for another request",
-        "A key stands for one request for ever. Send the new request under a new key.",
+        "A key stands for one request for ever. This request was not carried out; `earlier_request` says what became of"
+        " the one that the key stands for: when it was applied, that stands. Read it (`path`) before you send this"
+        " request under a new key: a retry whose body has changed would move the money twice.",
     ),
     "batch_rejected": ProblemType(
         422,

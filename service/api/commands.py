@@ -52,7 +52,9 @@ async def carry_out(services: Services, ledger: LedgerRef, command: AnyCommand, 
     [[answer]] = await (engine.rehearse if dry_run else engine.submit)(ledger.id, [[command]])
     outcome = answer.outcome
     if isinstance(outcome, Rejection):
-        raise ProblemError.from_rejection(outcome, replayed=answer.replayed)
+        raise ProblemError.from_rejection(
+            outcome, path_prefix=ledger.path_prefix, ledger=ledger.name, replayed=answer.replayed
+        )
     headers = replay_header(replayed=answer.replayed)
     if isinstance(outcome, Transfer):
         headers["Location"] = f"{ledger.path}/transfers/{outcome.id}"

@@ -55,7 +55,9 @@ class LedgerController(Controller):
             services.database, services.settings, key, name=data.name, description=data.description
         )
         if isinstance(created, Refused):
-            raise ProblemError.from_rejection(created.rejection, replayed=created.replayed)
+            raise ProblemError.from_rejection(
+                created.rejection, path_prefix=public_prefix(request.scope), ledger=None, replayed=created.replayed
+            )
         location = f"{public_prefix(request.scope)}/v1/ledgers/{data.name}"
         headers = {"Location": location} | replay_header(replayed=created.replayed)
         return Response(ledger_view(created.row), headers=headers)

@@ -1,7 +1,7 @@
 """The members by which problems explain themselves (RFC 9457, section 3.2: extension members)."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -17,12 +17,36 @@ class Fault(Struct, frozen=True):
     reason: str
 
 
+class EarlierRequest(Struct, kw_only=True, frozen=True):
+    """The request that an idempotency key stands for."""
+
+    operation: Annotated[str, Meta(description="What the key was used for.", examples=["post_transfer"])]
+    outcome: Annotated[
+        Literal["applied", "rejected", "fenced"],
+        Meta(description="applied: it was carried out and stands. rejected, fenced: nothing was or will be applied."),
+    ]
+    decided_at: datetime
+    transfer_id: Annotated[UUID | UnsetType, Meta(description="The transfer that it made.")] = UNSET
+    hold_id: Annotated[UUID | UnsetType, Meta(description="The hold that it opened or voided.")] = UNSET
+    account_id: Annotated[UUID | UnsetType, Meta(description="The account that it opened or revised.")] = UNSET
+    ledger: Annotated[str | UnsetType, Meta(description="The ledger that it created.")] = UNSET
+    code: Annotated[str | UnsetType, Meta(description="rejected: the code of its problem.")] = UNSET
+    path: Annotated[
+        str | UnsetType,
+        Meta(description="Where to read it: what it made, or the key. Absent for a ledger that was not created."),
+    ] = UNSET
+
+
 class ProblemMembers(Struct, kw_only=True, frozen=True):
     """Every member that explains some kind of problem; amounts are in minor units. None is always there."""
 
     errors: Annotated[list[Fault] | UnsetType, Meta(description="malformed_request: every fault.")] = UNSET
     required_scope: Annotated[str | UnsetType, Meta(description="forbidden: what the token lacks.")] = UNSET
     idempotency_key: str | UnsetType = UNSET
+    earlier_request: Annotated[
+        EarlierRequest | UnsetType,
+        Meta(description="idempotency_key_reused, key_fenced: what stands under the key."),
+    ] = UNSET
     refused_idempotency_key: Annotated[
         str | UnsetType, Meta(description="batch_rejected: the item that was refused.")
     ] = UNSET

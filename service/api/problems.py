@@ -51,7 +51,11 @@ class ProblemDetails(ProblemMembers, kw_only=True, frozen=True):
     code: Annotated[str, Meta(description="The problem's stable name.")]
     retryable: Annotated[bool, Meta(description="Whether the same request, with the same key, may succeed later.")]
     outcome: Annotated[
-        Outcome, Meta(description="not_applied: certainly nothing changed. unknown: ask again under the same key.")
+        Outcome,
+        Meta(
+            description="Of this request alone. not_applied: it certainly changed nothing (what an earlier one under"
+            " the same key did is in `earlier_request`). unknown: ask again under the same key."
+        ),
     ]
 
 
@@ -75,10 +79,29 @@ class ProblemError(Exception):
         self.outcome = outcome
 
     @classmethod
-    def from_rejection(cls, rejection: Rejection, *, replayed: bool = False) -> "ProblemError":
-        """Return the problem that tells a caller of ``rejection``."""
-        headers = replay_header(replayed=replayed)
-        return cls(rejection.code, rejection.detail, members=rejection.members, headers=headers)
+    def from_rejection(
+        cls, rejection: Rejection, *, path_prefix: str, ledger: str | None, replayed: bool = False
+    ) -> "ProblemError":
+        """Return the problem that tells a caller of ``rejection`` in ``ledger`` (None: of ledgers themselves)."""
+        members = rejection_members(rejection, path_prefix=path_prefix, ledger=ledger)
+        return cls(rejection.code, rejection.detail, members=members, headers=replay_header(replayed=replayed))
+
+
+def rejection_members(rejection: Rejection, *, path_prefix: str, ledger: str | None) -> dict[str, Any]:
+    """Return the members that explain ``rejection``; what it says of an earlier request also says where to read it."""
+    members = rejection.members
+    earlier = members.get("earlier_request")
+    if earlier is None:
+        return members
+    if "ledger" in earlier:
+        steps = [earlier["ledger"]]
+    elif ledger is None:
+        return members
+    else:
+        kinds = {"transfer_id": "transfers", "hold_id": "holds", "account_id": "accounts"}
+        made = next(([kind, earlier[name]] for name, kind in kinds.items() if name in earlier), None)
+        steps = [ledger, *(made or ["idempotency-keys", quote(members["idempotency_key"], safe="")])]
+    return members | {"earlier_request": earlier | {"path": f"{path_prefix}/v1/ledgers/{'/'.join(steps)}"}}
 
 
 def replay_header(*, replayed: bool) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, MutableMapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -45,14 +46,20 @@ class Fenced(Struct, frozen=True):
 
 FENCED = Fenced()
 
+
+class AccountChanged(Struct, frozen=True):
+    """The outcome of a key under which an account was opened or revised: the book knows no more of it."""
+
+    account_id: UUID
+
+
 Outcome = Transfer | Hold | Rejection | Fenced
 
 
 class Decision(Struct, frozen=True, kw_only=True, gc=False):
     """What the service answered to a command, for ever.
 
-    ``outcome`` is None for what the book knows nothing of: the opening of an account. What was refused keeps its
-    terms and its accounts, as far as they are known: an operator will ask.
+    What was refused keeps its terms and its accounts, as far as they are known: an operator will ask.
     """
 
     ledger_id: int
@@ -60,7 +67,7 @@ class Decision(Struct, frozen=True, kw_only=True, gc=False):
     idempotency_key: str
     fingerprint: bytes
     operation: str
-    outcome: Outcome | None
+    outcome: Outcome | AccountChanged
     terms: dict[str, Any] | None = None
     debit_account_id: UUID | None = None
     credit_account_id: UUID | None = None
@@ -340,10 +347,10 @@ class Book:
         if isinstance(command, FenceKey):
             return Answer(FENCED, replayed=True)  # whatever the key stands for: it is used up
         if isinstance(earlier.outcome, Fenced):
-            return Answer(rejections.key_fenced(command.idempotency_key))
+            return Answer(rejections.key_fenced(command.idempotency_key, _standing(earlier)))
         if earlier.fingerprint != command.fingerprint:
-            return Answer(rejections.idempotency_key_reused(command.idempotency_key))
-        assert earlier.outcome is not None, "the fingerprint covers the operation, and the book knows its own"
+            return Answer(rejections.idempotency_key_reused(command.idempotency_key, _standing(earlier)))
+        assert not isinstance(earlier.outcome, AccountChanged), "the fingerprint covers the operation"
         return Answer(earlier.outcome, replayed=True)
 
     def _remember(self, command: Command, outcome: Outcome) -> None:
@@ -425,3 +432,19 @@ class Book:
         """Set what is not set yet; a refused unit takes it back."""
         if key not in mapping:
             self._set(mapping, key, value)
+
+
+def _standing(decision: Decision) -> dict[str, str]:
+    """Return what a caller is told of ``decision`` who asks for something else under its key."""
+    said = partial(rejections.earlier_request, operation=decision.operation, decided_at=decision.created_at)
+    match decision.outcome:
+        case Transfer() as transfer:
+            return said(outcome="applied", transfer_id=transfer.id)
+        case Hold() as hold:
+            return said(outcome="applied", hold_id=hold.id)
+        case AccountChanged(account_id=account_id):
+            return said(outcome="applied", account_id=account_id)
+        case Rejection() as rejection:
+            return said(outcome="rejected", code=rejection.code)
+        case Fenced():
+            return said(outcome="fenced")

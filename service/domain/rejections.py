@@ -27,21 +27,44 @@ def short_of_room(rejection: Rejection) -> UUID | None:
     return None
 
 
-def idempotency_key_reused(idempotency_key: str) -> Rejection:
-    """The key already stands for another request; nothing is stored."""
+def earlier_request(
+    *, operation: str, outcome: str, decided_at: datetime, code: str | None = None, **resource: object
+) -> dict[str, str]:
+    """Return what stands under a key that is used: ``outcome`` is applied, rejected (with ``code``) or fenced.
+
+    ``resource`` names what an applied one made or changed: transfer_id, hold_id, account_id or ledger.
+    """
+    said = {"operation": operation, "outcome": outcome, "decided_at": _text(decided_at)}
+    if code is not None:
+        said["code"] = code
+    return said | {name: str(value) for name, value in resource.items()}
+
+
+def idempotency_key_reused(idempotency_key: str, earlier: dict[str, str]) -> Rejection:
+    """The key already stands for another request, ``earlier``; nothing is stored."""
+    decided = f"{earlier['operation']}, {earlier['outcome']} at {earlier['decided_at']}"
+    if earlier["outcome"] == "applied":
+        made = next(f"{name.removesuffix('_id')} {earlier[name]}" for name in _RESOURCES if name in earlier)
+        what = f"{decided} ({made}). That one HAS been applied and stands; read it before you send anything anew"
+    else:
+        what = f"{decided} ({earlier['code']}). Nothing was or will be applied under this key"
     return Rejection(
         "idempotency_key_reused",
-        "This idempotency key was already used for another request; a new request needs a new key.",
-        {"idempotency_key": idempotency_key},
+        f"This request was not carried out: its idempotency key stands for another request, {what}.",
+        {"idempotency_key": idempotency_key, "earlier_request": earlier},
     )
 
 
-def key_fenced(idempotency_key: str) -> Rejection:
-    """The key was made unusable before it was used; nothing is stored."""
+_RESOURCES = ("transfer_id", "hold_id", "account_id", "ledger")
+
+
+def key_fenced(idempotency_key: str, earlier: dict[str, str]) -> Rejection:
+    """The key was made unusable by ``earlier`` before it was used; nothing is stored."""
     return Rejection(
         "key_fenced",
-        "This idempotency key was fenced: nothing was or will be applied under it.",
-        {"idempotency_key": idempotency_key},
+        f"This request was not carried out: its idempotency key was fenced at {earlier['decided_at']}. Nothing was or"
+        " will be applied under it.",
+        {"idempotency_key": idempotency_key, "earlier_request": earlier},
     )
 
 

@@ -281,9 +281,10 @@ async def insert_with_decision(
 def replay(earlier: Decision, key: Key, model: type[M]) -> Applied[M] | Refused:
     """Answer the request of ``key`` from the decision that stands under it; another request's key is refused."""
     if earlier.outcome == "fenced":
-        return Refused(rejections.key_fenced(key.idempotency_key), replayed=False)
+        return Refused(rejections.key_fenced(key.idempotency_key, decisions.standing(earlier)), replayed=False)
     if earlier.fingerprint != key.fingerprint:
-        return Refused(rejections.idempotency_key_reused(key.idempotency_key), replayed=False)
+        refusal = rejections.idempotency_key_reused(key.idempotency_key, decisions.standing(earlier))
+        return Refused(refusal, replayed=False)
     answer = decisions.answer(earlier, model)
     if isinstance(answer, Rejection):
         return Refused(answer, replayed=True)

@@ -21,7 +21,7 @@ from sqlalchemy import Select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from service.domain.accounts import Account
-from service.domain.book import FENCED, Book, Contents, Decision, Outcome
+from service.domain.book import FENCED, AccountChanged, Book, Contents, Decision, Outcome
 from service.domain.commands import (
     AnyCommand,
     CaptureHold,
@@ -337,15 +337,15 @@ def _decision(ledger_id: int, row: asyncpg.Record, holds: dict[UUID, Hold]) -> D
     )
 
 
-def _outcome(row: asyncpg.Record, holds: dict[UUID, Hold]) -> Outcome | None:
-    """Return what was answered: the transfer, the hold as it was then, the rejection. None for another resource."""
+def _outcome(row: asyncpg.Record, holds: dict[UUID, Hold]) -> Outcome | AccountChanged:
+    """Return what was answered: the transfer, the hold as it was then, the rejection; of an account its id alone."""
     if row["problem"] is not None:
         return msgspec.convert(row["problem"], Rejection)
     if row["outcome"] == "fenced":
         return FENCED
     if row["id"] is not None:
         return Transfer(**{name: row[name] for name in TRANSFER_COLUMNS})
-    hold = holds.get(row["resource_id"])
-    if hold is not None and row["operation"] == OpenHold.operation:
-        return hold.as_opened()
-    return hold
+    if row["operation"] not in _HOLD_OPERATIONS:
+        return AccountChanged(row["resource_id"])
+    hold = holds[row["resource_id"]]
+    return hold.as_opened() if row["operation"] == OpenHold.operation else hold

@@ -13,7 +13,8 @@ from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
-from service.domain.rejections import Rejection
+from service.domain.commands import OpenHold, VoidHold
+from service.domain.rejections import Rejection, earlier_request
 from service.storage.lists import LIMIT, Slices, each_of, merged, only, slices
 from service.storage.models import Account, Base, Decision
 
@@ -175,3 +176,28 @@ def answer(decision: Decision, model: type[M]) -> M | Rejection:
             for value in [state.get(attribute.key)]
         }
     )
+
+
+def standing(decision: Decision) -> dict[str, str]:
+    """Return what a caller is told of ``decision`` who asks for something else under its key."""
+    resource: dict[str, object] = {}
+    if decision.outcome == "applied":
+        resource = {_RESOURCES.get(decision.operation, "transfer_id"): decision.resource_id}
+        if decision.operation == "create_ledger":
+            resource = {"ledger": (decision.resource or {})["name"]}
+    return earlier_request(
+        operation=decision.operation,
+        outcome=decision.outcome,
+        decided_at=decision.created_at,
+        code=None if decision.problem is None else decision.problem["code"],
+        **resource,
+    )
+
+
+_RESOURCES = {
+    OpenHold.operation: "hold_id",
+    VoidHold.operation: "hold_id",
+    "create_account": "account_id",
+    "revise_account": "account_id",
+}
+"""What the decisions on an operation name, where it is no transfer."""

@@ -2,7 +2,7 @@
 
 import pytest
 
-from service.domain.book import Decision
+from service.domain.book import AccountChanged, Decision
 from service.domain.commands import PostTransfer
 from tests.domain.books import Desk, words
 from tests.domain.samples import (
@@ -103,7 +103,7 @@ def test_a_key_of_the_opening_of_an_account_is_taken_too() -> None:
         idempotency_key=KEY,
         fingerprint=b"account",
         operation="create_account",
-        outcome=None,
+        outcome=AccountChanged(A),
         created_at=NOW,
     )
     there = Desk(account(A), account(B), decisions=[opening])
