@@ -11,7 +11,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from tests.api.ledger import JSON, Book, answer, item, problem, unique
+from tests.api.ledger import JSON, Book, answer, item, keyed, problem, unique
 
 
 def _path_of_next(response: httpx.Response) -> str | None:
@@ -43,7 +43,12 @@ async def _pages(client: httpx.AsyncClient, path: str, **query: Any) -> AsyncIte
 
 async def _walk(client: httpx.AsyncClient, path: str, **query: Any) -> list[str]:
     """Return the ids of everything that the list has, page by page."""
-    return [one["id"] if "id" in one else one["name"] async for page in _pages(client, path, **query) for one in page]
+    return [_name(one) async for page in _pages(client, path, **query) for one in page]
+
+
+def _name(one: JSON) -> str:
+    """What tells an item of a list from the others."""
+    return str(one.get("id") or one.get("idempotency_key") or one["name"])
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 6, 7, 8, 1000])
@@ -80,6 +85,45 @@ async def test_what_comes_while_walking_disturbs_no_page(book: Book) -> None:
         walked += [one["id"] for one in page]
         await book.account()
     assert walked == [one["id"] for one in reversed(accounts)]
+
+
+GROWING = [
+    "transfers",
+    "transfers?account_id={a}",
+    "transfers?account_id={a}&reference=r",
+    "transfers?debit_account_reference=a",
+    "transfers?reference=r",
+    "holds",
+    "holds?account_id={a}",
+    "holds?account_id={a}&status=open",
+    "holds?status=open",
+    "decisions",
+    "decisions?account_id={a}",
+]
+
+
+@pytest.mark.parametrize("path", GROWING)
+async def test_what_is_written_while_walking_disturbs_no_page(book: Book, path: str) -> None:
+    a, b = await book.account(reference="a"), await book.account(reference="b")
+    poor = await book.account(minimum_balance=0)
+
+    async def write() -> None:
+        await book.move(a, b, reference="r")
+        hold = {"debit_account_id": a["id"], "credit_account_id": b["id"], "amount": 1, "currency": "USD"}
+        answer(await book.client.post(f"{book.path}/holds", json=hold, headers=keyed()))
+        problem(await book.post(poor, a), 422, "insufficient_funds")
+
+    for _ in range(5):
+        await write()
+    url = f"{book.path}/{path.format(a=a['id'])}"
+    expected = [_name(one) for one in answer(await book.client.get(url))["items"]]
+    assert len(expected) == 5
+
+    walked: list[str] = []
+    async for page in _pages(book.client, url.partition("?")[0], limit=2, **dict(httpx.URL(url).params)):
+        walked += map(_name, page)
+        await write()
+    assert walked == expected
 
 
 class Traffic:

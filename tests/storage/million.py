@@ -41,12 +41,12 @@ COMMON, ELSEWHERE, RARE, ABSENT = "common", "elsewhere", "rare", "absent"
 the first eleven; of none.
 """
 
-# The identifier of number n, as ``id_of`` makes it.
 _ID = "(lpad(to_hex(1767225600000 + ({n}) * 1000::bigint), 12, '0') || '70008000000000000000')::uuid"
 _AT = "'2026-01-01Z'::timestamptz + ({n}) * interval '1 second'"
 
 
-def _id(number: str) -> str:
+def identifier_of(number: str) -> str:
+    """The SQL that makes the identifier of ``number``, an expression, as ``id_of`` does."""
     return _ID.format(n=number)
 
 
@@ -65,7 +65,7 @@ FILL = (
     f"""
     INSERT INTO funds.accounts (ledger_id, id, reference, currency, normal_side, status, version, created_at,
                                 updated_at)
-    SELECT {MAIN}, {_id("n")}, 'account ' || n,
+    SELECT {MAIN}, {identifier_of("n")}, 'account ' || n,
            CASE WHEN n = 1 OR n % 3 = 0 AND n BETWEEN 6 AND 99000 THEN 'EUR' ELSE 'USD' END,
            'credit', CASE WHEN n <= 5 OR n > {ACCOUNTS - LATEST_ACCOUNTS_FROZEN} THEN 'frozen' ELSE 'open' END,
            {TRANSFERS}, {_at("n")}, {_at("n")}
@@ -77,9 +77,9 @@ FILL = (
                              status, expires_at, debit_account_version, credit_account_version,
                              closed_debit_account_version, closed_credit_account_version, metadata, created_at,
                              closed_at)
-    SELECT {MAIN}, {_id("n")},
-           CASE WHEN n % 4 = 0 THEN {_id("1")} ELSE {_id(_DEBIT)} END,
-           CASE WHEN n % 4 = 2 THEN {_id("1")} ELSE {_id(_CREDIT)} END,
+    SELECT {MAIN}, {identifier_of("n")},
+           CASE WHEN n % 4 = 0 THEN {identifier_of("1")} ELSE {identifier_of(_DEBIT)} END,
+           CASE WHEN n % 4 = 2 THEN {identifier_of("1")} ELSE {identifier_of(_CREDIT)} END,
            10, CASE status WHEN 'captured' THEN 10 ELSE 0 END, 'USD', status,
            CASE WHEN n BETWEEN 180001 AND 180005 THEN {_at("n + 1")} ELSE '9000-01-01Z' END, n, n,
            CASE status WHEN 'open' THEN NULL ELSE n END, CASE status WHEN 'open' THEN NULL ELSE n END,
@@ -93,11 +93,11 @@ FILL = (
                                  debit_account_version, credit_account_version, debit_balance_after,
                                  credit_balance_after, hold_id, reverses_id, reference, metadata, effective_at,
                                  created_at)
-    SELECT {MAIN}, {_id("n")},
-           CASE WHEN n % 4 = 0 THEN {_id("1")} ELSE {_id(_DEBIT)} END,
-           CASE WHEN n % 4 = 2 THEN {_id("1")} ELSE {_id(_CREDIT)} END,
+    SELECT {MAIN}, {identifier_of("n")},
+           CASE WHEN n % 4 = 0 THEN {identifier_of("1")} ELSE {identifier_of(_DEBIT)} END,
+           CASE WHEN n % 4 = 2 THEN {identifier_of("1")} ELSE {identifier_of(_CREDIT)} END,
            1, 'USD', n, n, 0, 0,
-           CASE WHEN n % 10 = 0 THEN {_id("1")} END, CASE WHEN n % 10 = 5 THEN {_id("1")} END,
+           CASE WHEN n % 10 = 0 THEN {identifier_of("1")} END, CASE WHEN n % 10 = 5 THEN {identifier_of("1")} END,
            CASE WHEN n <= 11 THEN '{RARE}' WHEN n % 3 = 0 THEN '{COMMON}'
                 WHEN n % 6 = 1 AND n % 10 <> 5 THEN '{ELSEWHERE}' WHEN n % 6 = 2 THEN 'reference ' || n END,
            '{{}}', {_at("n")}, {_at("n")}
@@ -109,8 +109,8 @@ FILL = (
                                  debit_account_id, credit_account_id, created_at)
     SELECT {MAIN}, 'client ' || n % 3, 'key ' || n, '', 'post_transfer',
            CASE WHEN n <= 5 THEN 'fenced' ELSE 'rejected' END, CASE WHEN n > 5 THEN '{{}}'::json END,
-           CASE WHEN n % 4 = 0 THEN {_id("1")} ELSE {_id(_DEBIT)} END,
-           CASE WHEN n % 4 = 2 OR n % 100 = 0 THEN {_id("1")} ELSE {_id(_CREDIT)} END, {_at("n")}
+           CASE WHEN n % 4 = 0 THEN {identifier_of("1")} ELSE {identifier_of(_DEBIT)} END,
+           CASE WHEN n % 4 = 2 OR n % 100 = 0 THEN {identifier_of("1")} ELSE {identifier_of(_CREDIT)} END, {_at("n")}
     FROM generate_series(1, {REFUSALS}) AS n
     """,
 )

@@ -11,6 +11,7 @@ from itertools import product
 from typing import Any
 
 import asyncpg
+import httpx
 import pytest
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -24,6 +25,7 @@ from service.storage.holds import HoldRepository
 from service.storage.ledgers import LedgerRepository
 from service.storage.lists import ENTRIES_SCANNED_MAX
 from service.storage.transfers import TransferRepository
+from tests.api.conftest import serving
 from tests.rows import MAIN
 from tests.servers import TestDatabase, TestPostgres
 from tests.storage.million import (
@@ -202,6 +204,9 @@ QUERIES: dict[Callable[..., Any], Cases] = {
     ),
     HoldRepository.by_ids: look_up(hold_ids=SOME_IDS),
     HoldRepository.expired: [({"limit": 2}, 20), ({"limit": 500}, 20)],
+    HoldRepository.expired_of: look_up(
+        account_ids=[[BUSY], [QUIET, NOBODY]], known=[[], [id_of(180_001)]], limit=[1, 100]
+    ),
     DecisionRepository.refused: page(
         outcome=["rejected", "fenced"],
         before=[None, *POSITIONS],
@@ -325,3 +330,42 @@ async def test_an_overview_reads_as_much_as_it_counts(database: Database, planne
     assert overview.totals is None
     assert [one.id for one in overview.latest_transfers] == [id_of(TRANSFERS - n) for n in range(10)]
     assert (overview.busiest_accounts[0].id, overview.busiest_accounts[0].recent_transfer_count) == (BUSY, 500)
+
+
+@pytest.fixture(scope="module")
+async def client(filled: TestDatabase) -> AsyncIterator[httpx.AsyncClient]:
+    """The application on the ledger."""
+    async with serving(filled) as application, application.client(application.settings.admin_token) as client:
+        yield client
+
+
+def _time(number: int) -> str:
+    return at(number).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+WALKS: dict[str, Callable[[int], bool]] = {
+    # 100,000 captures are looked through for every third, for one, and for none.
+    f"hold_id={CAPTURED}&reference={COMMON}&created_from={_time(900_000)}": lambda n: n % 30 == 0 and n >= 900_000,
+    f"hold_id={CAPTURED}&reference={RARE}": lambda n: n == 10,
+    f"reverses_id={REVERSED}&reference={ELSEWHERE}": lambda _: False,
+    # A long history: the transfers that have the reference are looked through. A short one is itself.
+    f"account_id={BUSY}&reference={RARE}": lambda n: n in {2, 4, 6, 8, 10},
+    f"account_id={BUSY}&reference={ELSEWHERE}": lambda _: False,
+    f"account_id={BUSY}&reference={COMMON}&created_to={_time(1_000)}": lambda n: n % 6 == 0 and 12 <= n < 1_000,
+    f"account_id={BUSY}&created_from={_time(700_000)}&created_to={_time(701_000)}": lambda n: (
+        n % 2 == 0 and 700_000 <= n < 701_000
+    ),
+}
+
+
+@pytest.mark.parametrize("filters", WALKS)
+async def test_who_follows_cursors_finds_everything_once(client: httpx.AsyncClient, filters: str) -> None:
+    """Though a page may be short, or empty."""
+    path = f"/v1/ledgers/main/transfers?limit=1000&{filters}"
+    found: list[str] = []
+    cursor: str | None = ""
+    while cursor is not None:
+        page = (await client.get(path + (cursor and f"&cursor={cursor}"))).raise_for_status().json()
+        found += [one["id"] for one in page["items"]]
+        cursor = page["next_cursor"]
+    assert found == [str(id_of(n)) for n in range(TRANSFERS, 0, -1) if WALKS[filters](n)]
