@@ -2,6 +2,7 @@ import secrets
 import traceback
 import uuid
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import msgspec
@@ -38,6 +39,12 @@ def test_values_are_read_by_their_type() -> None:
     assert settings.log_level == "warning"
 
 
+def test_the_rules_are_told_what_is_allowed() -> None:
+    policy = Settings.from_environment({"FUNDS_CLOCK_AHEAD_SECONDS_MAX": "0.5"}).policy
+    assert policy.clock_ahead_max == timedelta(milliseconds=500)
+    assert Settings().policy.clock_ahead_max == timedelta(seconds=5)
+
+
 @pytest.mark.parametrize("prefix", ["/funds", "/bank/funds-2", "/A_b/c"])
 def test_a_path_prefix(prefix: str) -> None:
     settings = Settings.from_environment({"FUNDS_PATH_PREFIX": prefix, "FUNDS_PATH_PREFIX_STRIPPED": "true"})
@@ -58,6 +65,8 @@ def test_variables_of_others_are_left_alone() -> None:
         ("FUNDS_PORT", "65536"),
         ("FUNDS_PORT", "-1"),
         ("FUNDS_PORT", "eight thousand"),
+        ("FUNDS_CLOCK_AHEAD_SECONDS_MAX", "-1"),
+        ("FUNDS_CLOCK_AHEAD_SECONDS_MAX", "3601"),
         ("FUNDS_WORKERS", "0"),
         ("FUNDS_WORKERS", "1.5"),
         ("FUNDS_LOG_LEVEL", "loud"),

@@ -418,7 +418,7 @@ class Book:
         credit.credits_held += held
         credit.version += 1
         debit.updated_at = credit.updated_at = self.at
-        if self.at > self.clock:
+        if self._next_places and self.at > self.clock:
             self._set(self._next_places, debit.id, self.at)
             self._set(self._next_places, credit.id, self.at)
 

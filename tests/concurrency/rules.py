@@ -193,6 +193,19 @@ _HOLDS_AND_REVERSALS = {
             OR transfer.reverses_id IS NOT NULL OR reversal.id <= transfer.id
         )
     """,
+    "no value date lies before what it refers to": f"""
+        SELECT transfer.id, transfer.effective_at, debit.created_at AS debit_opened_at,
+               credit.created_at AS credit_opened_at, hold.created_at AS hold_opened_at, reversed.effective_at AS of_it
+        FROM ({_TRANSFERS}) AS transfer
+        JOIN funds.accounts AS debit ON debit.ledger_id = transfer.ledger_id AND debit.id = debit_account_id
+        JOIN funds.accounts AS credit ON credit.ledger_id = transfer.ledger_id AND credit.id = credit_account_id
+        LEFT JOIN funds.holds AS hold ON hold.ledger_id = transfer.ledger_id AND hold.id = transfer.hold_id
+        LEFT JOIN funds.transfers AS reversed
+          ON reversed.ledger_id = transfer.ledger_id AND reversed.id = transfer.reverses_id
+        WHERE transfer.effective_at < date_trunc('day', debit.created_at, 'UTC')
+           OR transfer.effective_at < date_trunc('day', credit.created_at, 'UTC')
+           OR transfer.effective_at < hold.created_at OR transfer.effective_at < reversed.effective_at
+    """,
     "what applies together has one moment": f"""
         SELECT group_id, count(DISTINCT created_at) AS moments
         FROM (SELECT group_id, created_at FROM ({_TRANSFERS}) AS transfer

@@ -29,6 +29,7 @@ _DAMAGE = {
     "a hold has one end": "UPDATE funds.holds SET status = 'voided' WHERE ledger_id = $1 AND status = 'expired'",
     "what is reversed": "UPDATE funds.reversed_transfers SET reversed_amount = reversed_amount + 1 WHERE ledger_id=$1",
     "reversals go": "UPDATE funds.transfers SET reverses_id = id WHERE ledger_id = $1 AND reverses_id IS NOT NULL",
+    "no value date": "UPDATE funds.transfers SET effective_at = effective_at - interval '9 days' WHERE ledger_id = $1",
     "what applies together": "UPDATE funds.transfers SET group_id = 'a0000000-0000-7000-8000-00000000000a'"
     " WHERE ledger_id = $1",
     "every transfer and": "DELETE FROM funds.decisions WHERE ledger_id = $1 AND operation = 'void_hold'",

@@ -288,6 +288,8 @@ class BankLedger:
                 words[name] = self.number(UUID(members.pop(f"{name}_id")))
         if "reverses_id" in members:
             words["reverses"] = self.number(UUID(members.pop("reverses_id")))
+        if "earlier_request" in members:
+            words["earlier"] = members.pop("earlier_request")["outcome"]
         return words | members
 
 

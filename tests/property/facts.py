@@ -102,11 +102,11 @@ class Facts:
             "holds": [self.hold(number) for number in range(len(self.holds))],
             "transfers": [self.transfer(number) for number in range(len(self.transfers))],
             "reversed": {number: amount for number, amount in reversals.items() if amount},
-            "keys": {key: _stored(answer) for key, (_, answer) in self.keys.items()},
+            "keys": {key: stored(answer) for key, (_, answer) in self.keys.items()},
         }
 
 
-def _stored(answer: Answer) -> tuple[str, Any]:
+def stored(answer: Answer) -> tuple[str, Any]:
     """Return what is stored under a key for ``answer``: the outcome, and what was made or why it was not."""
     if answer["said"] == "fenced":
         return "fenced", None

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 from tests.property.asks import Ask, Capture, Fence, Open, Post, Reverse, Unit, Void
-from tests.property.facts import Answer, Facts
+from tests.property.facts import Answer, Facts, stored
 from tests.property.rules import RefusalError, Rules
 
 
@@ -70,9 +70,10 @@ class Model:
         if isinstance(ask, Fence):
             return {"said": "fenced", "replayed": True}
         if answer["said"] == "fenced":
-            return {"said": "key_fenced", "idempotency_key": ask.key, "replayed": False}
+            return {"said": "key_fenced", "idempotency_key": ask.key, "earlier": "fenced", "replayed": False}
         if request != (type(ask), asdict(ask), company):
-            return {"said": "idempotency_key_reused", "idempotency_key": ask.key, "replayed": False}
+            earlier, _ = stored(answer)
+            return {"said": "idempotency_key_reused", "idempotency_key": ask.key, "earlier": earlier, "replayed": False}
         return answer | {"replayed": True}
 
     def _remember(self, ask: Ask, company: Any, answer: Answer) -> Answer:
