@@ -68,13 +68,16 @@ def demo(ledger: str, seed: int, *, more: bool) -> None:
     async def work(database: Database) -> tuple[Demonstration, Overview]:
         overviews = OverviewReader(database, settings)
         found = await _find_or_create(database, settings, wanted)
-        before = (await overviews.read(found.id)).transfer_count
-        if before and not more:
+        before = await overviews.read(found.id)
+        if before.transfer_count and not more:
+            or_more = "" if before.transfer_count_complete else " or more"
             raise click.ClickException(
-                f"The ledger {ledger!r} already has {before:,} transfers: --more adds to them,"
+                f"The ledger {ledger!r} already has {before.transfer_count:,}{or_more} transfers: --more adds to them,"
                 " --ledger NAME fills another one."
             )
-        made = await _fill(database, settings, found, Random(seed), key_prefix=f"{seed}-{before}")  # noqa: S311 - no secret
+        # What tells the keys of this filling from those of others: no two come after the same transfer.
+        latest = next((str(transfer.id) for transfer in before.latest_transfers), "first")
+        made = await _fill(database, settings, found, Random(seed), key_prefix=f"{seed}-{latest}")  # noqa: S311 - no secret
         return made, await overviews.read(found.id)
 
     made, overview = run_with_database(settings, work)
