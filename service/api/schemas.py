@@ -368,8 +368,14 @@ class TransferView(Struct, kw_only=True, frozen=True, gc=False):
     reference: str | None
     description: str | None
     metadata: dict[str, str]
-    effective_at: Time
-    created_at: Time
+    effective_at: Annotated[Time, Meta(description="The value date.")]
+    created_at: Annotated[
+        Time,
+        Meta(
+            description="Where it stands in the order, which rises along every account: the time of posting, or just"
+            " after its accounts' last change where that lies (some seconds at most) ahead of the clock."
+        ),
+    ]
     debit_account: Annotated[
         "AccountView | UnsetType", Meta(description="With `expand=accounts`: the account as it is now.")
     ] = UNSET

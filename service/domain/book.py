@@ -132,6 +132,8 @@ class Book:
             for account in self.accounts.values()
             if account.updated_at >= self.clock
         }
+        # Of accounts that share an expired hold with one that is too far ahead, why it cannot be freed now.
+        self._stuck: dict[UUID, Rejection] = {}
         self.too_far_ahead = {
             account_id: self.accounts[account_id].updated_at
             for account_id in self._next_places
@@ -188,6 +190,9 @@ class Book:
             self._undo = None
         for one, length in zip(lists, lengths, strict=True):
             del one[length:]
+        last = answers[-1].outcome
+        if isinstance(last, Rejection) and last in self._stuck.values():
+            return [self._refuse_for_now(command, last) for command in unit]
         return self._refuse_together(unit, refused=len(answers) - 1, rejection=answers[-1].outcome)
 
     def _place(self, unit: Sequence[AnyCommand]) -> Rejection | None:
@@ -221,7 +226,10 @@ class Book:
     def _refuse_for_now(self, command: AnyCommand, refusal: Rejection) -> Answer:
         """Answer from the earlier decision, or with ``refusal``, which is not remembered."""
         if isinstance(command, ExpireHold):
-            return Answer(self.holds[command.hold_id])
+            hold = self.holds[command.hold_id]
+            if hold.status == HoldStatus.OPEN and hold.expires_at <= self.clock:
+                self._stuck |= {hold.debit_account_id: refusal, hold.credit_account_id: refusal}
+            return Answer(hold)
         return self._replay(command) or Answer(refusal)
 
     def _refuse_together(self, unit: Sequence[AnyCommand], *, refused: int, rejection: Outcome) -> list[Answer]:
@@ -250,6 +258,10 @@ class Book:
         if replay is not None:
             return replay
         outcome = self._decide(command, new_ids, group_id)
+        if self._stuck and isinstance(outcome, Rejection):
+            short = rejections.short_of_room(outcome)
+            if short in self._stuck:
+                return Answer(self._stuck[short])
         self._remember(command, outcome)
         return Answer(outcome)
 

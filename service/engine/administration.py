@@ -154,10 +154,10 @@ async def revise_account(
     """Change what ``revision`` sets, if the account's revision tag is among ``expected_tags`` (None: any).
 
     The row is locked as transfers lock it, so a revision and the transfers in flight see each other whole. Rejected
-    with account_not_found, version_mismatch, as ``check_revision`` says, or for now with clock_behind. Under ``key``
-    every answer but the last one is remembered. Without a key none is, and a lost answer to COMMIT is not tried again
-    (the tag would no longer match): StorageError then says that the outcome is unknown. Expired holds that are in its
-    way (``room``) are expired before, in a transaction of their own, which locks accounts in the order of batches.
+    with account_not_found, for now with clock_behind, with version_mismatch, or as ``check_revision`` says. Under
+    ``key`` every answer but clock_behind is remembered. Without a key none is, and a lost answer to COMMIT is not tried
+    again (the tag would no longer match): StorageError then says that the outcome is unknown. Expired holds that are in
+    its way (``room``) are expired before, in a transaction of their own, which locks accounts in the order of batches.
     """
     expired_count = 0
 
@@ -172,6 +172,9 @@ async def revise_account(
     async def revise(in_the_way: Sequence[UUID], session: AsyncSession) -> Account | Rejection:
         found = await AccountRepository(session).for_revision(ledger_id, account_id)
         clock = (await session.scalars(select(func.clock_timestamp()))).one()
+        if found is not None and found.updated_at - clock > settings.policy.clock_ahead_max:
+            tell_clock_behind(ledger_id, account_id, last_change=found.updated_at, clock=clock)
+            return rejections.clock_behind(account_id, last_change=found.updated_at, clock=clock)
         account = _checked(found, account_id, revision, expected_tags)
         if isinstance(account, Rejection):
             short = rejections.short_of_room(account)
@@ -179,9 +182,6 @@ async def revise_account(
             if key is not None:
                 session.add(decisions.rejected(key, account, clock))
             return account
-        if account.updated_at - clock > settings.policy.clock_ahead_max:
-            tell_clock_behind(ledger_id, account_id, last_change=account.updated_at, clock=clock)
-            return rejections.clock_behind(account_id, last_change=account.updated_at, clock=clock)
         for name, value in revision.changes().items():
             setattr(account, "metadata_" if name == "metadata" else name, value)
         account.updated_at = next_place(account.updated_at, clock)

@@ -161,3 +161,20 @@ def test_a_hold_of_someone_too_far_ahead_stays_as_it_is() -> None:
     before = desk.state()
     assert words(desk.do(ExpireHold(hold_id=HOLD_ID))) == ["open"]
     assert desk.state() == before
+
+
+def test_who_lacks_the_room_of_a_hold_that_cannot_be_freed_now_is_refused_for_now() -> None:
+    """A decline would stay for ever; that A is too far ahead passes."""
+    there = Desk(
+        changed_at(TOO_FAR),
+        in_possession_of(10, B, normal_side="debit", credits_held=10, minimum_balance=0),
+        account(C),
+        holds=[hold(expires_at=NOW)],
+    )
+    there.do(ExpireHold(hold_id=HOLD_ID))
+    before = there.state()
+    assert words(there.do(post(C, B, 5))) == ["clock_behind"]
+    assert words(there.do(post(B, C, 1, key="one"), post(C, B, 5, key="other"))) == ["clock_behind"] * 2
+    assert there.state() == before
+    assert words(there.do(post(B, C, 1, key="no lack"))) == ["transfer"]
+    assert words(there.do(post(C, C, key="another rule"))) == ["same_account"]

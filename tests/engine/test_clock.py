@@ -20,6 +20,7 @@ from service.engine.administration import Refused, revise_account
 from service.engine.settle import rehearse, settle
 from service.settings import Settings
 from service.storage.database import Database
+from service.storage.decisions import Key
 from tests.concurrency.invariants import assert_ledger_is_sound
 from tests.engine.commands import CLIENT, posted, transfer, words
 from tests.rows import MAIN, add_accounts
@@ -225,3 +226,19 @@ async def test_a_revision_is_placed_after_the_last_change_or_refused(
             assert expected == "revised"
             assert revised.row.updated_at > ahead
     assert [record.__dict__["account_id"] for record in caplog.records] == [str(account_id)]
+
+
+async def test_a_revision_is_not_refused_for_good_by_what_the_clock_keeps_from_being_freed(
+    strict: Clerk, superuser: asyncpg.Connection
+) -> None:
+    a, b = await add_accounts(superuser, 2)
+    await open_hold(strict, a, b)
+    await superuser.execute("UPDATE funds.holds SET expires_at = clock_timestamp()")
+    await strict.set_ahead(a, 60)
+    key = Key(ledger_id=MAIN, client_id=CLIENT, idempotency_key="close", fingerprint=b"", operation="revise_account")
+    for seconds, expected in ((60, "clock_behind"), (-1, "revised")):
+        await strict.set_ahead(a, seconds)
+        revised = await revise_account(
+            strict.database, strict.settings, MAIN, a, AccountRevision(status="closed"), expected_tags=None, key=key
+        )
+        assert (revised.rejection.code if isinstance(revised, Refused) else "revised") == expected
