@@ -83,11 +83,11 @@ def create_app(settings: Settings | None = None) -> Litestar:
             documentation.get_openapi,
             documentation.assets_router(),
         ],
-        served_prefix="" if settings.path_prefix_stripped else settings.path_prefix,
+        served_prefix=settings.served_prefix,
         state=State(
             {
                 "path_prefix": settings.path_prefix,
-                "stripped_prefix": settings.path_prefix if settings.path_prefix_stripped else "",
+                "stripped_prefix": settings.path_prefix.removesuffix(settings.served_prefix),
             }
         ),
         lifespan=[run],

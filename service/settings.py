@@ -118,6 +118,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             )
 
     @property
+    def served_prefix(self) -> str:
+        """The prefix of the paths that requests come with; the empty text for none."""
+        return "" if self.path_prefix_stripped else self.path_prefix
+
+    @property
     def policy(self) -> Policy:
         """What the rules allow here."""
         return Policy(

@@ -113,7 +113,7 @@ def test_no_refusal_repeats_a_value(name: str) -> None:
             shown = repr(Settings.from_environment({f"FUNDS_{name.upper()}": value}))
         except SettingsError:
             shown = traceback.format_exc()
-        assert "S3cr" not in shown or name in {"host", "data_dir", "application_name"}
+        assert "S3cr" not in shown or name in {"host", "operations_host", "data_dir", "application_name"}
 
 
 def test_what_may_hold_a_secret_is_named() -> None:

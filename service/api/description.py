@@ -18,6 +18,7 @@ from service.api.paths import CANONICAL_UUID
 from service.api.preconditions import IF_MATCH_PATTERN
 from service.api.problems import ProblemDetails
 from service.api.queries import query_types
+from service.api.schemas import LedgerName
 
 _KEY_CODES = ["idempotency_key_required", "idempotency_key_invalid"]
 _HEADERS = {
@@ -115,6 +116,8 @@ def _replace_schemas(described: list[_Described]) -> dict[str, Any]:
         for parameter in operation.parameters or []:
             if parameter.param_in == "query":
                 places.append((parameter, in_query[parameter.name]))
+            elif parameter.name == "ledger_name":
+                places.append((parameter, LedgerName))
             elif parameter.param_in == "path" and parameter.schema.format == "uuid":
                 parameter.schema.pattern = f"^{CANONICAL_UUID.pattern}$"
             elif parameter.param_in == "header":

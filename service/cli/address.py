@@ -7,10 +7,10 @@ from service.settings import PREFIX, Settings, given_by_file
 
 
 def service_url(settings: Settings) -> str:
-    """Return the URL under which this machine reaches the service."""
+    """Return the URL under which this machine reaches the service, with the prefix of paths that it serves."""
     host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(settings.host, settings.host)  # noqa: S104 - not bound here
     host = f"[{host}]" if ":" in host and not host.startswith("[") else host
-    return f"http://{host}:{settings.port}"
+    return f"http://{host}:{settings.port}{settings.served_prefix}"
 
 
 def admin_token_path(settings: Settings) -> Path:

@@ -25,7 +25,7 @@ METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
 CODES = re.compile(r"`([a-z_]+)`")
 # What every HTTP answer may carry, and what is said of it by `content` and by HTTP itself.
 GENERAL_HEADERS = frozenset(
-    {"cache-control", "content-type", "content-length", "date", "server", "connection", "transfer-encoding"}
+    {"cache-control", "content-type", "content-length", "date", "connection", "transfer-encoding"}
 )
 NOT_STORED = "no-store, no-transform"
 ASSETS_CACHED = "max-age=3600, public"

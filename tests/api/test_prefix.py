@@ -89,6 +89,9 @@ async def test_problems_lead_to_their_explanation(http: httpx.AsyncClient) -> No
     problems += [
         (one["problem"], f"{PREFIX}{book.path}/idempotency-keys/{one['idempotency_key']}") for one in listed["items"]
     ]
+    used = answer(await book.post(poor, rich, "refused", amount=2))
+    problems.append((used, f"{PREFIX}{book.transfers}"))
+    assert used["earlier_request"]["path"] == f"{PREFIX}{book.path}/idempotency-keys/refused"
     for problem, instance in problems:
         assert problem["instance"] == instance
         assert problem["type"] == f"{PREFIX}/problems/{problem['code']}"

@@ -243,11 +243,25 @@ async def test_options_needs_a_token(wire: Wire, service: RunningService) -> Non
     assert answered.status == 204
 
 
+@pytest.mark.parametrize("path", ["/v1/ledgers", "/nothing", "/health/live", "/docs", "/docs/assets/swagger-ui.css"])
+async def test_no_answer_names_the_server(wire: Wire, service: RunningService, path: str) -> None:
+    for method in ("GET", "HEAD", "OPTIONS", "PUT"):
+        await wire.send(request(f"{method} {path}", service.admin_token))
+        answered = await wire.receive(f"{method} {path}")
+        assert answered is not None
+        assert not {"server", "x-powered-by", "via"} & dict(answered.headers).keys()
+
+
 @pytest.mark.parametrize(
     ("target", "path", "status"),
     [
         ("http://funds/v1/ledgers/main", "/v1/ledgers/main", 200),
+        ("http://funds//v1/ledgers/main", "//v1/ledgers/main", 404),
+        ("http://funds/v1/ledgers/%6Dain", "/v1/ledgers/%6Dain", 404),
         ("/v1//ledgers/main", "/v1//ledgers/main", 404),
+        ("/v1/ledgers/main/", "/v1/ledgers/main/", 404),
+        ("/v1/ledgers/main;a=b", "/v1/ledgers/main;a=b", 404),
+        ("/v1/ledgers\\main", "/v1/ledgers\\main", 404),
         ("/v1/ledgers/main/../main", "/v1/ledgers/main/../main", 404),
         ("/%2e%2e/v1/ledgers", "/%2e%2e/v1/ledgers", 404),
         ("/v1/ledgers/%6Dain", "/v1/ledgers/%6Dain", 404),
