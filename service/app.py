@@ -6,6 +6,7 @@ import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
+from uuid import UUID
 
 from litestar import Litestar
 from litestar.datastructures import State
@@ -19,23 +20,29 @@ from service.api.decisions import list_decisions
 from service.api.holds import HoldController
 from service.api.keys import IdempotencyKeyController
 from service.api.ledgers import LedgerController
+from service.api.limits import ClientLimits
 from service.api.operations import only_operations
 from service.api.overview import get_overview
+from service.api.readiness import Readiness
 from service.api.transfers import TransferController
-from service.audit.overview import OverviewReader
 from service.engine.engine import TransferEngine
 from service.engine.sweeper import HoldSweeper
 from service.server.http import HttpServer
 from service.server.limits import Limits
 from service.settings import Settings
 from service.storage.accounts import AccountRepository
-from service.storage.coalescing import CoalescedReads
-from service.storage.database import Database
+from service.storage.coalescing import CoalescedReads, Query, R, Rows
 from service.storage.holds import HoldRepository
 from service.storage.migrations import verify_revision
+from service.storage.places import Places
+from service.storage.pools import Pools
+from service.storage.replica import Replica
 from service.storage.retry import Reader
 from service.storage.transfers import TransferRepository
 from service.telemetry.logs import configure_logging
+
+ACCESS_SECONDS_MAX = 2.0
+"""How long the look-up of a token or of a ledger may take: every request waits for them first."""
 
 
 def create_app(settings: Settings | None = None) -> Litestar:
@@ -51,22 +58,24 @@ def create_app(settings: Settings | None = None) -> Litestar:
     @asynccontextmanager
     async def run(app: Litestar) -> AsyncIterator[None]:
         services = make_services(settings)
-        databases = {services.database, services.read_database, services.engine_database}
         try:
             await verify_revision(services.database.engine)
             await services.engine.start()
             await services.sweeper.start()
+            if services.replica is not None:
+                await services.replica.start()
             app.state.services = services
             app.state.authenticator = services.authenticator
             app.state.draining = False
             try:
                 yield
             finally:
+                if services.replica is not None:
+                    await services.replica.stop()
                 await services.sweeper.stop()
                 await services.engine.stop()
         finally:
-            for database in databases:
-                await database.close()
+            await services.pools.close()
 
     app = Application(
         route_handlers=[
@@ -149,34 +158,52 @@ async def serve(
 def make_services(settings: Settings) -> context.Services:
     """Make the parts of the service; nothing is started."""
     assert settings.database_url is not None, "checked by create_app"
-    database = Database.connect(settings.database_url, settings)
-    engine_database = Database.connect_engine(settings.database_url, settings)
-    read_database = database
-    if settings.read_database_url is not None:
-        read_database = Database.connect(settings.read_database_url, settings)
+    pools = Pools.connect(settings.database_url, settings)
+    replica = None if pools.replica is None else Replica(pools.replica.watch, pools.access)
     make_reader = partial(
         Reader, attempts_max=settings.read_attempts_max, deadline_seconds=settings.read_deadline_seconds
     )
-    reader, primary_reader = make_reader(read_database), make_reader(database)
-    look_up = make_reader(read_database, single_statements=True)
-    engine = TransferEngine(engine_database, settings)
+    access = make_reader(pools.access, deadline_seconds=min(ACCESS_SECONDS_MAX, settings.read_deadline_seconds))
+    look_up = make_reader(pools.look_ups, single_statements=True)
+    look_up_nearest = look_up
+    if pools.replica is not None:
+        look_up_nearest = make_reader(
+            pools.look_ups, single_statements=True, replica=replica, replica_database=pools.replica.look_ups
+        )
+
+    def rows(query: Query[UUID, R]) -> Rows[UUID, R]:
+        primary = CoalescedReads(look_up, query)
+        return Rows(primary if replica is None else CoalescedReads(look_up_nearest, query), primary)
+
+    engine = TransferEngine(pools.batches, settings, rehearsal_database=pools.rehearsals)
+    sweeper = HoldSweeper(engine, pools.administration, settings)
     return context.Services(
         settings=settings,
-        database=database,
-        read_database=read_database,
-        reader=reader,
-        primary_reader=primary_reader,
-        engine_database=engine_database,
+        database=pools.administration,
+        pools=pools,
+        replica=replica,
+        reader=make_reader(
+            pools.reads,
+            places=Places(settings.pool_size + settings.pool_max_overflow),
+            replica=replica,
+            replica_database=None if pools.replica is None else pools.replica.reads,
+        ),
+        primary_reader=make_reader(pools.look_ups),
         engine=engine,
-        sweeper=HoldSweeper(engine, database, settings),
-        ledgers=context.LedgerDirectory(settings.path_prefix),
-        authenticator=security.Authenticator(reader, settings.admin_token),
-        overviews=OverviewReader(read_database, settings),
-        accounts=CoalescedReads(
-            look_up, lambda session, ledger_id, ids: AccountRepository(session).by_ids(ledger_id, ids)
+        sweeper=sweeper,
+        readiness=Readiness(pools.access, engine, sweeper, replica),
+        ledgers=context.LedgerDirectory(access, settings.path_prefix),
+        authenticator=security.Authenticator(
+            security.token_look_ups(access), ClientLimits(settings), settings.admin_token
         ),
-        transfers=CoalescedReads(
-            look_up, lambda session, ledger_id, ids: TransferRepository(session).by_ids(ledger_id, ids)
+        overviews=make_reader(
+            pools.overviews,
+            snapshots=True,
+            places=Places(1),
+            replica=replica,
+            replica_database=None if pools.replica is None else pools.replica.overviews,
         ),
-        holds=CoalescedReads(look_up, lambda session, ledger_id, ids: HoldRepository(session).by_ids(ledger_id, ids)),
+        accounts=rows(lambda session, ledger_id, ids: AccountRepository(session).by_ids(ledger_id, ids)),
+        transfers=rows(lambda session, ledger_id, ids: TransferRepository(session).by_ids(ledger_id, ids)),
+        holds=rows(lambda session, ledger_id, ids: HoldRepository(session).by_ids(ledger_id, ids)),
     )

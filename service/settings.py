@@ -83,8 +83,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     write_timeout_seconds: Seconds = 10.0
     rate_bytes_per_second_min: Annotated[int, Meta(ge=1, le=1 << 30)] = 16 * 1024
 
-    pool_size: Count = 8
+    pool_size: Count = 4
     pool_max_overflow: Annotated[int, Meta(ge=0, le=1000)] = 4
+    look_up_pool_size: Count = 4
+    administration_pool_size: Count = 4
+    dry_run_pool_size: Count = 2
+    client_requests_max: Count = 512
+    client_requests_per_second: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
     pool_timeout_seconds: Seconds = 2.0
     pool_recycle_seconds: Annotated[int, Meta(ge=1)] = 1800
     connect_timeout_seconds: Seconds = 2.0

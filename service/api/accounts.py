@@ -11,7 +11,7 @@ from msgspec import UNSET, UnsetType, structs
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.api.commands import KEY_PROBLEMS
-from service.api.context import LedgerRef, Services
+from service.api.context import LedgerRef, Services, as_of_header
 from service.api.idempotency import IdempotencyKey, OptionalIdempotencyKey, parse_key
 from service.api.pagination import LIMIT_DEFAULT, Cursor, Fitting, Limit, Page, decode_cursor, fitting, page_response
 from service.api.preconditions import IfMatch, expected_tags
@@ -25,6 +25,7 @@ from service.api.schemas import (
     HoldView,
     Reference,
     TransferView,
+    Version,
     account_view,
     expanded_transfer_view,
     hold_view,
@@ -120,7 +121,7 @@ class AccountController(Controller):
         "/{account_id:uuid}",
         opt={"scope": "read", "direct": True},
         operation_id="getAccount",
-        responses=responses("account_not_found"),
+        responses=responses("account_not_found", "version_not_reached"),
     )
     async def get_account(
         self,
@@ -135,16 +136,34 @@ class AccountController(Controller):
                 " about 1 MiB at most; the lists of transfers and holds have all."
             ),
         ] = None,
+        min_version: Annotated[
+            Version,
+            QueryParameter(
+                description="The account's `version` that the answer must have reached, such as the one in the answer"
+                " to a transfer: where reads go to a replica, it may lag behind."
+            ),
+        ] = 0,
     ) -> Response[AccountView]:
-        """Read one account. The ETag covers what PATCH can change, not the counters."""
+        """Read one account. The ETag covers what PATCH can change, not the counters. `X-Data-As-Of` says that a
+        replica answered, and up to when it holds everything.
+        """
         if expand is None:
-            account = await services.accounts.get(ledger.id, account_id)
+            account, as_of = await services.accounts.get(
+                ledger.id, account_id, lambda account: account.version >= min_version
+            )
             view = None if account is None else account_view(ledger.name, account)
         else:
-            account, view = await reader(lambda session: _expanded(session, ledger, account_id, expand))
+            as_of = None  # the reader tells it
+            account, view = await reader(
+                lambda session: _expanded(session, ledger, account_id, expand),
+                enough=lambda found: found[0] is not None and found[0].version >= min_version,
+            )
         if account is None or view is None:
             raise ProblemError("account_not_found", members={"account_id": str(account_id)})
-        return Response(view, headers={"ETag": _etag(account)})
+        if account.version < min_version:
+            members = {"account_id": str(account_id), "version": account.version, "min_version": min_version}
+            raise ProblemError("version_not_reached", members=members)
+        return Response(view, headers={"ETag": _etag(account)} | as_of_header(as_of))
 
     @patch(
         "/{account_id:uuid}",

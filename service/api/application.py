@@ -9,6 +9,7 @@ from litestar.types import HTTPScope, LifeSpanReceive, LifeSpanScope, LifeSpanSe
 
 from service.api.bodies import refuse_cut_off
 from service.api.direct import DirectRoutes, send_response
+from service.api.headers import added_to_answer
 from service.api.paths import ServedPath, ServedPaths
 from service.api.problems import NOT_STORED, ProblemError, answer_exception
 from service.api.security import admit
@@ -47,7 +48,7 @@ class Application(Litestar):
             if served is None or http["method"] not in served.handlers:
                 await self._answer_without_handler(served, http, headers, receive, send)
                 return
-            send = _not_stored(send)
+            send = _completed(send, http)
             receive = refuse_cut_off(receive)
         await super().__call__(scope, receive, send)
 
@@ -66,25 +67,25 @@ class Application(Litestar):
             except Exception as refusal:  # noqa: BLE001 - as Litestar's own exception handling
                 error = refusal
             else:
-                await _send_no_content([(b"allow", served.allow.encode()), NOT_STORED], send)
+                await _send_no_content([(b"allow", served.allow.encode()), NOT_STORED, *added_to_answer(http)], send)
                 return
-        await send_response(answer_exception(Request(http, receive, send), error), send)
+        await send_response(answer_exception(Request(http, receive, send), error), send, added=added_to_answer(http))
 
 
-def _not_stored(send: Send) -> Send:
-    """Return ``send``, which marks what Litestar answers as ``send_response`` does, unless it says itself what caches
-    may do.
+def _completed(send: Send, http: HTTPScope) -> Send:
+    """Return ``send``, which completes what Litestar answers as ``send_response`` does: it marks it for caches, unless
+    it says itself what they may do, and adds what the answer was given (``add_to_answer``).
     """
 
-    async def send_marked(message: Message) -> None:
+    async def send_completed(message: Message) -> None:
         if message["type"] == "http.response.start":
             headers = list(message["headers"])
             if b"cache-control" not in dict(headers):
                 headers.append(NOT_STORED)
-            message["headers"] = headers
+            message["headers"] = [*headers, *added_to_answer(http)]
         await send(message)
 
-    return send_marked
+    return send_completed
 
 
 def _without_body(send: Send) -> Send:

@@ -84,6 +84,11 @@ CATALOGUE: dict[str, ProblemType] = {
         "The key was made unusable before it was used: nothing was or will be applied under it. `earlier_request` says"
         " since when.",
     ),
+    "version_not_reached": ProblemType(
+        409,
+        "The account has not reached this version",
+        "`min_version` is above the account's `version`, which was read where it is written.",
+    ),
     "version_mismatch": ProblemType(
         412, "The resource has changed", "If-Match names a state that is no longer current: read, decide, send again."
     ),
@@ -158,13 +163,20 @@ CATALOGUE: dict[str, ProblemType] = {
     "precondition_required": ProblemType(
         428, "An If-Match header is required", "Read the resource, and send its ETag (or `*`) as If-Match."
     ),
+    "rate_limited": ProblemType(
+        429,
+        "Too much for one client",
+        "The client has as many requests under way, or sent as many in a second, as one client may. Nothing was"
+        " applied; try again after Retry-After.",
+        retryable=True,
+    ),
     "internal_error": ProblemType(
         500, "The service failed", "A fault of the service. It has been logged; the same key may be sent again."
     ),
     "overloaded": ProblemType(
         503,
         "The service is overloaded",
-        "The queue is full. Nothing was applied; try again after Retry-After.",
+        "The queue, or the places for this kind of work, are full. Nothing was applied; try again after Retry-After.",
         retryable=True,
     ),
     "database_unavailable": ProblemType(

@@ -13,6 +13,7 @@ from msgspec import Meta, Struct
 
 from service.api import problems
 from service.api.catalogue import CATALOGUE
+from service.api.context import AS_OF_HEADER
 from service.api.idempotency import KEY_HEADER_LENGTH_MAX, KEY_PATTERN
 from service.api.paths import CANONICAL_UUID
 from service.api.preconditions import IF_MATCH_PATTERN
@@ -159,7 +160,12 @@ def _answer_type(handler: HTTPRouteHandler, status: int) -> Any:
 
 def _response_headers(one: _Described, status: int) -> dict[str, OpenAPIHeader]:
     headers = {}
-    if status == 503:  # noqa: PLR2004
+    if one.path.startswith("/v1/"):
+        headers["RateLimit-Policy"] = "How many requests a second the client may send, where that is limited."
+        headers["RateLimit"] = "How many of them are left, where they are limited."
+    if one.path.startswith("/v1/") and one.method == "get" and status == 200:  # noqa: PLR2004
+        headers[AS_OF_HEADER] = "A replica answered, which holds everything up to this time; absent otherwise."
+    if status in {429, 503}:
         headers["Retry-After"] = "Seconds to wait before trying again."
     if status == 401:  # noqa: PLR2004
         headers["WWW-Authenticate"] = "Bearer."

@@ -7,7 +7,7 @@ whatever is unusual about a request (a query string, a body without a length or 
 spelling) goes the long way, to the same handler and the same answer, and so would every request without this module.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -18,6 +18,7 @@ from litestar.types import HTTPScope, Receive, Send
 from msgspec import Struct
 
 from service.api.context import Services, find_ledger
+from service.api.headers import added_to_answer
 from service.api.paths import CANONICAL_UUID, UNESCAPED
 from service.api.problems import NOT_STORED, answer_exception, malformed
 from service.api.security import admit
@@ -94,14 +95,16 @@ class DirectRoutes:
         services: Services = self._app.state.services
         arguments = dict(route.arguments(segments, headers, http, receive, services))
         try:
-            http["user"] = await admit(services.authenticator, http, route.handler, headers, receive)
-            if "data" in route.wanted:  # before the ledger, as on the long way: of two faults, both name the same
-                arguments["data"] = StrictJSON.decode_for(route.handler, await _read(receive))
-            arguments["ledger"] = await find_ledger(services, services.reader, http["user"], segments[_LEDGER])
-            response = await route.call(**arguments)
+            http["user"] = principal = await admit(services.authenticator, http, route.handler, headers, receive)
+            assert principal is not None, "every hot route needs a scope"
+            with principal.usage:
+                if "data" in route.wanted:  # before the ledger, as on the long way: of two faults, both name the same
+                    arguments["data"] = StrictJSON.decode_for(route.handler, await _read(receive))
+                arguments["ledger"] = await find_ledger(services, principal, segments[_LEDGER])
+                response = await route.call(**arguments)
         except Exception as error:  # noqa: BLE001 - as Litestar's own exception handling
             response = answer_exception(Request(http, receive, send), error)
-        await send_response(response, send, status_default=route.handler.status_code)
+        await send_response(response, send, status_default=route.handler.status_code, added=added_to_answer(http))
         return True
 
 
@@ -129,8 +132,16 @@ def _shape(method: str, segments: list[str]) -> tuple[str | int, ...]:
     return (method, len(segments), *segments[:_LEDGER], *segments[_LEDGER + 1 :: 2])
 
 
-async def send_response(response: Response[Any], send: Send, *, status_default: int = 500) -> None:
-    """Send ``response``, whose content is encoded as JSON; ``status_default`` is for one that leaves it open."""
+async def send_response(
+    response: Response[Any],
+    send: Send,
+    *,
+    status_default: int = 500,
+    added: Iterable[tuple[bytes, bytes]] = (),
+) -> None:
+    """Send ``response``, whose content is encoded as JSON; ``status_default`` is for one that leaves it open, and
+    ``added`` are headers beside its own.
+    """
     body = _encode(response.content)
     await send(
         {
@@ -141,6 +152,7 @@ async def send_response(response: Response[Any], send: Send, *, status_default: 
                 (b"content-length", str(len(body)).encode()),
                 NOT_STORED,
                 *[(name.lower().encode(), value.encode()) for name, value in response.headers.items()],
+                *added,
             ],
         }
     )

@@ -1,9 +1,10 @@
 """Request headers: those that say one thing come once, and what they say of a body must be what the route takes."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any, cast
 
-from litestar.types import Receive
+from litestar.types import HTTPScope, Receive
 
 from service.api.problems import ProblemError, malformed
 
@@ -11,6 +12,21 @@ _ONCE = (b"authorization", b"content-type", b"content-encoding", b"if-match")
 _JSON = b"application/json"
 _UTF_8 = {b"utf-8", b"utf8"}
 _PLAIN_CODINGS = {b"", b"identity"}
+
+
+_ANSWER_HEADERS = "funds_answer_headers"
+
+
+def add_to_answer(scope: HTTPScope, headers: Mapping[str, str]) -> None:
+    """Have the answer to the request of ``scope`` carry ``headers`` too, whatever it will be."""
+    raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+    cast("dict[str, Any]", scope).setdefault(_ANSWER_HEADERS, []).extend(raw)
+
+
+def added_to_answer(scope: HTTPScope) -> list[tuple[bytes, bytes]]:
+    """Return the headers that ``add_to_answer`` was given."""
+    added: list[tuple[bytes, bytes]] = cast("dict[str, Any]", scope).get(_ANSWER_HEADERS, [])
+    return added
 
 
 def refuse_repeated(headers: Iterable[tuple[bytes, bytes]]) -> None:

@@ -8,7 +8,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from service.api.commands import COMMAND_PROBLEMS, DryRun, carry_out, command_key, dry_run_response, in_utc
-from service.api.context import LedgerRef, Services
+from service.api.context import LedgerRef, Services, as_of_header
 from service.api.idempotency import IdempotencyKey
 from service.api.pagination import LIMIT_DEFAULT, Cursor, Limit, Page, decode_cursor, page_response
 from service.api.problems import ProblemError, malformed, responses
@@ -159,10 +159,10 @@ class HoldController(Controller):
         """Read one hold. One past its time shows as expired within a second; it cannot be captured from then on, and
         what it reserves stands in nobody's way.
         """
-        hold = await services.holds.get(ledger.id, hold_id)
+        hold, as_of = await services.holds.get(ledger.id, hold_id)
         if hold is None:
             raise ProblemError("hold_not_found", members={"hold_id": str(hold_id)})
-        return Response(hold_view(ledger.name, hold))
+        return Response(hold_view(ledger.name, hold), headers=as_of_header(as_of))
 
 
 def hold_command(

@@ -83,9 +83,9 @@ class LedgerController(Controller):
         )
 
     @get("/{ledger_name:str}", opt={"scope": "read"}, operation_id="getLedger", responses=responses())
-    async def get_ledger(self, reader: NamedDependency[Reader], ledger: NamedDependency[LedgerRef]) -> LedgerView:
+    async def get_ledger(self, services: NamedDependency[Services], ledger: NamedDependency[LedgerRef]) -> LedgerView:
         """Read one ledger."""
-        found = await reader(lambda session: LedgerRepository(session).by_name(ledger.name))
+        found = await services.ledgers.read(ledger.name)
         if found is None:
             raise ProblemError("ledger_not_found")
         return ledger_view(found)

@@ -1,16 +1,17 @@
 """A ledger at a glance."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from litestar import get
+from litestar import Request, get
 from litestar.di import NamedDependency
 from msgspec import Meta, Struct
 
-from service.api.context import LedgerRef, Services
+from service.api.context import LedgerRef, Services, reader_for
 from service.api.pagination import fitting
 from service.api.problems import responses
 from service.api.schemas import TransferView, transfer_view
-from service.audit.overview import BusyAccount, CurrencyTotals
+from service.api.security import Principal
+from service.audit.overview import BusyAccount, CurrencyTotals, read_overview
 
 
 class OverviewView(Struct, kw_only=True, frozen=True):
@@ -38,11 +39,14 @@ class OverviewView(Struct, kw_only=True, frozen=True):
     tags=["Ledgers"],
     responses=responses(),
 )
-async def get_overview(services: NamedDependency[Services], ledger: NamedDependency[LedgerRef]) -> OverviewView:
+async def get_overview(
+    request: Request[Principal, Any, Any], services: NamedDependency[Services], ledger: NamedDependency[LedgerRef]
+) -> OverviewView:
     """Show a ledger at a glance. Everything is read on one snapshot of the database, and counted as far as the answer
     says: what it costs does not grow with the ledger.
     """
-    overview = await services.overviews.read(ledger.id)
+    reader = reader_for(request, services.overviews)
+    overview = await reader(lambda session: read_overview(session, ledger.id))
     return OverviewView(
         ledger=ledger.name,
         account_counts=overview.account_counts,

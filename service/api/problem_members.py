@@ -110,3 +110,6 @@ class ProblemMembers(Struct, kw_only=True, frozen=True):
     ahead_seconds: Annotated[
         float | UnsetType, Meta(description="clock_behind: how far the account's last change lies ahead of the clock.")
     ] = UNSET
+
+    version: Annotated[int | UnsetType, Meta(description="version_not_reached: where the account is.")] = UNSET
+    min_version: Annotated[int | UnsetType, Meta(description="version_not_reached: what was asked for.")] = UNSET

@@ -23,6 +23,7 @@ from service.engine.queue import OverloadedError
 from service.engine.settle import SettlementError
 from service.server.refusals import Answer, Refuse
 from service.storage.errors import StorageError, reason
+from service.storage.places import NoPlaceError
 
 logger = logging.getLogger(__name__)
 
@@ -209,6 +210,16 @@ def answer_settlement_error(request: Request[Any, Any, Any], error: SettlementEr
     return answer_problem(request, ProblemError("internal_error", outcome=outcome))
 
 
+def answer_no_place(request: Request[Any, Any, Any], error: NoPlaceError) -> Response[dict[str, Any]]:
+    """Answer that there is no place for expensive work now, or none for this client."""
+    if error.own_share:
+        retry_after = {"Retry-After": str(RETRY_AFTER_SECONDS)}
+        return answer_problem(
+            request, ProblemError("rate_limited", f"Nothing was applied: {error}.", headers=retry_after)
+        )
+    return answer_problem(request, ProblemError("overloaded", f"Nothing was applied: {error}."))
+
+
 def answer_overloaded(request: Request[Any, Any, Any], error: OverloadedError) -> Response[dict[str, Any]]:
     """Answer that the engine takes no more now."""
     return answer_problem(request, ProblemError("overloaded", f"Nothing was applied: {error}."))
@@ -282,6 +293,7 @@ EXCEPTION_HANDLERS: dict[Any, Any] = {
     StorageError: answer_storage_error,
     SettlementError: answer_settlement_error,
     OverloadedError: answer_overloaded,
+    NoPlaceError: answer_no_place,
     HTTPException: answer_http_exception,
     Exception: answer_unexpected,
 }
@@ -297,6 +309,7 @@ def answer_exception(request: Request[Any, Any, Any], error: Exception) -> Respo
 _COMMON = (
     "unauthenticated",
     "forbidden",
+    "rate_limited",
     "internal_error",
     "overloaded",
     "database_unavailable",

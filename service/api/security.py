@@ -4,6 +4,7 @@ import hashlib
 import hmac
 import time
 from collections.abc import Callable
+from operator import attrgetter
 from typing import cast
 
 from litestar.enums import ScopeType
@@ -12,24 +13,30 @@ from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 from msgspec import Struct
 
-from service.api.headers import refuse_body, refuse_codings, refuse_other_media_types, refuse_repeated
+from service.api.headers import add_to_answer, refuse_body, refuse_codings, refuse_other_media_types, refuse_repeated
+from service.api.limits import ClientLimits, ClientUsage
 from service.api.problems import ProblemError
 from service.api.queries import check_query
+from service.storage.coalescing import CoalescedReads
 from service.storage.retry import Reader
-from service.storage.tokens import SCOPES, TOKEN_CACHE_SECONDS, find_active
+from service.storage.tokens import SCOPES, TOKEN_CACHE_SECONDS, ActiveToken, find_active
 
 ADMIN = "admin"
 ADMIN_CLIENT = "admin"
 _CACHE_ENTRIES_MAX = 10_000
+_EVERYWHERE = 0  # tokens are of no ledger
 _TOKEN_LENGTH_MAX = 512
 
 
 class Principal(Struct, frozen=True):
-    """The caller: ``client`` owns its idempotency keys; ``ledgers`` are names, None for every ledger."""
+    """The caller: ``client`` owns its idempotency keys; ``ledgers`` are names, None for every ledger. ``usage`` is what
+    all callers of the client ask for now.
+    """
 
     client: str
     scopes: frozenset[str]
     ledgers: frozenset[str] | None
+    usage: ClientUsage
 
     def may(self, scope: str) -> bool:
         """Whether the token has ``scope``; admin has them all."""
@@ -43,14 +50,26 @@ class Principal(Struct, frozen=True):
 class Authenticator:
     """Knows callers by the SHA-256 of their token. A token once verified is trusted for TOKEN_CACHE_SECONDS, counted
     from before the look-up, so that a revoked one is refused everywhere after that time.
+
+    Look-ups share a query, and one that found nothing is remembered as long: however many wrong tokens are tried, they
+    take one connection and a right one waits for two queries at most.
     """
 
-    def __init__(self, reader: Reader, admin_token: str | None, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._reader = reader
+    def __init__(
+        self,
+        tokens: CoalescedReads[bytes, ActiveToken],
+        limits: ClientLimits,
+        admin_token: str | None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._tokens = tokens
+        self._limits = limits
         self._admin_hash = None if admin_token is None else hashlib.sha256(admin_token.encode()).digest()
-        self._admin = Principal(ADMIN_CLIENT, frozenset(SCOPES), None)
+        self._admin = Principal(ADMIN_CLIENT, frozenset(SCOPES), None, limits.of(ADMIN_CLIENT))
         self._clock = clock
         self._verified: dict[bytes, tuple[float, Principal]] = {}
+        self._unknown: dict[bytes, float] = {}
 
     async def authenticate(self, authorization: str | None) -> Principal:
         """Return who sent this Authorization header. Raises ProblemError (unauthenticated)."""
@@ -62,21 +81,33 @@ class Authenticator:
         known = self._verified.get(digest)
         if known is not None and now - known[0] < TOKEN_CACHE_SECONDS:
             return known[1]
+        if now - self._unknown.get(digest, -TOKEN_CACHE_SECONDS) < TOKEN_CACHE_SECONDS:
+            raise ProblemError("unauthenticated")
         principal = await self._look_up(digest)
+        if principal is None:
+            self._verified.pop(digest, None)
+            if len(self._unknown) >= _CACHE_ENTRIES_MAX:
+                self._unknown.clear()
+            self._unknown[digest] = now
+            raise ProblemError("unauthenticated")
         if len(self._verified) >= _CACHE_ENTRIES_MAX:
             self._verified.clear()
         self._verified[digest] = (now, principal)
         return principal
 
-    async def _look_up(self, digest: bytes) -> Principal:
+    async def _look_up(self, digest: bytes) -> Principal | None:
         if self._admin_hash is not None and hmac.compare_digest(digest, self._admin_hash):
             return self._admin
-        token = await self._reader(lambda session: find_active(session, digest))
+        token, _ = await self._tokens.get(_EVERYWHERE, digest)
         if token is None:
-            self._verified.pop(digest, None)
-            raise ProblemError("unauthenticated")
+            return None
         ledgers = None if token.ledgers is None else frozenset(token.ledgers)
-        return Principal(token.client, frozenset(token.scopes), ledgers)
+        return Principal(token.client, frozenset(token.scopes), ledgers, self._limits.of(token.client))
+
+
+def token_look_ups(reader: Reader) -> CoalescedReads[bytes, ActiveToken]:
+    """Return the look-ups of tokens by their hash, which ``reader`` reads."""
+    return CoalescedReads(reader, lambda session, _, hashes: find_active(session, hashes), key=attrgetter("token_hash"))
 
 
 class Authorization(ASGIMiddleware):
@@ -96,11 +127,14 @@ class Authorization(ASGIMiddleware):
         principal = await admit(
             scope["litestar_app"].state.authenticator, http, handler, dict(http["headers"]), receive
         )
-        if principal is not None:
-            scope["user"] = principal
         if http["query_string"]:
             check_query(http["query_string"], handler)
-        await next_app(scope, receive, send)
+        if principal is None:
+            await next_app(scope, receive, send)
+            return
+        scope["user"] = principal
+        with principal.usage:
+            await next_app(scope, receive, send)
 
 
 async def admit(
@@ -113,7 +147,8 @@ async def admit(
     """Return who may make the request to ``handler``; None where nobody is asked who they are. OPTIONS tells of a path,
     and is answered to a token of any scope.
 
-    Raises ProblemError: unauthenticated, forbidden, or what is wrong with the headers or with there being a body.
+    Raises ProblemError: unauthenticated, rate_limited, forbidden, or what is wrong with the headers or with there being
+    a body.
     """
     principal = None
     given = cast("list[tuple[bytes, bytes]]", http["headers"])
@@ -121,6 +156,8 @@ async def admit(
     required = handler.opt["scope"]
     if required is not None:
         principal = await authenticator.authenticate(_text(headers.get(b"authorization")))
+        if principal.usage.rated:
+            add_to_answer(http, principal.usage.spend())
         if not options and not principal.may(required):
             raise ProblemError(
                 "forbidden", f"This operation needs the scope {required}.", members={"required_scope": required}

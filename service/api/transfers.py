@@ -9,7 +9,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from service.api.commands import COMMAND_PROBLEMS, DryRun, carry_out, command_key, dry_run_response, in_utc
-from service.api.context import LedgerRef, Services
+from service.api.context import LedgerRef, Services, as_of_header
 from service.api.idempotency import IdempotencyKey
 from service.api.pagination import LIMIT_DEFAULT, Cursor, Limit, Page, decode_cursor, page_response
 from service.api.problems import ProblemError, malformed, responses
@@ -227,14 +227,18 @@ class TransferController(Controller):
     ) -> Response[TransferView]:
         """Read one transfer."""
         if expand is None:
-            fact = await services.transfers.get(ledger.id, transfer_id)
+            fact, as_of = await services.transfers.get(ledger.id, transfer_id)
             view = None if fact is None else transfer_view(ledger.name, fact)
         else:
-            found = await reader(lambda session: TransferRepository(session).with_accounts(ledger.id, transfer_id))
+            as_of = None  # the reader tells it
+            found = await reader(
+                lambda session: TransferRepository(session).with_accounts(ledger.id, transfer_id),
+                enough=lambda found: found is not None,
+            )
             view = None if found is None else expanded_transfer_view(ledger.name, found)
         if view is None:
             raise ProblemError("transfer_not_found", members={"transfer_id": str(transfer_id)})
-        return Response(view)
+        return Response(view, headers=as_of_header(as_of))
 
 
 def transfer_command(data: TransferRequest, ledger: LedgerRef, principal: Principal, key: str) -> PostTransfer:

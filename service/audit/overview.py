@@ -10,11 +10,8 @@ from sqlalchemy import ScalarSelect, Select, and_, func, select, text, union_all
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.domain import transfers as domain
-from service.settings import Settings
 from service.storage.accounts import STATUSES
-from service.storage.database import Database
 from service.storage.models import Account, Transfer
-from service.storage.retry import run_with_retries
 from service.storage.transfers import TransferRepository
 
 T = TypeVar("T")
@@ -26,9 +23,6 @@ _BUSY_TRANSFERS = 1_000
 
 COUNTED_MAX = 10_000
 """How far an overview counts transfers, and the accounts of one status."""
-
-_OVERVIEWS_AT_ONCE_MAX = 1
-"""Each overview needs six connections at the same time: several at once could starve each other of the last one."""
 
 
 class CurrencyTotals(Struct, frozen=True, kw_only=True):
@@ -75,46 +69,32 @@ class Overview(Struct, frozen=True, kw_only=True):
         return self.transfer_count < COUNTED_MAX
 
 
-class OverviewReader:
-    """Reads overviews: five queries in parallel, a session each, all on the snapshot that a sixth one exports."""
+async def read_overview(session: AsyncSession, ledger_id: int) -> Overview:
+    """Return the overview of one ledger: five queries in parallel, a session each, all on the snapshot that ``session``
+    exports. Its transaction must see one snapshot (a Reader of ``snapshots``); the other sessions are of its engine.
+    """
+    snapshot = (await session.scalars(select(func.pg_export_snapshot()))).one()
 
-    def __init__(self, database: Database, settings: Settings) -> None:
-        self._engine = database.engine.execution_options(postgresql_readonly=True, isolation_level="REPEATABLE READ")
-        self._settings = settings
-        self._turn = asyncio.Semaphore(_OVERVIEWS_AT_ONCE_MAX)
-
-    async def read(self, ledger_id: int) -> Overview:
-        """Return the overview of one ledger. Raises StorageError when every try failed."""
-
-        async def attempt() -> Overview:
-            async with self._turn, AsyncSession(self._engine) as exporter, exporter.begin():
-                snapshot = (await exporter.scalars(select(func.pg_export_snapshot()))).one()
-                counts, transfer_count, totals, latest, busiest = await asyncio.gather(
-                    self._on_snapshot(snapshot, lambda session: _account_counts(session, ledger_id)),
-                    self._on_snapshot(snapshot, lambda session: _transfer_count(session, ledger_id)),
-                    self._on_snapshot(snapshot, lambda session: _totals(session, ledger_id)),
-                    self._on_snapshot(snapshot, lambda session: _latest_transfers(session, ledger_id)),
-                    self._on_snapshot(snapshot, lambda session: _busiest_accounts(session, ledger_id)),
-                )
-            return Overview(
-                account_counts=counts,
-                transfer_count=transfer_count,
-                totals=totals,
-                latest_transfers=latest,
-                busiest_accounts=busiest,
-            )
-
-        return await run_with_retries(
-            attempt,
-            attempts_max=self._settings.read_attempts_max,
-            deadline_seconds=self._settings.read_deadline_seconds,
-        )
-
-    async def _on_snapshot(self, snapshot: str, query: Callable[[AsyncSession], Awaitable[T]]) -> T:
-        async with AsyncSession(self._engine, expire_on_commit=False) as session, session.begin():
+    async def there(query: Callable[[AsyncSession, int], Awaitable[T]]) -> T:
+        async with AsyncSession(session.bind, expire_on_commit=False) as other, other.begin():
             # No parameters here: SET takes a literal. The name is PostgreSQL's own, hexadecimal digits and dashes.
-            await session.execute(text(f"SET TRANSACTION SNAPSHOT '{snapshot}'"))
-            return await query(session)
+            await other.execute(text(f"SET TRANSACTION SNAPSHOT '{snapshot}'"))
+            return await query(other, ledger_id)
+
+    counts, transfer_count, totals, latest, busiest = await asyncio.gather(
+        there(_account_counts),
+        there(_transfer_count),
+        there(_totals),
+        there(_latest_transfers),
+        there(_busiest_accounts),
+    )
+    return Overview(
+        account_counts=counts,
+        transfer_count=transfer_count,
+        totals=totals,
+        latest_transfers=latest,
+        busiest_accounts=busiest,
+    )
 
 
 async def _account_counts(session: AsyncSession, ledger_id: int) -> dict[str, int]:

@@ -12,7 +12,7 @@ from msgspec import Struct
 from rich.progress import MofNCompleteColumn
 
 from service.api.schemas import AccountRequest, LedgerRequest
-from service.audit.overview import Overview, OverviewReader
+from service.audit.overview import Overview, read_overview
 from service.cli.address import admin_token_expression, service_url
 from service.cli.bank import DAYS, Movement, is_card_payment, open_bank, pay_out, payroll_reference, traffic
 from service.cli.connection import run_with_database
@@ -29,6 +29,7 @@ from service.storage.database import Database
 from service.storage.decisions import Key
 from service.storage.ledgers import LedgerRepository
 from service.storage.models import Ledger
+from service.storage.retry import Reader
 
 CLIENT = "demo"
 """The client under which the decisions of the demonstration stand."""
@@ -66,9 +67,14 @@ def demo(ledger: str, seed: int, *, more: bool) -> None:
         ) from None
 
     async def work(database: Database) -> tuple[Demonstration, Overview]:
-        overviews = OverviewReader(database, settings)
+        reader = Reader(
+            database,
+            attempts_max=settings.read_attempts_max,
+            deadline_seconds=settings.read_deadline_seconds,
+            snapshots=True,
+        )
         found = await _find_or_create(database, settings, wanted)
-        before = await overviews.read(found.id)
+        before = await reader(lambda session: read_overview(session, found.id))
         if before.transfer_count and not more:
             or_more = "" if before.transfer_count_complete else " or more"
             raise click.ClickException(
@@ -78,7 +84,7 @@ def demo(ledger: str, seed: int, *, more: bool) -> None:
         # What tells the keys of this filling from those of others: no two come after the same transfer.
         latest = next((str(transfer.id) for transfer in before.latest_transfers), "first")
         made = await _fill(database, settings, found, Random(seed), key_prefix=f"{seed}-{latest}")  # noqa: S311 - no secret
-        return made, await overviews.read(found.id)
+        return made, await reader(lambda session: read_overview(session, found.id))
 
     made, overview = run_with_database(settings, work)
     _show(settings, ledger, made, overview)

@@ -5,11 +5,13 @@ import logging
 from collections.abc import Sequence
 
 from service.domain.book import Answer
+from service.domain.commands import Command
 from service.engine.queue import OverloadedError, Submission, SubmissionQueue, Unit
 from service.engine.settle import SettlementError, rehearse, settle
 from service.settings import Settings
 from service.storage.database import Database
 from service.storage.errors import Failure, StorageError, reason
+from service.storage.places import Places
 
 logger = logging.getLogger(__name__)
 
@@ -18,11 +20,14 @@ class TransferEngine:
     """Group commit. ``settings.batches_in_flight_max`` committers each take everything that waits for a ledger (no
     timer, no added delay), and while the database commits this batch the ledger's next one gathers.
 
-    The transactions belong to the engine: a caller that goes away cancels nothing.
+    The transactions belong to the engine: a caller that goes away cancels nothing. Dry runs have connections of their
+    own (``rehearsal_database``; None where there are no dry runs, or nobody to disturb) and as many places.
     """
 
-    def __init__(self, database: Database, settings: Settings) -> None:
+    def __init__(self, database: Database, settings: Settings, *, rehearsal_database: Database | None = None) -> None:
         self._database = database
+        self._rehearsal_database = rehearsal_database or database
+        self._rehearsal_places = Places(settings.dry_run_pool_size)
         self._settings = settings
         self._queue = SubmissionQueue(settings.queue_commands_max)
         self._committers: list[asyncio.Task[None]] = []
@@ -61,8 +66,13 @@ class TransferEngine:
         return await submission.answers
 
     async def rehearse(self, ledger_id: int, units: Sequence[Unit]) -> list[list[Answer]]:
-        """Return how ``units`` would be answered now; nothing is stored. Raises StorageError."""
-        return await rehearse(self._database, self._settings, ledger_id, units)
+        """Return how ``units`` would be answered now; nothing is stored. They are all of one client.
+
+        Raises NoPlaceError or StorageError.
+        """
+        client = next((command.client_id for unit in units for command in unit if isinstance(command, Command)), "")
+        async with self._rehearsal_places.taken(client):
+            return await rehearse(self._rehearsal_database, self._settings, ledger_id, units)
 
     async def _commit_batches(self) -> None:
         while taken := await self._queue.take(self._settings.batch_commands_max):

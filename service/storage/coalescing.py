@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
 from itertools import chain
 from operator import attrgetter
 from typing import Any, Generic, TypeVar
@@ -15,6 +16,9 @@ R = TypeVar("R")
 
 Query = Callable[[AsyncSession, int, Sequence[K]], Awaitable[Sequence[R]]]
 """Returns the rows that a ledger has of the keys, in any order."""
+
+Found = tuple[R | None, datetime | None]
+"""A row, or None, and for one of the replica the time up to which that held everything (``Reader.read``)."""
 
 _QUERY_SECONDS_MIN = 0.5
 
@@ -32,14 +36,14 @@ class CoalescedReads(Generic[K, R]):
         self._reader = reader
         self._query: Query[K, R] = query
         self._key = key
-        self._waiting: dict[int, dict[K, list[asyncio.Future[R | None]]]] = {}
+        self._waiting: dict[int, dict[K, list[asyncio.Future[Found[R]]]]] = {}
         self._waiting_since: dict[int, float] = {}
         self._running: dict[int, asyncio.Task[None]] = {}
 
-    async def get(self, ledger_id: int, key: K) -> R | None:
+    async def get(self, ledger_id: int, key: K) -> Found[R]:
         """Return the row, None if the ledger has none of this key. Raises StorageError."""
         loop = asyncio.get_running_loop()
-        answer: asyncio.Future[R | None] = loop.create_future()
+        answer: asyncio.Future[Found[R]] = loop.create_future()
         waiting = self._waiting.get(ledger_id)
         if waiting is None:
             waiting = self._waiting[ledger_id] = {}
@@ -59,10 +63,10 @@ class CoalescedReads(Generic[K, R]):
             del self._running[ledger_id]
 
     async def _answer(
-        self, ledger_id: int, wanted: dict[K, list[asyncio.Future[R | None]]], deadline_seconds: float
+        self, ledger_id: int, wanted: dict[K, list[asyncio.Future[Found[R]]]], deadline_seconds: float
     ) -> None:
         try:
-            rows = await self._reader(
+            rows, as_of = await self._reader.read(
                 lambda session: self._query(session, ledger_id, list(wanted)), deadline_seconds=deadline_seconds
             )
         except Exception as error:  # noqa: BLE001 - every caller is told
@@ -72,7 +76,23 @@ class CoalescedReads(Generic[K, R]):
             return
         found = {self._key(row): row for row in rows}
         for key, answers in wanted.items():
-            row = found.get(key)
+            row = found.get(key), as_of
             for answer in answers:
                 if not answer.done():
                     answer.set_result(row)
+
+
+class Rows(Generic[K, R]):
+    """Single rows of the replica, or of the primary where the replica's row is missing or too old."""
+
+    def __init__(self, nearest: CoalescedReads[K, R], primary: CoalescedReads[K, R]) -> None:
+        self._nearest = nearest
+        self._primary = primary
+
+    async def get(self, ledger_id: int, key: K, enough: Callable[[R], bool] | None = None) -> Found[R]:
+        """Return the row; one of the replica only if it is ``enough``. Raises StorageError."""
+        found = await self._nearest.get(ledger_id, key)
+        row, as_of = found
+        if as_of is None or (row is not None and (enough is None or enough(row))):
+            return found
+        return await self._primary.get(ledger_id, key)

@@ -60,11 +60,17 @@ class Database:
 
     @classmethod
     def connect(cls, url: str, settings: Settings) -> Self:
-        """Make the pool for ``url`` (``addresses`` lists its forms); nothing is sent before the first statement.
+        """Make a pool for ``url`` (``addresses`` lists its forms) of ``settings.pool_size`` connections and some more
+        for a time; nothing is sent before the first statement.
 
         Raises DatabaseUnusableError when the URL cannot be read.
         """
         return cls._connect(url, settings, pool_size=settings.pool_size, pool_max_overflow=settings.pool_max_overflow)
+
+    @classmethod
+    def connect_few(cls, url: str, settings: Settings, pool_size: int, *, for_a_time: int = 0) -> Self:
+        """Make a pool of ``pool_size`` connections for one kind of work, and ``for_a_time`` more at need."""
+        return cls._connect(url, settings, pool_size=pool_size, pool_max_overflow=for_a_time)
 
     @classmethod
     def connect_engine(cls, url: str, settings: Settings) -> Self:
@@ -72,11 +78,14 @@ class Database:
         the plans that its statements need.
         """
         return cls._connect(
-            url,
-            settings,
-            pool_size=settings.batches_in_flight_max,
-            pool_max_overflow=0,
-            plans=_INDEX_PLANS,
+            url, settings, pool_size=settings.batches_in_flight_max, pool_max_overflow=0, plans=_INDEX_PLANS
+        )
+
+    @classmethod
+    def connect_rehearsals(cls, url: str, settings: Settings) -> Self:
+        """Make the pool of dry runs: a connection for each that runs, with the plans that the engine has."""
+        return cls._connect(
+            url, settings, pool_size=settings.dry_run_pool_size, pool_max_overflow=0, plans=_INDEX_PLANS
         )
 
     @classmethod

@@ -17,7 +17,13 @@ class LedgerRepository:
 
     async def by_name(self, name: str) -> Ledger | None:
         """Return the ledger called ``name``."""
-        return await self._session.scalar(select(Ledger).where(Ledger.name == name))
+        return next(iter(await self.by_names([name])), None)
+
+    async def by_names(self, names: Sequence[str]) -> Sequence[Ledger]:
+        """Return the ledgers that exist of ``names``."""
+        return (
+            await self._session.scalars(select(Ledger).where(Ledger.name == any_(literal(list(names), ARRAY(Text)))))
+        ).all()
 
     async def page(self, *, limit: int, after: str | None, names: Sequence[str] | None) -> Slices[Ledger]:
         """Yield, in slices, up to ``limit`` ledgers by name, after the name ``after``; only ``names`` unless None."""

@@ -2,15 +2,21 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import nullcontext
 from contextvars import ContextVar
-from typing import TypeVar
+from copy import copy
+from datetime import datetime
+from functools import partial
+from typing import Any, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_random_exponential
 
 from service.storage.database import Database
-from service.storage.errors import StorageError, classify, reason
+from service.storage.errors import Failure, StorageError, classify, reason
+from service.storage.places import Places
+from service.storage.replica import READ_SECONDS_MAX, Replica
 
 logger = logging.getLogger(__name__)
 
@@ -99,31 +105,91 @@ class Reader:
     """Runs named queries in READ ONLY transactions, each try on a session of its own; retried while transient.
 
     This is what read handlers are given: a session cannot be injected itself, for a retry needs a fresh one.
-    A reader of single statements leaves the transaction to the server, which saves two round trips of three.
+    A reader of single statements leaves the transaction to the server, which saves two round trips of three; one of
+    ``snapshots`` sees one moment in all statements of a transaction (REPEATABLE READ).
+    With ``places``, each read takes one of them for the client that the reader is for. With a ``replica``, a read is
+    tried there first, on ``replica_database``, and the primary is asked when the replica fails or knows too little.
     """
 
     def __init__(
-        self, database: Database, *, attempts_max: int, deadline_seconds: float, single_statements: bool = False
+        self,
+        database: Database,
+        *,
+        attempts_max: int,
+        deadline_seconds: float,
+        single_statements: bool = False,
+        snapshots: bool = False,
+        places: Places | None = None,
+        replica: Replica | None = None,
+        replica_database: Database | None = None,
     ) -> None:
-        options = {"isolation_level": "AUTOCOMMIT"} if single_statements else {"postgresql_readonly": True}
-        self._sessions = async_sessionmaker(
-            database.engine.execution_options(**options), expire_on_commit=False, autoflush=False
+        options: dict[str, Any] = (
+            {"isolation_level": "AUTOCOMMIT"} if single_statements else {"postgresql_readonly": True}
         )
+        if snapshots:
+            options["isolation_level"] = "REPEATABLE READ"
+        self._sessions = _reading_sessions(database, options)
+        self._replica_sessions = None if replica_database is None else _reading_sessions(replica_database, options)
+        self._replica = replica
         self._attempts_max = attempts_max
         self.deadline_seconds = deadline_seconds
+        self._places = places
+        self._client = ""
+        self._note_age: Callable[[datetime], None] = lambda _: None
+
+    def for_client(self, client: str, note_age: Callable[[datetime], None]) -> "Reader":
+        """Return the same reader for the work of ``client``; it tells ``note_age`` of every answer of the replica."""
+        own = copy(self)
+        own._client, own._note_age = client, note_age  # noqa: SLF001 - it is one of us
+        return own
 
     async def __call__(
-        self, query: Callable[[AsyncSession], Awaitable[T]], *, deadline_seconds: float | None = None
+        self, query: Callable[[AsyncSession], Awaitable[T]], *, enough: Callable[[T], bool] = lambda _: True
     ) -> T:
-        """Return what ``query`` answers on its session, within ``deadline_seconds`` (the reader's own by default).
+        """Return what ``query`` answers on its session; an answer of the replica only if it is ``enough``.
+
+        Raises NoPlaceError, or StorageError when every try failed.
+        """
+        started = asyncio.get_running_loop().time()
+        async with nullcontext() if self._places is None else self._places.taken(self._client):
+            waited = asyncio.get_running_loop().time() - started
+            answer, as_of = await self.read(query, enough=enough, deadline_seconds=self.deadline_seconds - waited)
+        if as_of is not None:
+            self._note_age(as_of)
+        return answer
+
+    async def read(
+        self,
+        query: Callable[[AsyncSession], Awaitable[T]],
+        *,
+        enough: Callable[[T], bool] = lambda _: True,
+        deadline_seconds: float | None = None,
+    ) -> tuple[T, datetime | None]:
+        """Return what ``query`` answers within ``deadline_seconds`` (the reader's own by default), without taking a
+        place, and for an answer of the replica the time up to which it holds everything; None for one of the primary.
 
         Raises StorageError when every try failed.
         """
+        deadline_seconds = deadline_seconds or self.deadline_seconds
+        if self._replica is not None and self._replica.usable and self._replica_sessions is not None:
+            started, as_of = asyncio.get_running_loop().time(), self._replica.as_of
+            try:
+                async with asyncio.timeout(min(READ_SECONDS_MAX, deadline_seconds / 2)):
+                    answer = await _read_on(self._replica_sessions, query)
+                if enough(answer):
+                    return answer, as_of
+            except Exception as error:  # noqa: BLE001 - whatever it is there, the primary has the last word
+                if classify(error) is not Failure.CONTENTION:  # else this read alone was in the way of what is replayed
+                    self._replica.fail(error)
+            deadline_seconds -= asyncio.get_running_loop().time() - started
+        attempt = partial(_read_on, self._sessions, query)
+        return await run_with_retries(attempt, attempts_max=self._attempts_max, deadline_seconds=deadline_seconds), None
 
-        async def attempt() -> T:
-            async with self._sessions() as session, session.begin():
-                return await query(session)
 
-        return await run_with_retries(
-            attempt, attempts_max=self._attempts_max, deadline_seconds=deadline_seconds or self.deadline_seconds
-        )
+def _reading_sessions(database: Database, options: Mapping[str, Any]) -> async_sessionmaker[AsyncSession]:
+    return async_sessionmaker(database.engine.execution_options(**options), expire_on_commit=False, autoflush=False)
+
+
+async def _read_on(sessions: async_sessionmaker[AsyncSession], query: Callable[[AsyncSession], Awaitable[T]]) -> T:
+    async with sessions() as session, session.begin():
+        return await query(session)

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
 
-from sqlalchemy import func, insert, or_, select, update
+from sqlalchemy import ARRAY, LargeBinary, any_, func, insert, literal, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as insert_or_skip
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -31,6 +31,7 @@ class MadeToken(NamedTuple):
 class ActiveToken(NamedTuple):
     """Whom a token stands for. ``ledgers`` are names; None is every ledger."""
 
+    token_hash: bytes
     client: str
     scopes: list[str]
     ledgers: list[str] | None
@@ -108,17 +109,16 @@ async def revoke_token(session: AsyncSession, token_id: UUID) -> bool:
     return revoked is not None
 
 
-async def find_active(session: AsyncSession, token_hash: bytes) -> ActiveToken | None:
-    """Return the token with this hash, if it is neither revoked nor expired on the database's clock."""
+async def find_active(session: AsyncSession, token_hashes: Sequence[bytes]) -> Sequence[ActiveToken]:
+    """Return the tokens with these hashes that are neither revoked nor expired on the database's clock."""
     found = await session.execute(
-        select(Token.client, Token.scopes, Token.ledgers).where(
-            Token.token_hash == token_hash,
+        select(Token.token_hash, Token.client, Token.scopes, Token.ledgers).where(
+            Token.token_hash == any_(literal(list(token_hashes), ARRAY(LargeBinary))),
             Token.revoked_at.is_(None),
             or_(Token.expires_at.is_(None), Token.expires_at > func.clock_timestamp()),
         )
     )
-    row = found.one_or_none()
-    return None if row is None else ActiveToken(*row)
+    return [ActiveToken(*row) for row in found]
 
 
 async def database_time(session: AsyncSession) -> datetime:

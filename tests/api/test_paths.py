@@ -8,8 +8,10 @@ from uuid import UUID
 
 import httpx
 import pytest
+from msgspec import structs
 from sqlalchemy import event
 
+from service.storage.database import Database
 from tests.api.asgi import Sent, call
 from tests.api.conftest import Application, MakeClient
 from tests.api.contract import NOT_STORED, filled
@@ -211,8 +213,8 @@ async def test_nothing_is_looked_up_for_who_may_not_see(
 @contextmanager
 def _statements(application: Application) -> Iterator[list[str]]:
     """Collect the statements that reach the database."""
-    services = application.app.state.services
-    engines = {one.engine.sync_engine for one in (services.database, services.read_database, services.engine_database)}
+    pools = structs.astuple(application.app.state.services.pools)
+    engines = {one.engine.sync_engine for one in pools if isinstance(one, Database)}
     seen: list[str] = []
 
     def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:

@@ -41,7 +41,12 @@ class Watched:
         return rows
 
     def get(self, account_id: UUID, ledger_id: int = MAIN) -> asyncio.Task[AccountDetails | None]:
-        return asyncio.create_task(self.reads.get(ledger_id, account_id))
+        return asyncio.create_task(self._get(ledger_id, account_id))
+
+    async def _get(self, ledger_id: int, account_id: UUID) -> AccountDetails | None:
+        row, as_of = await self.reads.get(ledger_id, account_id)
+        assert as_of is None, "the primary was read"
+        return row
 
     async def stop_after_reading(self, account_id: UUID) -> asyncio.Task[AccountDetails | None]:
         """Ask for an account and return when its query has read it and still owes the answer."""

@@ -1,0 +1,100 @@
+"""Places: how many may do one kind of expensive work at a time, how many may wait, and how much is one client's."""
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+WAITING_MAX = 128
+WAIT_SECONDS_MAX = 1.0
+
+
+class NoPlaceError(Exception):
+    """All places are taken and so is the room to wait for one; certainly nothing was done.
+
+    ``own_share`` when it is the caller's own work that fills what one client may have.
+    """
+
+    def __init__(self, reason: str, *, own_share: bool) -> None:
+        super().__init__(reason)
+        self.own_share = own_share
+
+
+class Places:
+    """``count`` places, and WAITING_MAX callers who wait for one for WAIT_SECONDS_MAX at most.
+
+    One client has half of the places and of the room to wait at most (one place at least). Clients that wait take
+    turns, and each one's callers come in order. Not for use by more than one event loop.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._free = count
+        self._share = max(1, count // 2)
+        self._taken: Counter[str] = Counter()
+        self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
+        self._waiting_count = 0
+
+    @asynccontextmanager
+    async def taken(self, client: str) -> AsyncIterator[None]:
+        """Hold a place for work of ``client``. Raises NoPlaceError."""
+        if not self._take(client):
+            await self._wait(client)
+        try:
+            yield
+        finally:
+            self._give_back(client)
+
+    def _take(self, client: str) -> bool:
+        if not self._free or self._taken[client] >= self._share:
+            return False
+        self._free -= 1
+        self._taken[client] += 1
+        return True
+
+    def _give_back(self, client: str) -> None:
+        self._free += 1
+        self._taken[client] -= 1
+        if not self._taken[client]:
+            del self._taken[client]
+        self._call_next()
+
+    async def _wait(self, client: str) -> None:
+        if self._waiting_count >= WAITING_MAX:
+            raise NoPlaceError("all places for this kind of work are taken", own_share=False)
+        queue = self._waiting.setdefault(client, deque())
+        if len(queue) >= WAITING_MAX // 2:
+            raise NoPlaceError("this client has taken its share of the places for this kind of work", own_share=True)
+        called: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        queue.append(called)
+        self._waiting_count += 1
+        try:
+            async with asyncio.timeout(WAIT_SECONDS_MAX):
+                await called
+        except BaseException as error:
+            if called.done() and not called.cancelled():
+                self._give_back(client)  # it was called, but too late
+            else:
+                self._leave(client, called)
+            if isinstance(error, TimeoutError):
+                own_share = self._taken[client] >= self._share
+                raise NoPlaceError("no place for this kind of work became free in time", own_share=own_share) from None
+            raise
+
+    def _leave(self, client: str, called: asyncio.Future[None]) -> None:
+        queue = self._waiting[client]
+        queue.remove(called)
+        self._waiting_count -= 1
+        if not queue:
+            del self._waiting[client]
+
+    def _call_next(self) -> None:
+        """Give free places to those who wait: a client's first, then the next client's."""
+        for client in list(self._waiting):
+            if not self._free:
+                return
+            if self._take(client):
+                queue = self._waiting.pop(client)
+                self._waiting_count -= 1
+                queue.popleft().set_result(None)
+                if queue:
+                    self._waiting[client] = queue  # behind the others

@@ -1,0 +1,121 @@
+"""What one client may ask for at a time and a second; others are not touched by it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import pytest
+
+from service.api.limits import ClientLimits
+from service.api.problems import ProblemError
+from service.settings import Settings
+from service.storage.database import Database
+from service.storage.tokens import create_token
+from tests.api.conftest import Application, MakeClient, serving
+from tests.api.faults import locked, wait_until_blocked
+from tests.api.ledger import answer, problem, unique
+from tests.servers import TestDatabase
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_bucket_holds_a_second_and_fills_steadily() -> None:
+    clock = Clock()
+    usage = ClientLimits(Settings(client_requests_per_second=4), clock=clock).of("a")
+    assert [usage.spend()["RateLimit"] for _ in range(4)] == [f'"client";r={left};t=1' for left in (3, 2, 1, 0)]
+    with pytest.raises(ProblemError) as caught:
+        usage.spend()
+    assert caught.value.code == "rate_limited"
+    assert caught.value.headers == {
+        "RateLimit-Policy": '"client";q=4;w=1',
+        "RateLimit": '"client";r=0;t=1',
+        "Retry-After": "1",
+    }
+    clock.now += 0.25
+    usage.spend()
+    with pytest.raises(ProblemError):
+        usage.spend()
+    clock.now += 60
+    assert usage.spend()["RateLimit"] == '"client";r=3;t=1'
+
+
+def test_no_rate_is_no_limit() -> None:
+    assert not ClientLimits(Settings()).of("a").rated
+
+
+def test_clients_are_counted_apart() -> None:
+    limits = ClientLimits(Settings(client_requests_max=1))
+    assert limits.of("a") is limits.of("a")
+    with limits.of("a"), limits.of("b"), pytest.raises(ProblemError), limits.of("a"):
+        pass
+    with limits.of("a"):
+        pass
+
+
+async def _token(database: TestDatabase, client: str) -> str:
+    owner = Database.connect(database.operator_url, Settings())
+    async with owner.sessions() as session, session.begin():
+        made = await create_token(session, client=client, scopes=["admin"])
+    await owner.close()
+    return made.token
+
+
+@asynccontextmanager
+async def _limited(
+    database: TestDatabase, **settings: Any
+) -> AsyncIterator[tuple[Application, list[httpx.AsyncClient]]]:
+    async with serving(database, **settings) as application:
+        clients = [application.client(await _token(database, name)) for name in ("greedy", "modest")]
+        yield application, clients
+        for client in clients:
+            await client.aclose()
+
+
+async def test_a_rate_is_told_on_every_answer_and_held(test_database: TestDatabase) -> None:
+    async with _limited(test_database, client_requests_per_second=5) as (_, (greedy, modest)):
+        answers = [await greedy.get(path) for path in ("/v1/ledgers", "/v1/ledgers/main/accounts", "/v1/nothing")]
+        assert [one.headers.get("RateLimit-Policy") for one in answers[:2]] == ['"client";q=5;w=1'] * 2
+        refused = [one for _ in range(8) if (one := await greedy.get("/v1/ledgers")).status_code == 429]
+        assert refused
+        for one in refused:
+            assert answer(one)["outcome"] == "not_applied"
+            problem(one, 429, "rate_limited")
+            assert (one.headers["Retry-After"], one.headers["RateLimit"]) == ("1", '"client";r=0;t=1')
+        hot = await greedy.get(f"/v1/ledgers/main/accounts/{'0' * 8}-0000-7000-8000-{'0' * 12}")
+        assert "RateLimit" in hot.headers
+        assert (await modest.get("/v1/ledgers")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/ledgers/main/accounts", f"/v1/ledgers/main/accounts/{'0' * 8}-0000-7000-8000-{'0' * 12}"]
+)
+async def test_requests_under_way_are_bounded(test_database: TestDatabase, path: str) -> None:
+    """On the short way to a route and on the long one; the place is free again after the answer."""
+    async with _limited(test_database, client_requests_max=3) as (_, (greedy, modest)):
+        assert (await greedy.get("/v1/ledgers/main")).status_code == 200  # the token is known, the ledger too
+        assert (await modest.get("/v1/ledgers/main")).status_code == 200
+        async with locked(test_database, "accounts") as holder:
+            under_way = [asyncio.create_task(greedy.get(path)) for _ in range(3)]
+            await wait_until_blocked(holder)
+            problem(await greedy.get("/v1/ledgers"), 429, "rate_limited")
+            assert (await modest.get("/v1/ledgers")).status_code == 200
+        assert {one.status_code for one in await asyncio.gather(*under_way)} <= {200, 404}
+        assert (await greedy.get("/v1/ledgers")).status_code == 200
+
+
+async def test_a_request_that_fails_gives_its_place_back(application: Application, make_client: MakeClient) -> None:
+    name = unique("client")
+    client = await make_client("read", name=name)
+    usage = application.app.state.services.authenticator._limits.of(name)
+    for path in ("/v1/ledgers/nowhere/accounts", "/v1/ledgers?limit=0", "/v1/ledgers/main/transfers?cursor=x"):
+        assert (await client.get(path)).status_code >= 400
+    assert (await client.post("/v1/ledgers", json={})).status_code == 403
+    assert usage.requests == 0
