@@ -14,7 +14,7 @@ from service.storage.database import Database
 from service.storage.embedded import EmbeddedPostgres
 from service.storage.errors import is_privilege_missing
 from service.storage.migrations import upgrade, verify_revision
-from service.storage.preflight import DatabaseUnusableError, explained, place, verify_server
+from service.storage.preflight import DatabaseAwayError, DatabaseUnusableError, explained, place, verify_server
 
 T = TypeVar("T")
 
@@ -44,6 +44,19 @@ def configured_urls(settings: Settings) -> DatabaseUrls | None:
 def embedded_urls(server: EmbeddedPostgres) -> DatabaseUrls:
     """Return the URLs of the embedded PostgreSQL."""
     return DatabaseUrls(server.service_url, server.owner_url, server.operator_url)
+
+
+async def verify_databases(settings: Settings, urls: DatabaseUrls) -> None:
+    """Ask of the databases what the service needs. A replica that is away is only told of: the primary answers for it.
+
+    Raises DatabaseUnusableError.
+    """
+    await verify_server(urls.service)
+    if settings.read_database_url is not None:
+        try:
+            await verify_server(settings.read_database_url)
+        except DatabaseAwayError as away:
+            say(f"Replica: {away}")
 
 
 @contextmanager

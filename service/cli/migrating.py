@@ -24,16 +24,11 @@ def migrate(*, check: bool) -> None:
             revision = asyncio.run(_checked_revision(urls.owner))
             click.echo(f"The database schema is at {revision}: up to date.")
             return
-        before, after = asyncio.run(_upgraded(urls.owner))
+        before, after = asyncio.run(upgrade(urls.owner))
     if before == after:
         click.echo(f"The database schema is at {after}: nothing to do.")
     else:
         click.echo(f"The database schema went from {before} to {after}.")
-
-
-async def _upgraded(url: str) -> tuple[str, str]:
-    await verify_server(url)
-    return await upgrade(url)
 
 
 async def _checked_revision(url: str) -> str:

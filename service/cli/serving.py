@@ -15,7 +15,7 @@ import click
 import msgspec
 
 from service.cli.address import admin_token_expression, admin_token_path, service_url
-from service.cli.connection import DatabaseUrls, configured_urls, embedded_urls, say
+from service.cli.connection import DatabaseUrls, configured_urls, embedded_urls, say, verify_databases
 from service.cli.worker import run_worker
 from service.server.http import BACKLOG
 from service.server.workers import Workers
@@ -23,7 +23,7 @@ from service.settings import PREFIX, Settings
 from service.storage.database import Database
 from service.storage.embedded import EmbeddedPostgres
 from service.storage.migrations import SchemaBehindError, upgrade, verify_revision
-from service.storage.preflight import DatabaseUnusableError, explained, operator_engine, verify_server
+from service.storage.preflight import DatabaseUnusableError, explained, operator_engine
 from service.storage.tokens import SCOPES, ensure_token, make_token
 from service.telemetry.logs import configure_logging
 
@@ -124,7 +124,7 @@ def _unusable(host: str, port: int, prefix: str, error: OSError) -> click.ClickE
 def _open_database(settings: Settings, stack: ExitStack) -> DatabaseUrls:
     urls = configured_urls(settings)
     if urls is not None:
-        asyncio.run(verify_server(urls.service))
+        asyncio.run(verify_databases(settings, urls))
         return urls
     server = EmbeddedPostgres(settings.data_dir, say=say)
     stack.callback(_stop_database, server)

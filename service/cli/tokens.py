@@ -43,6 +43,14 @@ def _lifetime(_context: click.Context, _parameter: click.Parameter, value: str) 
     return timedelta(seconds=seconds)
 
 
+def _token_id(_context: click.Context, _parameter: click.Parameter, value: str) -> UUID:
+    """Read the ID of a token, and do not repeat what is none: it may be the token itself."""
+    try:
+        return UUID(value)
+    except ValueError:
+        raise click.BadParameter("that is no token's ID: `funds tokens list` shows them") from None
+
+
 @click.group()
 def tokens() -> None:
     """Create, list and revoke the tokens of callers."""
@@ -103,7 +111,7 @@ def list_() -> None:
 
 
 @tokens.command()
-@click.argument("token_id", metavar="ID", type=click.UUID)
+@click.argument("token_id", metavar="ID", callback=_token_id)
 def revoke(token_id: UUID) -> None:
     """Revoke the token with this ID (see `funds tokens list`), for ever."""
 

@@ -53,7 +53,7 @@ async def connect(
     except ConnectionError as error:
         # The driver raises the bare class where the two do not come to terms on TLS, and only there.
         if type(error) is ConnectionError and address.tls_required:
-            raise TlsRefusedError(address.place) from error
+            raise TlsRefusedError(address.place) from None
         raise
     _keep_alive(connection)
     if session_settings:

@@ -265,6 +265,7 @@ class EmbeddedPostgres:
             "listen_addresses": "" if self._tcp_port is None else "127.0.0.1",
             "port": str(self._tcp_port or _SOCKET_PORT),
             "unix_socket_directories": str(self._socket_directory),
+            "log_error_verbosity": "terse",  # no DETAIL or CONTEXT: they show rows
             **self._options,
         }
         command_line = " ".join(f"-c {shlex.quote(f'{name}={value}')}" for name, value in settings.items())

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from service.storage.errors import Failure, classify
 from service.storage.models import SCHEMA
-from service.storage.preflight import DatabaseUnusableError, explained, operator_engine, place
+from service.storage.preflight import DatabaseUnusableError, explained, operator_engine, place, verify_server
 
 SCHEMA_REVISION = "0004"
 """The newest migration, and the oldest schema that this version of the service works on."""
@@ -68,6 +68,7 @@ async def current_revision(connection: AsyncConnection) -> str:
 
 
 async def _migrate(url: str, change: Callable[[Config, str], None]) -> tuple[str, str]:
+    await verify_server(url)
     engine = operator_engine(url)
     try:
         with explained(url):

@@ -17,12 +17,13 @@ from service.storage.addresses import Address, DatabaseUnusableError, place
 from service.storage.connecting import TlsRefusedError, connect
 from service.storage.errors import described, first_line
 
-__all__ = ["DatabaseUnusableError", "explained", "operator_engine", "place", "verify_server"]
+__all__ = ["DatabaseAwayError", "DatabaseUnusableError", "explained", "operator_engine", "place", "verify_server"]
 
 SERVER_MAJOR_MIN = 15
 
 _CONNECT_SECONDS_MAX = 10.0
 _POOLER_SECONDS_MAX = 2.0
+_POOLER_ROUNDS = 8
 _APPLICATION_NAME = "funds command"
 
 
@@ -39,6 +40,10 @@ def operator_engine(url: str) -> AsyncEngine:
     return create_async_engine(
         "postgresql+asyncpg://", async_creator=create_connection, poolclass=NullPool, hide_parameters=True
     )
+
+
+class DatabaseAwayError(DatabaseUnusableError):
+    """The database does not answer now, which may pass."""
 
 
 async def verify_server(url: str) -> None:
@@ -79,24 +84,29 @@ async def _is_lent(first: asyncpg.Connection, address: Address) -> bool:
     """Return whether a pooler gives the server of ``first`` to others while ``first`` is connected.
 
     PostgreSQL itself tells each session the process that serves it; a pooler tells something else. Then a second
-    session begins a transaction: in session mode it never gets the first one's process, in transaction mode it does,
-    or the first one finds another when it asks again.
+    session takes part: in session mode each has a process of its own for good, in transaction mode they meet or change,
+    at once in a quiet pool and after some rounds in a busy one.
     """
-    served_by = await _serving_process(first)
-    if served_by == first.get_server_pid():
+    by_first = {await _serving_process(first)}
+    if by_first == {first.get_server_pid()}:
         return False
+    by_second: set[int] = set()
     second = await _plain_session(address)
     try:
         async with asyncio.timeout(_POOLER_SECONDS_MAX):
-            transaction = second.transaction()
-            await transaction.start()
-            if await _serving_process(second) == served_by:
-                return True
-            return await _serving_process(first) != served_by
-    except TimeoutError:  # the pool has one server for each session and no other to give: that is session mode
+            for _ in range(_POOLER_ROUNDS):
+                async with second.transaction():
+                    by_second.add(await _serving_process(second))
+                    if by_first & by_second or len(by_second) > 1:
+                        return True
+                    by_first.add(await _serving_process(first))
+                if by_first & by_second or len(by_first) > 1:
+                    return True
+    except TimeoutError:  # the pool has no server left for the second session, and does not take the first one's
         return False
     finally:
         second.terminate()
+    return False
 
 
 async def _serving_process(connection: asyncpg.Connection) -> int:
@@ -113,7 +123,7 @@ def explained(url: str) -> Iterator[None]:
         raise DatabaseUnusableError(str(error)) from error
     except OSError as error:
         reason = _reason(error)
-        raise DatabaseUnusableError(f"The database at {place(url)} cannot be reached: {reason}.") from error
+        raise DatabaseAwayError(f"The database at {place(url)} cannot be reached: {reason}.") from error
     except (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError) as error:
         raise DatabaseUnusableError(f"The database at {place(url)} refuses us: {first_line(error)}.") from error
     except (asyncpg.PostgresError, DBAPIError) as error:

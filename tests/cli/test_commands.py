@@ -127,6 +127,13 @@ def test_tokens_refuse_what_does_not_exist(operator: dict[str, str]) -> None:
     assert (unknown_token.returncode, unknown_token.stderr) == (1, f"Error: There is no token {UUID(int=1)}.\n")
 
 
+def test_a_token_given_for_its_id_is_not_repeated() -> None:
+    refused = CliRunner().invoke(main, ["tokens", "revoke", "fts_S3cr"])
+    assert refused.exit_code == 2
+    assert "S3cr" not in refused.output
+    assert "`funds tokens list` shows them" in refused.output
+
+
 def test_secrets_from_files(test_database: TestDatabase, tmp_path: Path) -> None:
     """Every secret of a service and its commands; no process of it shows one in its environment."""
     secrets = {

@@ -167,6 +167,20 @@ def test_database_not_reachable() -> None:
     assert sentence == f"The database at 127.0.0.1:{port} cannot be reached: Connection refused."
 
 
+def test_a_replica_that_is_away_is_told_of_and_waited_for(serve: Start) -> None:
+    """The service starts without it."""
+    service = serve(FUNDS_READ_DATABASE_URL=f"postgresql://funds_service:secret@127.0.0.1:{free_port()}/funds")
+    assert "Replica: The database at 127.0.0.1:" in service.log.read_text()
+
+
+def test_a_replica_whose_url_is_wrong(database_url: str) -> None:
+    url = "postgresql://funds_service:S3cr/t@127.0.0.1/funds"
+    settings = {"FUNDS_DATABASE_URL": database_url, "FUNDS_READ_DATABASE_URL": url, "FUNDS_PORT": str(free_port())}
+    sentence = refused(settings)
+    assert sentence.startswith("The database URL cannot be read: ")
+    assert "S3cr" not in sentence
+
+
 def test_database_that_does_not_exist(database_url: str) -> None:
     url = re.sub(r"/funds_test_\w+", "/nowhere", database_url)
     assert 'database "nowhere" does not exist' in refused({"FUNDS_DATABASE_URL": url, "FUNDS_PORT": str(free_port())})

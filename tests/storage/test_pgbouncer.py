@@ -1,5 +1,6 @@
 """Behind PgBouncer: a pool in session mode serves everything, the other modes are refused with a sentence."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -38,11 +39,45 @@ async def test_transaction_mode_is_refused(server: DebianPostgres, pool_size: in
                 DatabaseUnusableError, match=r"answers a pooler in transaction mode.*pool_mode = session"
             ):
                 await verify_server(url.format(role="funds_service"))
-        for command in (["serve"], ["migrate"], ["tokens", "list"]):
-            ended = run_funds(*command, settings={"FUNDS_DATABASE_URL": url.format(role="funds_owner")})
+
+
+def test_every_command_says_so_in_one_sentence(server: DebianPostgres) -> None:
+    with pgbouncer(server, pool_mode="transaction", pool_size=5, roles=ROLES) as url:
+        owner, service = url.format(role="funds_owner"), url.format(role="funds_service")
+        for command, settings in (
+            (["serve"], {"FUNDS_DATABASE_URL": service}),
+            (
+                ["serve"],
+                {"FUNDS_DATABASE_URL": server.url("funds_service", "127.0.0.1"), "FUNDS_READ_DATABASE_URL": service},
+            ),
+            (["migrate"], {"FUNDS_DATABASE_URL": owner}),
+            (["tokens", "list"], {"FUNDS_DATABASE_URL": owner}),
+        ):
+            ended = run_funds(*command, settings=settings)
             assert ended.returncode == 1
             assert ended.stderr.startswith("Error: At 127.0.0.1:")
             assert len(ended.stderr.splitlines()) == 1
+
+
+async def test_transaction_mode_is_recognized_in_a_busy_pool(server: DebianPostgres) -> None:
+    with pgbouncer(server, pool_mode="transaction", pool_size=4, roles=ROLES) as url:
+        others = [await asyncpg.connect(url.format(role="funds_service"), statement_cache_size=0) for _ in range(8)]
+        stop = asyncio.Event()
+
+        async def keep_busy(connection: asyncpg.Connection) -> None:
+            while not stop.is_set():
+                await connection.execute("SELECT pg_sleep(0.002)")
+
+        busy = asyncio.gather(*map(keep_busy, others))
+        try:
+            for _ in range(10):
+                with pytest.raises(DatabaseUnusableError, match="answers a pooler in transaction mode"):
+                    await verify_server(url.format(role="funds_service"))
+        finally:
+            stop.set()
+            await busy
+            for connection in others:
+                connection.terminate()
 
 
 async def test_statement_mode_is_refused(server: DebianPostgres) -> None:
@@ -57,6 +92,15 @@ async def test_statement_mode_is_refused(server: DebianPostgres) -> None:
 async def test_session_mode_is_accepted(server: DebianPostgres, pool_size: int) -> None:
     with pgbouncer(server, pool_mode="session", pool_size=pool_size, roles=ROLES) as url:
         await verify_server(url.format(role="funds_service"))
+        await upgrade(url.format(role="funds_owner"))
+
+
+async def test_migrations_behind_transaction_mode_are_refused(server: DebianPostgres) -> None:
+    """Their lock is a session's."""
+    with (
+        pgbouncer(server, pool_mode="transaction", pool_size=5, roles=ROLES) as url,
+        pytest.raises(DatabaseUnusableError, match="answers a pooler in transaction mode"),
+    ):
         await upgrade(url.format(role="funds_owner"))
 
 

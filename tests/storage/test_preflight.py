@@ -1,7 +1,7 @@
 import pytest
 
 from service.storage import preflight
-from service.storage.preflight import DatabaseUnusableError, place, verify_server
+from service.storage.preflight import DatabaseUnusableError, verify_server
 from tests.servers import free_port
 
 
@@ -13,19 +13,6 @@ async def test_a_server_that_is_too_old(database_url: str, monkeypatch: pytest.M
     monkeypatch.setattr(preflight, "SERVER_MAJOR_MIN", 99)
     with pytest.raises(DatabaseUnusableError, match=r"is PostgreSQL \d+, and this service needs 99 or newer\.$"):
         await verify_server(database_url)
-
-
-@pytest.mark.parametrize(
-    ("url", "where"),
-    [
-        ("postgresql://user:secret@db.example:6432/funds", "db.example:6432"),
-        ("postgresql+asyncpg://user:secret@db.example/funds", "db.example"),
-        ("postgresql://user@/funds?host=/run/postgresql&port=5432", "/run/postgresql"),
-        ("postgresql://user:secret@db.example:port/funds", "the given URL"),
-    ],
-)
-def test_a_database_is_named_without_user_and_password(url: str, where: str) -> None:
-    assert place(url) == where
 
 
 async def test_refusals_do_not_repeat_the_password() -> None:
