@@ -1,6 +1,7 @@
 """What runs in a worker process of ``funds serve``."""
 
 import gc
+import logging
 import os
 import signal
 import socket
@@ -15,6 +16,8 @@ from service.settings import Settings
 from service.storage.errors import StorageError, classify
 from service.storage.migrations import SchemaBehindError
 from service.telemetry.logs import configure_logging
+
+logger = logging.getLogger(__name__)
 
 _PARENT_POLL_SECONDS = 0.2
 
@@ -42,7 +45,9 @@ def run_worker(listeners: Sequence[socket.socket], operations_listeners: Sequenc
         sys.exit(f"The worker cannot start: {error}")
     except Exception as error:
         if classify(error) is None:
-            raise
+            # Logged, not raised: what a process of multiprocessing raises is written past sys.excepthook.
+            logger.critical("the worker failed", exc_info=True)
+            sys.exit(1)
         sys.exit("The worker cannot start: the database does not answer.")
 
 

@@ -1,5 +1,6 @@
 """``funds serve`` as an operator meets it: a process with signals, an exit code and sentences."""
 
+import json
 import os
 import re
 import signal
@@ -8,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import asyncpg
 import httpx
 import pytest
 
@@ -133,6 +135,24 @@ def test_a_worker_that_dies_is_replaced(serve: Start) -> None:
         time.sleep(0.05)
     service.wait_until_ready()
     assert service.stop() == 0
+
+
+async def test_a_worker_that_fails_at_its_start_says_why_in_the_log(serve: Start, test_database: TestDatabase) -> None:
+    """As logs do, which tell no values: not as multiprocessing writes a traceback."""
+    service = serve()
+    children = Path(f"/proc/{service.process.pid}/task/{service.process.pid}/children")
+    if not children.exists():
+        pytest.skip("children are listed on Linux only")
+    superuser = await asyncpg.connect(test_database.superuser_url)
+    await superuser.execute("ALTER TABLE funds.alembic_version RENAME version_num TO other")
+    await superuser.close()
+    os.kill(int(children.read_text().split()[-1]), signal.SIGKILL)
+    deadline = time.monotonic() + 30
+    while '"the worker failed"' not in service.log.read_text() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    line = next(line for line in service.log.read_text().splitlines() if '"the worker failed"' in line)
+    assert "(SQLSTATE 42703)" in json.loads(line)["exception"]
+    assert "Process spawn" not in service.log.read_text()
 
 
 def test_two_on_the_same_data(embedded: Start, tmp_path: Path) -> None:
