@@ -105,9 +105,12 @@ async def test_migrations_behind_transaction_mode_are_refused(server: DebianPost
 
 
 async def test_a_session_runs_under_the_settings_and_leaves_none_behind(server: DebianPostgres) -> None:
-    shown = text("SELECT current_setting('statement_timeout'), current_setting('enable_seqscan')")
+    shown = text("SELECT current_setting('statement_timeout'), current_setting('plan_cache_mode')")
     with pgbouncer(server, pool_mode="session", pool_size=1, roles=ROLES) as url:
-        for connect, expected in ((Database.connect_engine, ("3s", "off")), (Database.connect, ("3s", "on"))):
+        for connect, expected in (
+            (Database.connect_engine, ("3s", "force_generic_plan")),
+            (Database.connect, ("3s", "auto")),
+        ):
             database = connect(url.format(role="funds_service"), Settings(statement_timeout_ms=3000))
             async with database.engine.connect() as connection:
                 assert tuple((await connection.execute(shown)).one()) == expected
