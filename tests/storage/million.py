@@ -1,5 +1,6 @@
 """A ledger of a million transfers, made by the database itself in a few seconds."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -116,12 +117,43 @@ FILL = (
 )
 
 
-async def fill(superuser: asyncpg.Connection) -> None:
+# A smaller ledger in which all rows are alike: whoever looks at them learns that every value is everywhere.
+ALIKE = (
+    f"""
+    INSERT INTO funds.accounts (ledger_id, id, currency, normal_side, created_at, updated_at)
+    SELECT {MAIN}, {identifier_of("n")}, 'USD', 'credit', now(), now() FROM generate_series(1, 20000) AS n
+    """,
+    f"""
+    INSERT INTO funds.holds (ledger_id, id, debit_account_id, credit_account_id, amount, currency, expires_at,
+                             debit_account_version, credit_account_version, metadata, created_at)
+    SELECT {MAIN}, {identifier_of("n")}, '{id_of(1)}', '{id_of(2)}', 10, 'USD', '9000-01-01Z', n, n, '{{}}', now()
+    FROM generate_series(1, 20000) AS n
+    """,
+    f"""
+    INSERT INTO funds.transfers (ledger_id, id, debit_account_id, credit_account_id, amount, currency,
+                                 debit_account_version, credit_account_version, debit_balance_after,
+                                 credit_balance_after, hold_id, reverses_id, reference, metadata, effective_at,
+                                 created_at)
+    SELECT {MAIN}, {identifier_of("n")}, '{id_of(1)}', '{id_of(2)}', 1, 'USD', n, n, 0, 0, '{id_of(1)}', '{id_of(1)}',
+           '{COMMON}', '{{}}', now(), now()
+    FROM generate_series(1, 50000) AS n
+    """,
+    f"""
+    INSERT INTO funds.decisions (ledger_id, client_id, idempotency_key, fingerprint, operation, outcome, problem,
+                                 debit_account_id, credit_account_id, created_at)
+    SELECT {MAIN}, 'client', 'key ' || n, '', 'post_transfer', 'rejected', '{{}}', '{id_of(1)}', '{id_of(2)}',
+           {_at("n")}
+    FROM generate_series(1, 20000) AS n
+    """,
+)
+
+
+async def fill(superuser: asyncpg.Connection, statements: Sequence[str] = FILL) -> None:
     """Make the rows, and keep the server from learning about them by itself."""
     for table in ("ledgers", "accounts", "holds", "transfers", "decisions"):
         await superuser.execute(f"ALTER TABLE funds.{table} SET (autovacuum_enabled = off)")
     # Rows are sound, and looking their foreign keys up takes as long as writing them.
     await superuser.execute("SET session_replication_role = replica")
-    for statement in FILL:
+    for statement in statements:
         await superuser.execute(statement)
     await superuser.execute("RESET session_replication_role")

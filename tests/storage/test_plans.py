@@ -7,6 +7,7 @@ knows well.
 
 import inspect
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from itertools import product
 from typing import Any
 
@@ -32,6 +33,7 @@ from tests.servers import TestDatabase, TestPostgres
 from tests.storage.million import (
     ABSENT,
     ACCOUNTS,
+    ALIKE,
     BUSY,
     CAPTURED,
     COMMON,
@@ -284,13 +286,20 @@ def _literal(value: Any) -> str:
     return "'" + str(value).replace("'", "''") + "'"
 
 
-@pytest.fixture(params=["force_custom_plan", "force_generic_plan"])
-async def planner(request: pytest.FixtureRequest, database: Database) -> AsyncIterator[Planner]:
+@asynccontextmanager
+async def planning(database: Database, plans: str) -> AsyncIterator[Planner]:
     async with database.engine.connect() as connection:
         driver = (await connection.get_raw_connection()).driver_connection
         assert driver is not None
-        await driver.execute(f"SET plan_cache_mode = {request.param}")
+        await driver.execute(f"SET plan_cache_mode = {plans}")
         yield Planner(driver)
+        await connection.invalidate()  # what was prepared and set goes with it
+
+
+@pytest.fixture(params=["force_custom_plan", "force_generic_plan"])
+async def planner(request: pytest.FixtureRequest, database: Database) -> AsyncIterator[Planner]:
+    async with planning(database, request.param) as planner:
+        yield planner
 
 
 async def ask(session: AsyncSession, query: Callable[..., Any], arguments: dict[str, Any]) -> None:
@@ -342,6 +351,49 @@ async def client(filled: TestDatabase) -> AsyncIterator[httpx.AsyncClient]:
     """The application on the ledger."""
     async with serving(filled) as application, application.client(application.settings.admin_token) as client:
         yield client
+
+
+@pytest.fixture(scope="module")
+async def alike(postgres: TestPostgres) -> AsyncIterator[Database]:
+    """The service's connections to a ledger whose rows are all alike, as PostgreSQL knows."""
+    name, made = await postgres.make_database()
+    superuser = await asyncpg.connect(made.superuser_url)
+    await fill(superuser, ALIKE)
+    await superuser.execute("VACUUM ANALYZE")
+    await superuser.close()
+    database = Database.connect(made.service_url, Settings())
+    yield database
+    await database.close()
+    await postgres.drop_database(name)
+
+
+@pytest.mark.parametrize(
+    ("query", "filters"),
+    [
+        (AccountRepository.page, {"status": "closed"}),
+        (AccountRepository.page, {"currency": "EUR"}),
+        (AccountRepository.page, {"currency": "USD", "status": "closed"}),
+        (HoldRepository.page, {"status": "expired"}),
+        (HoldRepository.page, {"status": "expired", "account_id": BUSY}),
+        (TransferRepository.page, {"reference": ABSENT}),
+        (TransferRepository.page, {"hold_id": QUIET}),
+        (TransferRepository.page, {"reverses_id": QUIET}),
+        (DecisionRepository.refused, {"outcome": "fenced"}),
+        (DecisionRepository.refused, {"outcome": "fenced", "account_id": BUSY}),
+    ],
+    ids=lambda value: getattr(value, "__qualname__", str(value)),
+)
+@pytest.mark.parametrize("plans", ["force_custom_plan", "force_generic_plan"])
+async def test_a_value_that_is_new_to_the_planner_is_looked_up_all_the_same(
+    alike: Database, plans: str, query: Callable[..., Any], filters: dict[str, Any]
+) -> None:
+    """Though it believes that every row has it, and that any index in the order of the list would do."""
+    async with planning(alike, plans) as planner:
+        with queries(alike) as sent:
+            async with alike.sessions() as session:
+                await ask(session, query, {"ledger_id": MAIN, "limit": LIMIT, "before": None} | filters)
+        carried_out = [await planner.measure(*one) for one in sent]
+    assert sum(map(_pages, carried_out)) <= PAGES_MAX, "\n\n".join(map(_shape, carried_out))
 
 
 def _time(number: int) -> str:
