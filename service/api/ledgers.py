@@ -55,6 +55,9 @@ class LedgerController(Controller):
             services.database, services.settings, key, name=data.name, description=data.description
         )
         if isinstance(created, Refused):
+            earlier = created.rejection.members.get("earlier_request", {})
+            if not request.user.sees(earlier.get("ledger", data.name)):  # another token of the client made it
+                raise ProblemError("idempotency_key_reused", members={"idempotency_key": key.idempotency_key})
             raise ProblemError.from_rejection(
                 created.rejection, path_prefix=public_prefix(request.scope), ledger=None, replayed=created.replayed
             )

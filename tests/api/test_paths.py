@@ -15,8 +15,9 @@ from service.storage.database import Database
 from tests.api.asgi import Sent, call
 from tests.api.conftest import Application, MakeClient
 from tests.api.contract import NOT_STORED, filled
-from tests.api.ledger import JSON, Book, keyed, unique
+from tests.api.ledger import JSON, Book, keyed, problem, unique
 
+REUSED = "idempotency_key_reused"
 METHODS = ("GET", "HEAD", "OPTIONS", "POST", "PATCH", "DELETE")
 
 
@@ -208,6 +209,17 @@ async def test_nothing_is_looked_up_for_who_may_not_see(
         assert not statements
         await limited.get("/v1/ledgers")
         assert statements
+
+
+async def test_a_used_key_names_no_ledger_that_the_token_does_not_see(make_client: MakeClient) -> None:
+    caller, hidden, seen = unique("client"), unique("hidden"), unique("seen")
+    whole, limited = await make_client("admin", name=caller), await make_client("admin", name=caller, ledgers=[seen])
+    await whole.post("/v1/ledgers", json={"name": hidden}, headers=keyed("key"))
+    told = problem(await whole.post("/v1/ledgers", json={"name": seen}, headers=keyed("key")), 422, REUSED)
+    assert told["earlier_request"]["ledger"] == hidden
+    untold = await limited.post("/v1/ledgers", json={"name": seen}, headers=keyed("key"))
+    assert problem(untold, 422, REUSED)["idempotency_key"] == "key"
+    assert hidden not in untold.text
 
 
 @contextmanager
