@@ -222,6 +222,23 @@ async def test_a_connection_goes_on_after_a_problem(book: Book, wire: Wire, serv
     assert answered.status == 201
 
 
+@pytest.mark.parametrize("framing", ["told", "chunked", "chunked, empty"])
+async def test_a_body_that_is_not_asked_for_is_refused_and_the_connection_goes_on(
+    book: Book, wire: Wire, service: RunningService, framing: str
+) -> None:
+    for asked in (f"GET {book.accounts}", f"POST {book.path}/idempotency-keys/k/fence"):
+        chunks: JSON = {"Transfer_Encoding": "chunked", "Content_Length": "-"}
+        body = {"told": b"{}", "chunked": chunked(b"{", b"}"), "chunked, empty": chunked()}[framing]
+        await wire.send(request(asked, service.admin_token, body, **({} if framing == "told" else chunks)))
+        answered = await wire.receive(asked)
+        assert answered is not None
+        assert answered.status == (200 if framing == "chunked, empty" else 400), answered
+    await wire.send(request("GET /health/live", None))
+    following = await wire.receive("GET /health/live")
+    assert following is not None
+    assert following.content == {"status": "alive"}
+
+
 @pytest.mark.parametrize("path", ["/v1/ledgers", "/health/live", "/nothing", "/docs/assets/swagger-ui.css"])
 async def test_head_has_no_body(wire: Wire, service: RunningService, path: str) -> None:
     await wire.send(request(f"HEAD {path}", service.admin_token), request("GET /health/live", None))
