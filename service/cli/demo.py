@@ -17,6 +17,7 @@ from service.cli.address import admin_token_expression, service_url
 from service.cli.bank import DAYS, Movement, is_card_payment, open_bank, pay_out, payroll_reference, traffic
 from service.cli.connection import run_with_database
 from service.cli.importing import opening
+from service.cli.names import ledger_name
 from service.cli.progress import progress_bar
 from service.domain.commands import PostTransfer
 from service.domain.fingerprints import request_fingerprint
@@ -48,7 +49,13 @@ class Demonstration(Struct):
 
 
 @click.command()
-@click.option("--ledger", default="demo", show_default=True, help="The ledger to fill; created if it is missing.")
+@click.option(
+    "--ledger",
+    default="demo",
+    show_default=True,
+    callback=ledger_name,
+    help="The ledger to fill; created if it is missing.",
+)
 @click.option("--seed", type=int, default=_SEED_DEFAULT, show_default=True, help="The same seed makes the same bank.")
 @click.option("--more", is_flag=True, help="Add to a ledger that already has transfers.")
 def demo(ledger: str, seed: int, *, more: bool) -> None:
@@ -59,12 +66,7 @@ def demo(ledger: str, seed: int, *, more: bool) -> None:
     what to look at.
     """
     settings = Settings.from_environment()
-    try:
-        wanted = msgspec.convert({"name": ledger, "description": "A small bank, made up."}, LedgerRequest)
-    except msgspec.ValidationError:
-        raise click.BadParameter(
-            "A ledger's name has 1 to 63 lower-case letters, digits, - and _.", param_hint="--ledger"
-        ) from None
+    wanted = LedgerRequest(name=ledger, description="A small bank, made up.")
 
     async def work(database: Database) -> tuple[Demonstration, Overview]:
         reader = Reader(

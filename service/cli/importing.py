@@ -16,6 +16,7 @@ from rich.progress import Progress, TaskProgressColumn, TextColumn
 from service.api.schemas import AccountRequest
 from service.cli.connection import run_with_database, say
 from service.cli.lines import Format, Line, RefusedLine, Source, UnreadableFileError, read_lines
+from service.cli.names import ledger_name
 from service.cli.progress import progress_bar
 from service.domain.fingerprints import request_fingerprint
 from service.domain.limits import TRANSACTION_COMMANDS_MAX
@@ -60,7 +61,13 @@ def import_() -> None:
 
 @import_.command()
 @click.argument("file", type=click.File("rb"))
-@click.option("--ledger", default="main", show_default=True, help="The ledger in which the accounts are opened.")
+@click.option(
+    "--ledger",
+    default="main",
+    show_default=True,
+    callback=ledger_name,
+    help="The ledger in which the accounts are opened.",
+)
 @click.option(
     "--format",
     "form",

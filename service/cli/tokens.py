@@ -10,7 +10,7 @@ import click
 from sqlalchemy import select
 
 from service.cli.connection import run_as_operator, say
-from service.domain.texts import client_fault
+from service.cli.names import client_name, ledger_names
 from service.settings import Settings
 from service.storage.database import Database
 from service.storage.models import Ledger, Token
@@ -56,20 +56,16 @@ def tokens() -> None:
     """Create, list and revoke the tokens of callers."""
 
 
-def _client_name(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
-    """Return the name of a client. Raises BadParameter."""
-    reason = client_fault(value)
-    if reason is not None:
-        raise click.BadParameter(f"{reason}.")
-    return value
-
-
 @tokens.command()
-@click.option(
-    "--client", required=True, callback=_client_name, help="The caller's name: idempotency keys belong to it."
-)
+@click.option("--client", required=True, callback=client_name, help="The caller's name: idempotency keys belong to it.")
 @click.option("--scope", "scopes", multiple=True, required=True, type=click.Choice(SCOPES), help="Repeat for more.")
-@click.option("--ledger", "ledgers", multiple=True, help="Only this ledger; repeat for more. Without it: every ledger.")
+@click.option(
+    "--ledger",
+    "ledgers",
+    multiple=True,
+    callback=ledger_names,
+    help="Only this ledger; repeat for more. Without it: every ledger.",
+)
 @click.option(
     "--expires-in",
     metavar="TIME",

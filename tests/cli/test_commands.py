@@ -1,5 +1,6 @@
 """``funds migrate`` and ``funds tokens``."""
 
+import os
 from pathlib import Path
 from uuid import UUID
 
@@ -224,3 +225,14 @@ def test_a_token_needs_a_name_that_is_one(database_url: str, client: str, reason
     refused = run_funds("tokens", "create", "--client", client, "--scope", "read", settings=settings)
     assert refused.returncode == 2
     assert reason in " ".join(refused.stderr.replace("│", " ").split())
+
+
+@pytest.mark.parametrize("name", ["Main", os.fsdecode(b"\xff")], ids=ascii)
+@pytest.mark.parametrize(
+    "command",
+    [["tokens", "create", "--client", "x", "--scope", "read"], ["import", "accounts", "pyproject.toml"], ["demo"]],
+)
+def test_what_cannot_be_a_ledgers_name_is_refused_before_the_database_is_asked(command: list[str], name: str) -> None:
+    refused = run_funds(*command, "--ledger", name, settings={"FUNDS_DATABASE_URL": "postgresql://nobody@/?host=/none"})
+    assert refused.returncode == 2
+    assert "A ledger's name has 1 to 63 lower-case letters" in " ".join(refused.stderr.replace("│", " ").split())
