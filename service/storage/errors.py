@@ -1,5 +1,6 @@
 """Driver errors, translated in one place: by SQLSTATE and constraint name, never by message text."""
 
+import asyncio
 import traceback
 from collections.abc import Iterator
 from enum import StrEnum
@@ -117,7 +118,7 @@ def reason(error: BaseException) -> str:
     """Return why ``error`` happened in one line for the log, the same for the same cause: what the database or the
     system said, or else the kind of error and where it was raised. It holds nothing that a client sent.
     """
-    causes = list(_driver_errors(error))
+    causes = [cause for cause in _driver_errors(error) if not isinstance(cause, asyncio.CancelledError)] or [error]
     for cause in causes:
         said = described(cause)
         if said is not None:

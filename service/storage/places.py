@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 WAITING_MAX = 128
-WAIT_SECONDS_MAX = 1.0
+WAIT_SECONDS_MAX = 2.0
 
 
 class NoPlaceError(Exception):

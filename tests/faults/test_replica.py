@@ -1,0 +1,263 @@
+"""Reads from a real streaming replica that lags, stops or falls silent; nothing that decides waits for it."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import asyncpg
+import httpx
+import pytest
+
+from service.settings import Settings
+from service.storage.database import Database
+from service.storage.embedded import EmbeddedPostgres
+from service.storage.migrations import upgrade
+from service.storage.tokens import create_token, list_tokens, revoke_token
+from tests.api.conftest import Application, serving
+from tests.api.faults import execute
+from tests.api.ledger import JSON, Book, answer, keyed, problem, transfer, unique
+from tests.concurrency.outsider import wait_until
+from tests.faults.standby import Standby
+from tests.servers import TestDatabase, free_port
+
+AS_OF = "X-Data-As-Of"
+AT_ONCE_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A service that reads from ``standby``, and a ledger with two accounts."""
+
+    application: Application
+    database: TestDatabase
+    standby: Standby
+    book: Book
+    debit: JSON
+    credit: JSON
+
+    async def read(self, query: str = "") -> httpx.Response:
+        """Read the debit account."""
+        response = await self.book.client.get(f"{self.book.accounts}/{self.debit['id']}{query}")
+        assert response.status_code == 200, response.text
+        return response
+
+    async def ready(self) -> JSON:
+        response = await self.book.client.get("/health/ready")
+        assert response.status_code == 200, response.text
+        return answer(response)
+
+    async def wait_for_replica(self) -> None:
+        """Wait until reads are answered by the replica, which has all that was written before."""
+        wanted = (await self.book.move(self.debit, self.credit))["debit_account_version"]
+
+        async def caught_up() -> bool:
+            response = await self.read()
+            return AS_OF in response.headers and answer(response)["version"] >= wanted
+
+        await wait_until(caught_up)
+
+    @asynccontextmanager
+    async def lag(self) -> AsyncIterator[None]:
+        """Within, the replica replays nothing."""
+        connection = await asyncpg.connect(self.standby.url("postgres"))
+        try:
+            await connection.execute("SELECT pg_wal_replay_pause()")
+            yield
+        finally:
+            await connection.execute("SELECT pg_wal_replay_resume()")
+            await connection.close()
+
+
+@pytest.fixture(scope="module")
+async def primary(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[EmbeddedPostgres]:
+    server = EmbeddedPostgres(tmp_path_factory.mktemp("primary"), options={"fsync": "off"}, tcp_port=free_port())
+    await asyncio.to_thread(server.start)
+    await upgrade(server.owner_url)
+    yield server
+    await asyncio.to_thread(server.stop)
+
+
+@pytest.fixture(scope="module")
+async def standby(primary: EmbeddedPostgres) -> AsyncIterator[Standby]:
+    standby = Standby(primary, free_port())
+    await asyncio.to_thread(standby.make)
+    yield standby
+    await asyncio.to_thread(standby.remove)
+
+
+@pytest.fixture
+async def scene(primary: EmbeddedPostgres, standby: Standby) -> AsyncIterator[Scene]:
+    database = TestDatabase(
+        service_url=primary.service_url,
+        owner_url=primary.owner_url,
+        operator_url=primary.url("funds_operator"),
+        auditor_url=primary.url("funds_auditor"),
+        superuser_url=primary.superuser_url,
+    )
+    async with (
+        serving(database, read_database_url=standby.url("funds_service")) as application,
+        application.client(application.settings.admin_token) as client,
+    ):
+        book = await Book.open(client, unique("ledger"))
+        scene = Scene(application, database, standby, book, await book.account(), await book.account())
+        await scene.wait_for_replica()
+        yield scene
+
+
+async def _at_once(request: Coroutine[Any, Any, httpx.Response]) -> httpx.Response:
+    started = time.monotonic()
+    response = await request
+    assert time.monotonic() - started < AT_ONCE_SECONDS
+    return response
+
+
+def _as_of(response: httpx.Response) -> datetime:
+    return datetime.fromisoformat(response.headers[AS_OF])
+
+
+async def test_a_replica_answers_and_says_how_old_it_is(scene: Scene) -> None:
+    """Lists, single rows, expanded ones and overviews; never claiming more than it holds."""
+    moved = await scene.book.move(scene.debit, scene.credit)
+    written = datetime.fromisoformat(moved["created_at"])
+
+    async def claims_it() -> bool:
+        response = await scene.read()
+        assert answer(response)["version"] >= moved["debit_account_version"] or _as_of(response) <= written
+        return _as_of(response) > written
+
+    await wait_until(claims_it)
+    client, book = scene.book.client, scene.book
+    for path in (
+        book.accounts,
+        book.transfers,
+        f"{book.path}/holds",
+        f"{book.path}/overview",
+        f"{book.accounts}/{scene.debit['id']}?expand=transfers",
+        f"{book.transfers}/{moved['id']}",
+        f"{book.transfers}/{moved['id']}?expand=accounts",
+    ):
+        response = await client.get(path)
+        assert response.status_code == 200, response.text
+        assert _as_of(response) > written, path
+    assert (await scene.ready())["checks"]["replica"]["ready"] is True
+
+
+async def test_what_decides_is_never_read_from_a_replica(scene: Scene) -> None:
+    assert AS_OF not in (await scene.book.client.get(f"{scene.book.path}/idempotency-keys/none")).headers
+    assert AS_OF not in (await scene.book.client.get(scene.book.path)).headers
+
+
+async def test_a_replica_that_lags(scene: Scene) -> None:
+    """It is read, and says so; who has written asks for his own."""
+    book, client = scene.book, scene.book.client
+    async with scene.lag():
+        before = answer(await scene.read())["version"]
+        moved = await book.move(scene.debit, scene.credit)
+        old = await scene.read()
+        assert answer(old)["version"] == before
+        assert _as_of(old) < datetime.fromisoformat(moved["created_at"])
+
+        version = moved["debit_account_version"]
+        for query in (f"?min_version={version}", f"?min_version={version}&expand=transfers"):
+            new = await scene.read(query)
+            assert answer(new)["version"] == version
+            assert AS_OF not in new.headers
+        assert AS_OF in (await scene.read(f"?min_version={before}")).headers
+        unreached = await client.get(f"{book.accounts}/{scene.debit['id']}?min_version={version + 1}")
+        assert problem(unreached, 409, "version_not_reached")["version"] == version
+
+        opened = await book.account()
+        hold = await client.post(f"{book.path}/holds", json=transfer(scene.debit, scene.credit), headers=keyed())
+        for path in (
+            f"{book.transfers}/{moved['id']}",
+            f"{book.transfers}/{moved['id']}?expand=accounts",
+            f"{book.accounts}/{opened['id']}",
+            f"{book.accounts}/{opened['id']}?expand=holds",
+            f"{book.path}/holds/{answer(hold)['id']}",
+        ):
+            found = await client.get(path)
+            assert (found.status_code, AS_OF in found.headers) == (200, False), path
+        revised = await book.revise(scene.credit, name="while it lags")
+        assert answer(revised)["name"] == "while it lags"
+        other = Book(client, unique("ledger"))
+        assert (await client.post("/v1/ledgers", json={"name": other.name}, headers=keyed())).status_code == 201
+        await other.account()
+
+
+async def test_a_revoked_token_ends_whatever_the_lag(scene: Scene) -> None:
+    operator = Database.connect(scene.database.operator_url, Settings())
+    name = unique("client")
+    async with operator.sessions() as session, session.begin():
+        made = await create_token(session, client=name, scopes=["admin"])
+    async with scene.application.client(made.token) as client:
+        await scene.wait_for_replica()
+        async with scene.lag():
+            assert (await client.get("/v1/ledgers")).status_code == 200
+            async with operator.sessions() as session, session.begin():
+                [token] = [one for one in await list_tokens(session) if one.client == name]
+                await revoke_token(session, token.id)
+            await asyncio.sleep(1.0)  # for so long it may still be trusted
+            own = scene.book.seen_by(client)
+            problem(await own.post(scene.debit, scene.credit), 401, "unauthenticated")
+            problem(await client.get("/v1/ledgers"), 401, "unauthenticated")
+    await operator.close()
+
+
+async def test_a_replica_that_is_stopped_and_comes_back(scene: Scene) -> None:
+    await asyncio.to_thread(scene.standby.stop)
+    try:
+        await _without_replica(scene)
+    finally:
+        await asyncio.to_thread(scene.standby.start)
+    await scene.wait_for_replica()
+    assert (await scene.ready())["status"] == "ready"
+
+
+async def test_a_replica_that_falls_silent_and_speaks_again(scene: Scene) -> None:
+    scene.standby.freeze()
+    try:
+        await _without_replica(scene)
+    finally:
+        scene.standby.thaw()
+    await scene.wait_for_replica()
+    assert (await scene.ready())["status"] == "ready"
+
+
+async def _without_replica(scene: Scene) -> None:
+    """The primary answers instead: soon for those who find out, at once for everybody after them."""
+    started = time.monotonic()
+    client, path = scene.book.client, scene.book.transfers
+    first = await asyncio.gather(*(scene.read() for _ in range(20)), *(client.get(path) for _ in range(20)))
+    assert time.monotonic() - started < 4
+    assert {response.status_code for response in first} == {200}
+    for _ in range(3):
+        assert AS_OF not in (await _at_once(scene.read())).headers
+        assert (await _at_once(scene.book.client.get(scene.book.transfers))).status_code == 200
+        assert (await _at_once(scene.book.post(scene.debit, scene.credit))).status_code == 201
+    ready = await scene.ready()
+    assert ready["status"] == "degraded"
+    assert not ready["checks"]["replica"]["ready"]
+    told = str(ready)
+    assert ready["checks"]["replica"]["reason"]
+    for secret in ("127.0.0.1", "funds_service", "postgres", "Error", "SQLSTATE"):
+        assert secret not in told
+    assert [name for name, check in ready["checks"].items() if not check["ready"]] == ["replica"]
+
+
+async def test_a_replica_whose_schema_is_behind_is_not_read(test_database: TestDatabase, postgres: Any) -> None:
+    name, behind = await postgres.make_database()
+    await execute(behind, "UPDATE funds.alembic_version SET version_num = '0001'")
+    async with (
+        serving(test_database, read_database_url=behind.service_url) as application,
+        application.client(application.settings.admin_token) as client,
+    ):
+        book = await Book.open(client, unique("ledger"))
+        account = await book.account()
+        assert await book.read_account(account) == account
+        ready = answer(await client.get("/health/ready"))
+        assert ready["checks"]["replica"]["reason"] == "its schema is behind"
+    await postgres.drop_database(name)
