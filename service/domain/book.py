@@ -1,6 +1,6 @@
 """The working set of one batch: accounts, holds and earlier decisions in, new facts out."""
 
-from collections.abc import Iterable, Iterator, MutableMapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, MutableMapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any, TypeVar
@@ -140,6 +140,7 @@ class Book:
             if self.accounts[account_id].updated_at - self.clock > policy.clock_ahead_max
         }
         self._undo: list[tuple[MutableMapping[Any, Any], Any, Any]] | None = None
+        self._begun: int | None = None
 
     @property
     def changed(self) -> bool:
@@ -155,23 +156,41 @@ class Book:
             places.setdefault(self.accounts[account_id].updated_at, []).append(account_id)
         return places
 
+    @property
+    def decided_transfers(self) -> int:
+        """How many of ``new_transfers`` stand: those of a unit that is being executed may still be taken back."""
+        return len(self.new_transfers) if self._begun is None else self._begun
+
     def execute(self, unit: Sequence[AnyCommand], new_ids: Iterator[UUID]) -> list[Answer]:
         """Answer the commands of ``unit``, which apply together or not at all; ``new_ids`` names what they make.
 
         When one command of several is refused, now or before, nothing of the unit is applied: the refused one keeps
         its own rejection and every other one is remembered as refused with it (batch_rejected).
         """
-        self.at = self.clock
-        if self._next_places:
-            refusal = self._place(unit)
-            if refusal is not None:
-                return [self._refuse_for_now(command, refusal) for command in unit]
         if len(unit) == 1:
-            return [self._execute_one(unit[0], new_ids, None)]
+            refusal = self._refusal_for_now(unit)
+            return [
+                self._execute_one(unit[0], new_ids, None) if refusal is None else self._refuse_for_now(unit[0], refusal)
+            ]
+        steps = self.executing(unit, new_ids)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                answers: list[Answer] = end.value
+                return answers
+
+    def executing(self, unit: Sequence[AnyCommand], new_ids: Iterator[UUID]) -> Generator[None, None, list[Answer]]:
+        """Execute ``unit`` a command a step, and return its answers: a unit may have ten thousand commands, and whoever
+        steps may do something else in between. No other unit can be executed before the last step.
+        """
+        refusal = self._refusal_for_now(unit)
+        if refusal is not None:
+            return [self._refuse_for_now(command, refusal) for command in unit]
         group_id = next(new_ids)
         lists: tuple[list[Any], ...] = (self.new_transfers, self.new_holds, self.new_decisions)
         lengths = [len(one) for one in lists]
-        self._undo = []
+        self._undo, self._begun = [], len(self.new_transfers)
         try:
             answers: list[Answer] = []
             for command in unit:
@@ -179,6 +198,7 @@ class Book:
                 answers.append(answer)
                 if isinstance(answer.outcome, Rejection):
                     break
+                yield
             else:
                 return answers
             for mapping, key, before in reversed(self._undo):
@@ -187,13 +207,18 @@ class Book:
                 else:
                     mapping[key] = before
         finally:
-            self._undo = None
+            self._undo = self._begun = None
         for one, length in zip(lists, lengths, strict=True):
             del one[length:]
         last = answers[-1].outcome
         if isinstance(last, Rejection) and last in self._stuck.values():
             return [self._refuse_for_now(command, last) for command in unit]
-        return self._refuse_together(unit, refused=len(answers) - 1, rejection=answers[-1].outcome)
+        return (yield from self._refuse_together(unit, refused=len(answers) - 1, rejection=last))
+
+    def _refusal_for_now(self, unit: Sequence[AnyCommand]) -> Rejection | None:
+        """Find the place of ``unit`` in the order; return why it has none now, None when it has."""
+        self.at = self.clock
+        return self._place(unit) if self._next_places else None
 
     def _place(self, unit: Sequence[AnyCommand]) -> Rejection | None:
         """Find the place of ``unit`` in the order, after the last changes of the accounts that it touches.
@@ -232,11 +257,14 @@ class Book:
             return Answer(hold)
         return self._replay(command) or Answer(refusal)
 
-    def _refuse_together(self, unit: Sequence[AnyCommand], *, refused: int, rejection: Outcome) -> list[Answer]:
-        """Remember every command of ``unit`` as refused because number ``refused`` was."""
+    def _refuse_together(
+        self, unit: Sequence[AnyCommand], *, refused: int, rejection: Outcome
+    ) -> Generator[None, None, list[Answer]]:
+        """Remember every command of ``unit`` as refused because number ``refused`` was, one a step."""
         assert isinstance(rejection, Rejection), "a unit is refused by a rejection"
         answers = []
         for index, command in enumerate(unit):
+            yield
             assert isinstance(command, Command), "only commands of callers come in company"
             replay = self._replay(command)
             if replay is not None:

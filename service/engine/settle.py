@@ -1,5 +1,6 @@
 """Settling a batch: one transaction that locks, decides and stores, tried again as a whole."""
 
+import asyncio
 import logging
 import random
 from collections import deque
@@ -127,7 +128,9 @@ async def rehearse(database: Database, settings: Settings, ledger_id: int, units
                 commands = [command for unit in all_units for command in unit]
                 book = _book(ledger_id, await Batch(session, ledger_id).load(commands, lock=False), settings.policy)
                 answers: list[list[Answer]] = []
-                deque(_decide(book, all_units, answers), maxlen=0)
+                for step, _ in enumerate(_decide(book, all_units, answers)):
+                    if step % SLICE == 0:
+                        await asyncio.sleep(0)  # others have their turn
                 await check_room(session, settings, ledger_id, book.short_of_room, known=in_the_way)
                 return answers[len(front) :]
 
@@ -182,7 +185,8 @@ async def _settle(
     """Decide ``units`` and write what ``book`` changed in a savepoint; return the answers of each unit, and why the
     database refused them, None when it did not.
 
-    Writing begins when the first slice is decided. A transient failure is raised: it is the whole transaction's.
+    Writing begins when the first slice of commands is decided. A transient failure is raised: it is the whole
+    transaction's.
     """
     answers: list[list[Answer]] = []
     deciding = _decide(book, units, answers)
@@ -221,11 +225,14 @@ def tell_clock_behind(ledger_id: int, account_id: UUID, *, last_change: datetime
 
 
 def _decide(book: Book, units: Iterable[Unit], answers: list[list[Answer]]) -> Iterator[None]:
-    """Execute ``units`` one a step, and add the answers of each to ``answers``."""
+    """Execute ``units`` a command a step, and add the answers of each to ``answers``."""
     new_ids = _identifiers(book)
     for unit in units:
-        answers.append(book.execute(unit, new_ids))
-        yield
+        if len(unit) == 1:
+            answers.append(book.execute(unit, new_ids))
+            yield
+        else:
+            answers.append((yield from book.executing(unit, new_ids)))
 
 
 def _identifiers(book: Book) -> Iterator[UUID]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Se
 from datetime import datetime
 from itertools import chain, islice
 from operator import attrgetter
-from typing import Any, Self, cast
+from typing import Any, Self, TypeVar, cast
 from uuid import UUID
 
 import asyncpg
@@ -58,6 +58,10 @@ PLAN_SECONDS_MAX = 1.0
 
 SLICE = 250
 """How many commands are decided before what they made is written."""
+
+_ROWS_AT_ONCE = 2_000
+
+T = TypeVar("T")
 
 _encode = msgspec.json.Encoder().encode
 _client_and_key = attrgetter("client_id", "idempotency_key")
@@ -140,9 +144,13 @@ class Batch:
         found = [row for row in rows if row["fingerprint"] is not None]  # one row at least, for the time alone
         hold_ids = [row["resource_id"] for row in found if row["operation"] in _HOLD_OPERATIONS]
         holds: dict[UUID, Hold] = {}
-        if hold_ids:
-            holds = {row.id: Hold(**row._asdict()) for row in await self._read(READ_HOLDS, hold_ids)}
-        return rows[0]["now"], [_decision(self.ledger_id, row, holds) for row in found]
+        for ids in _parts(hold_ids):
+            holds |= {row.id: Hold(**row._asdict()) for row in await self._read(READ_HOLDS, ids)}
+        decisions: list[Decision] = []
+        for part in _parts(found):
+            decisions += [_decision(self.ledger_id, row, holds) for row in part]
+            await asyncio.sleep(0)  # others have their turn
+        return rows[0]["now"], decisions
 
     async def store(self, book: Book, deciding: Iterator[object]) -> None:
         """Write the new facts, decisions and counters of ``book``, set by set.
@@ -152,13 +160,18 @@ class Batch:
         """
         async with _OneByOne(await self._driver()) as statements:
             for transfers in _as_decided(book, deciding):
-                await statements.send(_copy, "transfers", TRANSFER_COLUMNS, b"".join(map(encode_transfer, transfers)))
-            if book.new_holds:
-                await statements.send(_copy_holds, book.new_holds)
+                if transfers:
+                    rows = b"".join(map(encode_transfer, transfers))
+                    await statements.send(_copy, "transfers", TRANSFER_COLUMNS, rows)
+                else:
+                    await asyncio.sleep(0)  # in the middle of a unit; others have their turn
+            for holds in _parts(book.new_holds):
+                await statements.send(_copy_holds, holds)
             if book.new_decisions:
                 # In the order of their keys: rivals for the same keys, whose accounts may differ, meet at the first.
                 decisions = sorted(book.new_decisions, key=_client_and_key)
-                await statements.send(_copy, "decisions", DECISION_COLUMNS, b"".join(map(encode_decision, decisions)))
+                for part in _parts(decisions):
+                    await statements.send(_copy, "decisions", DECISION_COLUMNS, b"".join(map(encode_decision, part)))
             if book.touched_holds:
                 await statements.send(_update, UPDATE_HOLDS, len(book.touched_holds), *self._changed_holds(book))
             if book.touched_transfers:
@@ -259,15 +272,27 @@ def _currencies(book: Book) -> dict[UUID, str]:
 
 
 def _as_decided(book: Book, deciding: Iterator[object]) -> Iterator[Sequence[Transfer]]:
-    """Yield the new transfers of ``book``, and those that each SLICE steps of ``deciding`` add."""
+    """Yield the new transfers of ``book``, and those that each SLICE steps of ``deciding`` add; none while a unit is
+    not decided to its end.
+    """
     written = 0
-    more = True
-    while more:
-        transfers = book.new_transfers[written:]
+    all_decided = False
+    while True:
+        transfers = book.new_transfers[written : book.decided_transfers]
         written += len(transfers)
         if transfers:
-            yield transfers
-        more = bool(list(islice(deciding, SLICE)))
+            yield from _parts(transfers)
+        elif not all_decided:
+            yield ()
+        if all_decided:
+            assert written == len(book.new_transfers), "a transfer that was decided is written"
+            return
+        all_decided = len(list(islice(deciding, SLICE))) < SLICE
+
+
+def _parts(rows: Sequence[T]) -> Iterator[Sequence[T]]:
+    """Divide ``rows`` into parts that are encoded in no time that others would notice."""
+    return (rows[begin : begin + _ROWS_AT_ONCE] for begin in range(0, len(rows), _ROWS_AT_ONCE))
 
 
 async def _driver_of(connection: AsyncConnection) -> asyncpg.Connection:

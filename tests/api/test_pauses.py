@@ -58,6 +58,7 @@ def _filled(before: bytes, part: bytes, after: bytes, size: int, *, between: byt
 
 HOSTILE: dict[str, Callable[[int], bytes]] = {
     "msgspec's place in a name": lambda size: _filled(b'{"', b" - at `$", b'":1}', size),
+    "its place and a line end in a name": lambda size: _filled(b'{"', rb" - at `$\n", b'":1}', size),
     "its place in a name of a map": lambda size: _filled(b'{"metadata":{"', b" - at `$", b'":1}}', size),
     "its place in a text": lambda size: _filled(b'{"currency":"', b" - at `$.x`", b'"}', size),
     "backquotes in a name": lambda size: _filled(b'{"', b"`", b'":1}', size),
@@ -173,14 +174,15 @@ async def accounts(caller: httpx.AsyncClient) -> tuple[Book, JSON, JSON]:
 METADATA = {f"name of the entry {number}": f"value of the entry {number}" for number in range(30)}
 
 
+@pytest.mark.parametrize("mode", ["independent", "atomic"])
 @pytest.mark.parametrize(
-    ("members", "mode"),
+    "members",
     [
-        ({}, "independent"),
-        ({"metadata": METADATA}, "independent"),
-        ({"reference": None, "description": None, "effective_at": None, "metadata": {}}, "independent"),
-        ({"reference": 'Zo\u00eb "\\"' * 8}, "independent"),
-        ({"currency": "EUR"}, "independent"),
+        {},
+        {"metadata": METADATA},
+        {"reference": None, "description": None, "effective_at": None, "metadata": {}},
+        {"reference": 'Zo\u00eb "\\"' * 8},
+        {"hold": {}},
     ],
     ids=lambda value: json.dumps(value)[:30],
 )
@@ -193,3 +195,14 @@ async def test_the_largest_batches(
     assert len(body) <= REQUEST_BYTES_MAX
     # The first try posts it and the others replay it.
     assert await _longest_pause(caller, "POST", book.batches, body, below=300) <= PAUSE_SECONDS_MAX
+    assert await _longest_pause(caller, "POST", f"{book.batches}?dry_run=true", body, below=300) <= PAUSE_SECONDS_MAX
+
+
+@pytest.mark.parametrize("mode", ["independent", "atomic"])
+async def test_the_largest_batches_that_are_refused(
+    caller: httpx.AsyncClient, accounts: tuple[Book, JSON, JSON], mode: str
+) -> None:
+    book, debit, credit = accounts
+    items = [item(debit, credit) for _ in range(9_999)] + [item(debit, credit, currency="EUR")]
+    body = json.dumps({"transfers": items, "mode": mode}).encode()
+    assert await _longest_pause(caller, "POST", book.batches, body) <= PAUSE_SECONDS_MAX

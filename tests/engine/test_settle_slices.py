@@ -67,6 +67,29 @@ async def test_holds_and_transfers_of_every_slice_are_written(
     await assert_ledger_is_sound(superuser_url)
 
 
+@pytest.mark.parametrize("size", [2, SLICE - 1, SLICE, SLICE + 1, 2 * SLICE, 2 * SLICE + 1, 10 * SLICE])
+@pytest.mark.parametrize("before", [0, 1, SLICE - 1, SLICE])
+async def test_a_unit_of_any_size_is_written_whole(
+    engine_database: Database,
+    settings: Settings,
+    superuser: asyncpg.Connection,
+    superuser_url: str,
+    size: int,
+    before: int,
+) -> None:
+    """Whatever of it is decided when a slice ends: half a unit is never written, and its end is not forgotten."""
+    a, b = await add_accounts(superuser, 2)
+    units: list[Unit] = [*[[transfer(a, b)] for _ in range(before)], [transfer(a, b) for _ in range(size)]]
+
+    answers = await settle(engine_database, settings, MAIN, units)
+
+    assert words(answers) == ["applied"] * (before + size)
+    for table in ("transfers", "decisions"):
+        assert await superuser.fetchval(f"SELECT count(*) FROM funds.{table}") == before + size
+    await assert_ledger_is_sound(superuser_url)
+    assert words(await settle(engine_database, settings, MAIN, units)) == ["replayed applied"] * (before + size)
+
+
 def _hold(debit: UUID, credit: UUID) -> OpenHold:
     terms = {"debit_account_id": debit, "credit_account_id": credit, "amount": 1, "currency": "USD"}
     return OpenHold.of(MAIN, CLIENT, str(uuid4()), **terms)
