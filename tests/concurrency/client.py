@@ -82,7 +82,7 @@ class Client:
 
     def __init__(self, url: str, token: str) -> None:
         self.url = url
-        self._token = token
+        self.token = token
         self._idle: list[Connection] = []
 
     async def __aenter__(self) -> Self:
@@ -139,7 +139,7 @@ class Client:
         lines = [
             f"{method} {path} HTTP/1.1",
             "Host: funds",
-            f"Authorization: Bearer {self._token}",
+            f"Authorization: Bearer {self.token}",
             f"Content-Length: {len(content)}",
         ]
         if content:
