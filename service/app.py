@@ -15,7 +15,7 @@ from litestar.di import Provide
 from service.api import context, description, documentation, health, problems, security
 from service.api.accounts import AccountController
 from service.api.application import Application
-from service.api.batches import post_batch
+from service.api.batches import batch_turns, post_batch
 from service.api.decisions import list_decisions
 from service.api.holds import HoldController
 from service.api.keys import IdempotencyKeyController
@@ -203,6 +203,7 @@ def make_services(settings: Settings) -> context.Services:
             replica=replica,
             replica_database=None if pools.replica is None else pools.replica.overviews,
         ),
+        batch_turns=batch_turns(),
         accounts=rows(lambda session, ledger_id, ids: AccountRepository(session).by_ids(ledger_id, ids)),
         transfers=rows(lambda session, ledger_id, ids: TransferRepository(session).by_ids(ledger_id, ids)),
         holds=rows(lambda session, ledger_id, ids: HoldRepository(session).by_ids(ledger_id, ids)),

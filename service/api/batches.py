@@ -18,7 +18,7 @@ from msgspec import UNSET, Struct, UnsetType
 from service.api.batch_bodies import BatchItem, BatchRequest, UndecodedJSON, read_batch
 from service.api.catalogue import CATALOGUE
 from service.api.commands import DryRun, dry_run_response, outcome_view
-from service.api.context import LedgerRef, Services
+from service.api.context import LedgerRef, Services, find_ledger
 from service.api.holds import hold_command
 from service.api.problems import (
     ProblemDetails,
@@ -36,12 +36,13 @@ from service.domain.book import Answer
 from service.domain.commands import OpenHold, PostTransfer
 from service.domain.fingerprints import fingerprint
 from service.domain.rejections import Rejection
-from service.engine.queue import OverloadedError
+from service.storage.places import Places
 
 REQUEST_BYTES_MAX = 16 * 1024 * 1024
 
-_AT_ONCE_MAX = 2
+TURNS = 2
 _WAITING_MAX = 64
+_WAIT_SECONDS_MAX = 10.0
 _SLICE = 16
 _encode = msgspec.json.Encoder().encode
 _REHEARSED, _POSTED, _MIXED = 200, 201, 207
@@ -68,30 +69,24 @@ class BatchView(Struct, kw_only=True, frozen=True):
     results: list[BatchResult]
 
 
-class BatchTurns(ASGIMiddleware):
-    """Lets _AT_ONCE_MAX batches be read and worked on at a time and _WAITING_MAX wait unread, so that memory is
-    bounded however many arrive; the engine gives single transfers their turn between the parts of a batch.
+def batch_turns() -> Places:
+    """Return the turns of batches: TURNS are worked on at a time and the others wait, so that memory is bounded however
+    many come. A batch waits when it has arrived whole: who sends slowly keeps nobody waiting. One client's batches may
+    have every turn while no other client's wait.
     """
+    return Places(TURNS, share=TURNS, waiting_max=_WAITING_MAX, wait_seconds_max=_WAIT_SECONDS_MAX)
+
+
+class LedgerBeforeBody(ASGIMiddleware):
+    """Asks for the ledger before the body is read: a large one is taken only from those who may post it."""
 
     scopes = (ScopeType.HTTP,)
 
-    def __init__(self) -> None:
-        self._turns = asyncio.Semaphore(_AT_ONCE_MAX)
-        self._waiting = 0
-
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
-        """Wait for a turn, then go on. Raises OverloadedError when too many wait already."""
-        if self._waiting >= _WAITING_MAX:
-            raise OverloadedError("too many batches are waiting")
-        self._waiting += 1
-        try:
-            await self._turns.acquire()
-        finally:
-            self._waiting -= 1
-        try:
-            await next_app(scope, receive, send)
-        finally:
-            self._turns.release()
+        """Let the request pass. Raises ProblemError (ledger_not_found)."""
+        services: Services = scope["litestar_app"].state.services
+        await find_ledger(services, scope["user"], scope["path_params"]["ledger_name"])
+        await next_app(scope, receive, send)
 
 
 @post(
@@ -100,7 +95,7 @@ class BatchTurns(ASGIMiddleware):
     opt={"scope": "transfers:write"},
     operation_id="postTransferBatch",
     tags=["Transfers"],
-    middleware=[BatchTurns()],
+    middleware=[LedgerBeforeBody()],
     request_max_body_size=REQUEST_BYTES_MAX,
     responses=responses("batch_rejected", "clock_behind")
     | dry_run_response(BatchView)
@@ -124,10 +119,19 @@ async def post_batch(
     Independent items are applied in parts, so that other transfers get their turn; after an error answer, send the
     batch again: what was applied replays.
     """
-    batch = await read_batch(cast("bytes", data))  # the document needs the type, the loop needs its turns
+    async with services.batch_turns.taken(request.user.client):
+        # The document needs the type, the loop needs its turns.
+        return await _post(cast("bytes", data), services, ledger, request.user, dry_run=dry_run)
+
+
+async def _post(
+    body: bytes, services: Services, ledger: LedgerRef, principal: Principal, *, dry_run: bool
+) -> Response[BatchView]:
+    """Decode, decide and answer a batch. Raises ProblemError."""
+    batch = await read_batch(body)
     _refuse_repeated_keys(batch.transfers)
     # Every item becomes a command before any is applied: one that is malformed refuses the whole request.
-    units = await _units(batch, ledger, request.user)
+    units = await _units(batch, ledger, principal)
     # A dry run is one part: the next one would not see what this one only decided.
     run, commands_max = services.engine.submit, services.settings.batch_commands_max
     if dry_run:

@@ -28,6 +28,7 @@ from service.storage.coalescing import CoalescedReads, Rows
 from service.storage.database import Database
 from service.storage.ledgers import LedgerRepository
 from service.storage.models import Ledger
+from service.storage.places import Places
 from service.storage.pools import Pools
 from service.storage.replica import Replica
 from service.storage.retry import Reader
@@ -93,6 +94,7 @@ class Services(Struct, frozen=True, kw_only=True):
     ledgers: LedgerDirectory
     authenticator: Authenticator
     overviews: Reader
+    batch_turns: Places
     accounts: Rows[UUID, AccountDetails]
     transfers: Rows[UUID, Transfer]
     holds: Rows[UUID, Hold]

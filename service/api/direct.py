@@ -97,9 +97,10 @@ class DirectRoutes:
         try:
             http["user"] = principal = await admit(services.authenticator, http, route.handler, headers, receive)
             assert principal is not None, "every hot route needs a scope"
+            body = await _read(receive) if "data" in route.wanted else b""
             with principal.usage:
                 if "data" in route.wanted:  # before the ledger, as on the long way: of two faults, both name the same
-                    arguments["data"] = StrictJSON.decode_for(route.handler, await _read(receive))
+                    arguments["data"] = StrictJSON.decode_for(route.handler, body)
                 arguments["ledger"] = await find_ledger(services, principal, segments[_LEDGER])
                 response = await route.call(**arguments)
         except Exception as error:  # noqa: BLE001 - as Litestar's own exception handling

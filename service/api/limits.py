@@ -2,7 +2,9 @@
 
 import time
 from collections.abc import Callable
-from typing import Self
+from typing import Any, Self
+
+from litestar.types import Receive
 
 from service.api.problems import ProblemError
 from service.settings import Settings
@@ -41,6 +43,20 @@ class ClientUsage:
     def __exit__(self, *_: object) -> None:
         """End a request."""
         self.requests -= 1
+
+    def uncounted(self, receive: Receive) -> Receive:
+        """Return ``receive``, during which the request does not count: its body is arriving and nothing works on it.
+        The server bounds how long that may take, and how much of all bodies is kept.
+        """
+
+        async def receive_uncounted() -> Any:
+            self.requests -= 1
+            try:
+                return await receive()
+            finally:
+                self.requests += 1
+
+        return receive_uncounted
 
     @property
     def rated(self) -> bool:

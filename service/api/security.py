@@ -133,8 +133,8 @@ class Authorization(ASGIMiddleware):
             await next_app(scope, receive, send)
             return
         scope["user"] = principal
-        with principal.usage:
-            await next_app(scope, receive, send)
+        with principal.usage as usage:
+            await next_app(scope, usage.uncounted(receive), send)
 
 
 async def admit(

@@ -21,15 +21,25 @@ class NoPlaceError(Exception):
 
 
 class Places:
-    """``count`` places, and WAITING_MAX callers who wait for one for WAIT_SECONDS_MAX at most.
+    """``count`` places, and ``waiting_max`` callers (WAITING_MAX) who wait for one for ``wait_seconds_max``
+    (WAIT_SECONDS_MAX) at most.
 
-    One client has half of the places and of the room to wait at most (one place at least). Clients that wait take
-    turns, and each one's callers come in order. Not for use by more than one event loop.
+    One client has ``share`` of the places at most (half of them, at least one), and half of the room to wait. Clients
+    that wait take turns, and each one's callers come in order. Not for use by more than one event loop.
     """
 
-    def __init__(self, count: int) -> None:
+    def __init__(
+        self,
+        count: int,
+        *,
+        share: int | None = None,
+        waiting_max: int | None = None,
+        wait_seconds_max: float | None = None,
+    ) -> None:
         self._free = count
-        self._share = max(1, count // 2)
+        self._share = max(1, count // 2) if share is None else share
+        self._waiting_max = WAITING_MAX if waiting_max is None else waiting_max
+        self._wait_seconds_max = WAIT_SECONDS_MAX if wait_seconds_max is None else wait_seconds_max
         self._taken: Counter[str] = Counter()
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
         self._waiting_count = 0
@@ -59,16 +69,16 @@ class Places:
         self._call_next()
 
     async def _wait(self, client: str) -> None:
-        if self._waiting_count >= WAITING_MAX:
+        if self._waiting_count >= self._waiting_max:
             raise NoPlaceError("all places for this kind of work are taken", own_share=False)
         queue = self._waiting.setdefault(client, deque())
-        if len(queue) >= WAITING_MAX // 2:
+        if len(queue) >= self._waiting_max // 2:
             raise NoPlaceError("this client has taken its share of the places for this kind of work", own_share=True)
         called: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         queue.append(called)
         self._waiting_count += 1
         try:
-            async with asyncio.timeout(WAIT_SECONDS_MAX):
+            async with asyncio.timeout(self._wait_seconds_max):
                 await called
         except BaseException as error:
             if called.done() and not called.cancelled():

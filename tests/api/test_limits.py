@@ -111,6 +111,26 @@ async def test_requests_under_way_are_bounded(test_database: TestDatabase, path:
         assert (await greedy.get("/v1/ledgers")).status_code == 200
 
 
+async def test_a_body_that_is_arriving_does_not_count(test_database: TestDatabase) -> None:
+    """A client that sends slowly takes nothing from its own other requests; the server ends it in time."""
+    hot, cold = "/v1/ledgers/main/transfers", "/v1/ledgers/main/accounts"
+    arriving = asyncio.Event()
+
+    async def slowly() -> AsyncIterator[bytes]:
+        yield b"{"
+        await arriving.wait()
+        yield b"}"
+
+    async with _limited(test_database, client_requests_max=1) as (_, (greedy, _modest)):
+        headers = {"Content-Type": "application/json", "Content-Length": "2", "Idempotency-Key": "k"}
+        async with asyncio.TaskGroup() as group:
+            slow = [group.create_task(greedy.post(path, content=slowly(), headers=headers)) for path in (hot, cold)]
+            for _ in range(20):
+                assert (await greedy.get("/v1/ledgers")).status_code == 200
+            arriving.set()
+        assert {one.result().status_code for one in slow} <= {400, 429}
+
+
 async def test_a_request_that_fails_gives_its_place_back(application: Application, make_client: MakeClient) -> None:
     name = unique("client")
     client = await make_client("read", name=name)
