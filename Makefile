@@ -2,7 +2,7 @@
 # Paths are relative, so that the clone may lie anywhere.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test soak check format bench bench-full lock clean
+.PHONY: help run test test-system soak check format bench bench-full lock clean
 .SUFFIXES:
 MAKEFLAGS += --no-builtin-rules
 
@@ -14,6 +14,7 @@ BUILD := echo "setuptools>=75"
 help:
 	@echo "make run       start the service (and PostgreSQL, unless FUNDS_DATABASE_URL is set)"
 	@echo "make test      run the tests; make test ARGS='-k transfer' runs some"
+	@echo "make test-system  run the tests of what speaks to the database on the system's PostgreSQL (Debian's is 15)"
 	@echo "make soak      ten minutes of every kind of load and trouble, then the books; ARGS='--minutes 60' for longer"
 	@echo "make check     formatting, lint, types, import directions, migrations"
 	@echo "make format    format the code and fix what lint can fix"
@@ -27,6 +28,9 @@ run: .venv/.runtime
 
 test: .venv/.development
 	@exec .venv/bin/python -m pytest $(ARGS)
+
+test-system: .venv/.development
+	@FUNDS_TEST_POSTGRES=system exec .venv/bin/python -m pytest tests/storage tests/engine tests/concurrency tests/faults $(ARGS)
 
 soak: .venv/.development
 	@exec .venv/bin/python -m tests.concurrency.soak --minutes 10 $(ARGS)

@@ -1,4 +1,5 @@
-"""Fixtures on a real PostgreSQL: the embedded one, or the one of FUNDS_TEST_DATABASE_URL (a superuser's URL).
+"""Fixtures on a real PostgreSQL: the embedded one, with FUNDS_TEST_POSTGRES=system one of the system's packages, or the
+one of FUNDS_TEST_DATABASE_URL (a superuser's URL).
 
 Every test gets a database of its own, cloned from a migrated template, so that its commits are real. The service
 connects as ``funds_service``, as it does in production.
@@ -17,10 +18,12 @@ from service.app import create_app
 from service.settings import Settings
 from service.storage.database import Database
 from service.storage.embedded import EmbeddedPostgres
+from tests.debian import debian_postgres
 from tests.servers import RunningService, TestDatabase, TestPostgres, free_port, random_token, started
 
 # A crash of the machine may lose what a test wrote; a crash of the server may not.
-POSTGRES_OPTIONS = {"fsync": "off", "max_connections": "300"}
+CONNECTIONS_MAX = 300
+POSTGRES_OPTIONS = {"fsync": "off", "max_connections": str(CONNECTIONS_MAX)}
 
 
 @pytest.fixture(scope="session")
@@ -29,8 +32,12 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestPo
     if given:
         yield TestPostgres(given, secrets.token_hex(16))
         return
-    with EmbeddedPostgres(tmp_path_factory.mktemp("postgres"), options=POSTGRES_OPTIONS) as server:
-        yield TestPostgres.embedded(server)
+    if os.environ.get("FUNDS_TEST_POSTGRES") == "system":
+        with debian_postgres(tls=False, connections_max=CONNECTIONS_MAX) as server:
+            yield TestPostgres(server.url("postgres", "127.0.0.1"), secrets.token_hex(16))
+        return
+    with EmbeddedPostgres(tmp_path_factory.mktemp("postgres"), options=POSTGRES_OPTIONS) as embedded:
+        yield TestPostgres.embedded(embedded)
 
 
 @pytest.fixture(scope="session")

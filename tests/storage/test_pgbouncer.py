@@ -13,8 +13,8 @@ from service.settings import Settings
 from service.storage.database import Database
 from service.storage.migrations import upgrade
 from service.storage.preflight import DatabaseUnusableError, verify_server
+from tests.debian import PASSWORD, DebianPostgres, debian_postgres, pgbouncer
 from tests.servers import ROLES_SQL, RunningService, free_port, random_token, run_funds
-from tests.storage.debian import PASSWORD, DebianPostgres, debian_postgres, pgbouncer
 
 ROLES = ("funds_owner", "funds_service", "postgres")
 

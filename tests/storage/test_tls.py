@@ -12,8 +12,8 @@ from service.storage.database import Database
 from service.storage.errors import Failure, classify
 from service.storage.migrations import upgrade
 from service.storage.preflight import DatabaseUnusableError, operator_engine, verify_server
+from tests.debian import PASSWORD, DebianPostgres, debian_postgres, other_address
 from tests.servers import run_funds
-from tests.storage.debian import PASSWORD, DebianPostgres, debian_postgres, other_address
 
 ENCRYPTED = text("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()")
 

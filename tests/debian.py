@@ -73,7 +73,7 @@ class DebianPostgres:
 
 
 @contextmanager
-def debian_postgres(*, tls: bool) -> Iterator[DebianPostgres]:
+def debian_postgres(*, tls: bool, connections_max: int = 60) -> Iterator[DebianPostgres]:
     """A server with an empty database ``funds``; its superuser ``postgres`` has PASSWORD."""
     binaries = programs()
     with directory() as place:
@@ -95,7 +95,7 @@ def debian_postgres(*, tls: bool) -> Iterator[DebianPostgres]:
         make_certificate(data)
         settings = {
             "listen_addresses": "*", "port": port, "unix_socket_directories": place, "fsync": "off",
-            "ssl": "on" if tls else "off", "max_connections": 60,
+            "ssl": "on" if tls else "off", "max_connections": connections_max,
         }  # fmt: skip
         with (data / "postgresql.conf").open("a") as file:
             file.writelines(f"{name} = '{value}'\n" for name, value in settings.items())
