@@ -5,12 +5,14 @@ import socket
 from collections.abc import Mapping
 from contextlib import suppress
 from types import MappingProxyType
+from typing import Any
 
 import asyncpg
 
 from service.storage.addresses import Address
 
-_CLOSE_SECONDS_MAX = 0.25
+_CLOSE_SECONDS_MAX = 0.1
+_CANCEL_SECONDS_MAX = 0.25
 _KEEPALIVE_SECONDS, _KEEPALIVE_TRIES = 15, 3
 _UNACKNOWLEDGED_SECONDS_MAX = 5
 
@@ -77,6 +79,17 @@ class _Connection(asyncpg.Connection):  # type: ignore[misc]  # the driver carri
         """Close within _CLOSE_SECONDS_MAX: politely, with a request to cancel what still runs, or else at once."""
         with suppress(TimeoutError):  # the driver has cut the connection then
             await super().close(timeout=min(timeout or _CLOSE_SECONDS_MAX, _CLOSE_SECONDS_MAX))
+
+    def _cancel_current_command(self, waiter: Any, cancel_waiter: Any = None) -> None:
+        """Ask the server to cancel what it does for a caller who went away, as the driver does, and end the connection
+        if it does not acknowledge that: the ROLLBACK which comes next would wait for it.
+        """
+        super()._cancel_current_command(waiter, cancel_waiter)
+        self._loop.call_later(_CANCEL_SECONDS_MAX, self._end_unless_done, cancel_waiter)
+
+    def _end_unless_done(self, acknowledged: Any) -> None:
+        if not self.is_closed() and (acknowledged is None or not acknowledged.done()):
+            self.terminate()
 
 
 def _keep_alive(connection: asyncpg.Connection) -> None:

@@ -19,7 +19,7 @@ _CLIENT_TIMEOUT_MARGIN_SECONDS = 2.0
 
 _IDLE_SECONDS_UNCHECKED = 5.0
 """How long a connection may lie in the pool and still be used without a look whether it answers."""
-_CHECK_SECONDS_MAX = 0.5
+_CHECK_SECONDS_MAX = 0.3
 
 # A batch's statements look up a known number of rows by their keys: a nested loop over the index is always right. Left
 # to its statistics, which lag behind a table that has just begun to grow, the planner may scan the whole of it for
