@@ -58,7 +58,7 @@ def _filled(before: bytes, part: bytes, after: bytes, size: int, *, between: byt
 
 HOSTILE: dict[str, Callable[[int], bytes]] = {
     "msgspec's place in a name": lambda size: _filled(b'{"', b" - at `$", b'":1}', size),
-    "its place and a line end in a name": lambda size: _filled(b'{"', rb" - at `$\n", b'":1}', size),
+    "its place in a name with a line end": lambda size: _filled(b'{"', b" - at `$", rb'\n":1}', size),
     "its place in a name of a map": lambda size: _filled(b'{"metadata":{"', b" - at `$", b'":1}}', size),
     "its place in a text": lambda size: _filled(b'{"currency":"', b" - at `$.x`", b'"}', size),
     "backquotes in a name": lambda size: _filled(b'{"', b"`", b'":1}', size),
