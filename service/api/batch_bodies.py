@@ -1,7 +1,7 @@
 """Bodies of batches: up to 16 MiB, decoded a slice at a time, so that other requests get their turn in between."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import takewhile
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -12,7 +12,8 @@ from service.api import faults
 from service.api.expectations import expectation, expecting
 from service.api.problems import BODY_REQUIRED, malformed
 from service.api.schemas import ExpirySeconds, GroupName, TransferRequest, WrittenTime
-from service.api.wire import SAID_TWICE, StrictJSON, decode, said_twice, says_once
+from service.api.values import check_of
+from service.api.wire import SAID_TWICE, StrictJSON, decode, said_twice, says_once, texts_min
 from service.domain import limits
 
 ITEM_BYTES_MAX = 384 * 1024
@@ -80,6 +81,8 @@ _decode_items = msgspec.json.Decoder(
     )
 ).decode
 _item_decoder = msgspec.json.Decoder(BatchItem)
+_slice_decoder = msgspec.json.Decoder(list[BatchItem])
+_fault = check_of(BatchItem) or (lambda _item: None)
 
 
 class UndecodedJSON(StrictJSON[T]):
@@ -96,14 +99,10 @@ async def read_batch(body: bytes) -> BatchRequest:
     await asyncio.sleep(0)
     raw_items = _raw_items(outline.transfers)
     _check_said_once(body, bytes(outline.transfers))
-    items, pending_bytes = [], 0
-    for index, raw in enumerate(raw_items):
-        content = bytes(raw)
-        pending_bytes += len(content)
-        if pending_bytes > _SLICE_BYTES:
-            pending_bytes = 0
-            await asyncio.sleep(0)
-        items.append(_item(content, f"/transfers/{index}"))
+    items: list[BatchItem] = []
+    for contents in _slices(raw_items):
+        items += _decoded(contents, first=len(items))
+        await asyncio.sleep(0)
     return BatchRequest(transfers=items, mode="independent" if outline.mode is UNSET else outline.mode)
 
 
@@ -138,6 +137,36 @@ def _check_said_once(body: bytes, transfers: bytes) -> None:
         raise malformed("/transfers", SAID_TWICE)
     if not says_once(outside):
         raise said_twice(outside)
+
+
+def _slices(items: Iterable[Raw]) -> Iterator[list[bytes]]:
+    """Yield ``items`` in slices of up to _SLICE_BYTES, or of one item that is larger."""
+    contents: list[bytes] = []
+    slice_bytes = 0
+    for item in items:
+        content = bytes(item)
+        slice_bytes += len(content)
+        if contents and slice_bytes > _SLICE_BYTES:
+            yield contents
+            contents, slice_bytes = [], len(content)
+        contents.append(content)
+    yield contents
+
+
+def _decoded(contents: list[bytes], *, first: int) -> list[BatchItem]:
+    """Return the items in ``contents``, the first of which is number ``first`` of the batch.
+
+    They are decoded together, and one by one only where something is wrong, to point at it. Raises ProblemError.
+    """
+    together = b"[" + b",".join(contents) + b"]"
+    try:
+        items = _slice_decoder.decode(together)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        items = []
+    whole = len(items) == len(contents) and max(map(len, contents)) <= ITEM_BYTES_MAX
+    if whole and says_once(together, texts_min=len(items) * texts_min(BatchItem)) and not any(map(_fault, items)):
+        return items
+    return [_item(content, f"/transfers/{number}") for number, content in enumerate(contents, first)]
 
 
 def _item(content: bytes, pointer: str) -> BatchItem:

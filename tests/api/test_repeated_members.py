@@ -10,8 +10,17 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from service.api.batch_bodies import BatchItem
 from service.api.problems import ProblemError
-from service.api.wire import said_twice, says_once
+from service.api.schemas import (
+    AccountPatch,
+    AccountRequest,
+    CaptureRequest,
+    HoldRequest,
+    LedgerRequest,
+    TransferRequest,
+)
+from service.api.wire import count_texts, said_twice, says_once, texts_min
 from tests.api.ledger import Book, answer, item, keyed, pointers, transfer
 from tests.api.wrong_bodies import ACCOUNT_ID
 
@@ -76,6 +85,33 @@ def test_counting_texts_finds_exactly_what_looking_at_every_pair_finds(text: str
     if not says_once(body):
         [fault] = said_twice(body).members["errors"]
         assert fault["pointer"].startswith("/")
+
+
+SHORTEST = transfer({"id": ACCOUNT_ID}, {"id": ACCOUNT_ID})
+
+
+@pytest.mark.parametrize(
+    ("kind", "shortest", "another_text"),
+    [
+        (TransferRequest, SHORTEST, {"reference": "r"}),
+        (TransferRequest, SHORTEST, {"amount": {"at_most": 1}}),
+        (HoldRequest, SHORTEST, {"expires_in_seconds": 60}),
+        (BatchItem, SHORTEST | {"idempotency_key": "k"}, {"hold": {}}),
+        (AccountRequest, {"currency": "USD"}, {"metadata": {"k": "v"}}),
+        (LedgerRequest, {"name": "main"}, {"description": None}),
+        (CaptureRequest, {}, {"final": True}),
+        (AccountPatch, {}, {"name": None}),
+    ],
+)
+def test_a_body_of_the_fewest_texts_is_the_shortest_there_is(
+    kind: Any, shortest: dict[str, Any], another_text: dict[str, Any]
+) -> None:
+    """What has no more texts than its type needs cannot say anything twice, so nobody looks."""
+    for body, more in ((shortest, 0), (shortest | another_text, 1)):
+        content = json.dumps(body).encode()
+        msgspec.json.decode(content, type=kind)
+        assert count_texts(content) >= 2 * (texts_min(kind) + more)
+    assert count_texts(json.dumps(shortest).encode()) == 2 * texts_min(kind)
 
 
 BODIES = [
