@@ -8,8 +8,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from service.settings import SECRETS, Settings, SettingsError
+from service.settings import PREFIX, SECRETS, Settings, SettingsError
 from service.strength import BITS_MIN, estimated_bits
+from tests.servers import ROOT
 
 STRONG = secrets.token_urlsafe(32)
 
@@ -225,3 +226,9 @@ def test_random_admin_tokens_are_taken(make: Callable[[], str]) -> None:
 def test_an_admin_token_that_cannot_be_sent_is_refused(sign: str) -> None:
     with pytest.raises(SettingsError, match="only visible ASCII"):
         Settings.from_environment({"FUNDS_ADMIN_TOKEN": f"{STRONG}{sign}{STRONG}"})
+
+
+def test_every_setting_is_documented() -> None:
+    page = (ROOT / "service" / "docs" / "configuration.md").read_text()
+    names = [f"`{PREFIX}{name.upper()}`" for name in Settings.__struct_fields__]
+    assert [name for name in names if name not in page] == []

@@ -46,8 +46,8 @@ class _Commands(click.Group):
 def main() -> None:
     """Move money between accounts: run the service and look after it.
 
-    Settings are FUNDS_* environment variables; README.md lists them. Without FUNDS_DATABASE_URL an embedded
-    PostgreSQL is used, its data under FUNDS_DATA_DIR (.data).
+    Settings are FUNDS_* environment variables; service/docs/configuration.md lists them. Without FUNDS_DATABASE_URL an
+    embedded PostgreSQL is used, its data under FUNDS_DATA_DIR (.data).
     """
     sys.excepthook = print_exception
 

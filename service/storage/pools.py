@@ -30,7 +30,7 @@ class Pools(Struct, frozen=True, kw_only=True):
     ``batches`` is group commit's. ``access`` decides who may do what, where, and whether the service is ready.
     ``administration`` opens accounts and ledgers, revises accounts and looks for expired holds. ``look_ups`` reads
     single rows, ``reads`` lists and whatever else a client can make long, ``rehearsals`` is for dry runs. All together
-    are what one worker may open at most (README.md has the sum).
+    are what one worker may open at most (decision 0041 has the sum).
     """
 
     batches: Database
