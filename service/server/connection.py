@@ -151,7 +151,7 @@ class Connection(asyncio.BufferedProtocol):
         self.unsent_bytes = 0
         self.deadline = math.inf
         self._wake_writer()
-        if self._closing:
+        if self._closing or (self._answering is not None and self._answering.answered):
             self.deadline = self._server.now() + self._server.limits.unread_seconds_max
         elif self._answering is None:
             self._go_on()

@@ -113,6 +113,19 @@ def test_a_long_answer_waits_for_its_reader(served: Served) -> None:
     assert served.messages.count("part") < 20
 
 
+def test_a_body_that_comes_slowly_after_its_answer(served: Served) -> None:
+    """The answer was large and is read at last; the body that nobody wants goes on, a byte at a time."""
+    peer = served.peer(receive_bytes=65536)
+    peer.get("/bytes/7000000", "Content-Length: 1000", method="POST")
+    eventually(lambda: served.server.unsent_bytes > 0)
+    assert len(get_answer(peer)) == 7_000_000
+    began = time.monotonic()
+    while not select.select([peer.socket], [], [], 0.1)[0]:
+        peer.send(b"x")
+        assert time.monotonic() - began < 4
+    assert peer.ended()
+
+
 def test_answers_that_nobody_reads_have_one_budget(serve: Serve) -> None:
     """Whoever has been slow for longest makes room."""
     served = serve(write_seconds_max=60)
