@@ -41,7 +41,7 @@ from service.storage.places import Places
 REQUEST_BYTES_MAX = 16 * 1024 * 1024
 
 TURNS = 2
-_WAITING_MAX = 64
+_WAITING_MAX = 128
 _WAIT_SECONDS_MAX = 10.0
 _SLICE = 16
 _encode = msgspec.json.Encoder().encode
