@@ -13,7 +13,7 @@ from service.api.expectations import expectation, expecting
 from service.api.problems import BODY_REQUIRED, malformed
 from service.api.schemas import ExpirySeconds, GroupName, TransferRequest, WrittenTime
 from service.api.values import check_of
-from service.api.wire import SAID_TWICE, StrictJSON, decode, said_twice, says_once, texts_min
+from service.api.wire import SAID_TWICE, StrictJSON, decode, is_shortest, said_twice, says_once, texts_min
 from service.domain import limits
 
 ITEM_BYTES_MAX = 384 * 1024
@@ -163,9 +163,11 @@ def _decoded(contents: list[bytes], *, first: int) -> list[BatchItem]:
         items = _slice_decoder.decode(together)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         items = []
-    whole = len(items) == len(contents) and max(map(len, contents)) <= ITEM_BYTES_MAX
-    if whole and says_once(together, texts_min=len(items) * texts_min(BatchItem)) and not any(map(_fault, items)):
-        return items
+    if len(items) == len(contents) and max(map(len, contents)) <= ITEM_BYTES_MAX:
+        if is_shortest(together, len(items) * texts_min(BatchItem)):
+            return items
+        if says_once(together) and not any(map(_fault, items)):
+            return items
     return [_item(content, f"/transfers/{number}") for number, content in enumerate(contents, first)]
 
 

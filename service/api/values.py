@@ -45,6 +45,11 @@ def check_of(kind: Any) -> Check | None:
     return _check_of(inspect.type_info(kind))
 
 
+def has_rules(info: inspect.Type) -> bool:
+    """Whether there is something to check in values of the type that ``info`` describes."""
+    return _check_of(info) is not None
+
+
 def _check_of(info: inspect.Type) -> Check | None:
     check: Check | None = None
     match info:

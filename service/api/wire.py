@@ -14,7 +14,7 @@ from msgspec import inspect
 
 from service.api import faults
 from service.api.problems import BODY_REQUIRED, ProblemError, malformed, pointer_to
-from service.api.values import checked
+from service.api.values import checked, has_rules
 
 T = TypeVar("T")
 
@@ -87,21 +87,26 @@ def decode(decoder: msgspec.json.Decoder[T], body: bytes, *, pointer: str = "") 
         raise faults.of_content(error, decoder.type, pointer=pointer) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise faults.of_json(body, error, pointer=pointer) from None
-    if not says_once(body, texts_min=texts_min(cast("Hashable", decoder.type))):
+    if is_shortest(body, texts_min(cast("Hashable", decoder.type))):
+        return value
+    if not says_once(body):
         raise said_twice(body, pointer=pointer)
     return checked(decoder.type, value, pointer)
 
 
-def says_once(body: bytes, *, texts_min: int = 0) -> bool:
+def is_shortest(body: bytes, texts: int) -> bool:
+    """Whether ``body``, which was decoded, has no more texts (names included) than the ``texts`` that its type cannot
+    do without. Then no member is there twice, and none that is optional: those alone have rules beside msgspec's.
+    """
+    return body.count(b'"') == 2 * texts and b"\\" not in body
+
+
+def says_once(body: bytes) -> bool:
     """Whether every object in ``body``, which must be JSON, says each of its members once, however names are escaped.
 
-    A body of no more texts (names included) than ``texts_min``, what its type cannot do without, has none to say twice.
-    Else: decoded without a type an object keeps a name once, so that written again it has fewer texts than there were,
-    and it is enough to count them. (A millionth of a second a transfer, all of it in C; looking at every pair costs
-    three.)
+    Decoded without a type an object keeps a name once, so that written again it has fewer texts than there were: it is
+    enough to count them. (A millionth of a second a transfer, all of it in C; looking at every pair costs three.)
     """
-    if body.count(b'"') == 2 * texts_min and b"\\" not in body:
-        return True
     written = _encode(_decode_untyped(body))
     if b"\\" in body:
         return count_texts(body) == count_texts(written)
@@ -110,8 +115,12 @@ def says_once(body: bytes, *, texts_min: int = 0) -> bool:
 
 @cache
 def texts_min(kind: Hashable) -> int:
-    """Return how many texts, names included, every value of the type ``kind`` has at least when it is written."""
-    return _texts_min(inspect.type_info(kind))
+    """Return how many texts, names included, every value of the type ``kind`` has at least when it is written; -1,
+    which no body has, for a type with rules (``values.checked``) beside those of its optional members.
+    """
+    info = inspect.type_info(kind)
+    needed = [field.type for field in info.fields if field.required] if isinstance(info, inspect.StructType) else [info]
+    return -1 if any(has_rules(one) for one in needed) else _texts_min(info)
 
 
 def _texts_min(info: inspect.Type) -> int:
