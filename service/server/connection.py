@@ -1,13 +1,11 @@
 """One connection: requests parsed by llhttp (httptools), answered one after the other, every wait bounded.
 
 llhttp in its strict mode refuses what proxies and servers have understood differently (request smuggling): a length
-beside chunks, bare line feeds, folded headers, spaces before a colon. What RFC 9112 wants beyond that is checked here:
-one valid Host, no other transfer coding than ``chunked``, no other version than 1.0 and 1.1.
+beside chunks, bare line feeds, folded headers, spaces before a colon. ``heads`` has what RFC 9112 wants beyond that.
 """
 
 import asyncio
 import math
-import re
 from collections import deque
 from collections.abc import MutableSequence
 from typing import TYPE_CHECKING, Any, cast
@@ -16,7 +14,7 @@ from urllib.parse import unquote
 import httptools
 
 from service.server.exchange import Exchange
-from service.server.limits import HEADERS_MAX
+from service.server.heads import TARGET_BYTES_MAX, RefusedError, check_head, split_target, without_upgrade
 from service.server.refusals import Refusal
 
 if TYPE_CHECKING:
@@ -25,21 +23,7 @@ if TYPE_CHECKING:
 _BUFFERED_BYTES_MAX = 64 * 1024
 """How much of a body may wait for the application before reading stops."""
 
-_HOST = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
-_ABSOLUTE = re.compile(rb"https?://[^/?]*", re.IGNORECASE)
-_VERSIONS = frozenset({"1.0", "1.1"})
 _ASGI = {"version": "3.0", "spec_version": "2.3"}
-_UPGRADE_HEADERS = frozenset({b"connection", b"upgrade", b"http2-settings"})
-_TARGET_BYTES_MAX = 8 * 1024
-
-
-class _RefusedError(Exception):
-    """Raised in the parser's callbacks: the request cannot be taken."""
-
-    def __init__(self, refusal: Refusal, detail: str) -> None:
-        super().__init__(detail)
-        self.refusal = refusal
-        self.detail = detail
 
 
 class Connection(asyncio.BufferedProtocol):
@@ -182,8 +166,8 @@ class Connection(asyncio.BufferedProtocol):
         version = self._parser.get_http_version()
         headers, self._headers = cast("list[tuple[bytes, bytes]]", self._headers), deque(maxlen=0)
         values = dict(headers)
-        self._check_head(version, headers, values)
-        raw_path, query = self._split_target()
+        check_head(version, headers, values)
+        raw_path, query = split_target(self._target)
         path = raw_path.decode("ascii")
         self._incoming = exchange = Exchange(
             self,
@@ -225,7 +209,7 @@ class Connection(asyncio.BufferedProtocol):
             worth = len(chunk) / limits.rate_bytes_per_second_min
             self.deadline = min(self.deadline + worth, self._server.now() + limits.body_seconds_max)
         if self._server.add_body(len(chunk)) > limits.bodies_bytes_max:
-            raise _RefusedError(Refusal.OVERLOADED, "Too many large bodies are being received.")
+            raise RefusedError(Refusal.OVERLOADED, "Too many large bodies are being received.")
 
     def on_message_complete(self) -> None:
         """Take the end of the body."""
@@ -384,7 +368,7 @@ class Connection(asyncio.BufferedProtocol):
             self._decline_upgrade(bytes(data[upgrade.args[0] :]))
         except httptools.HttpParserError as error:
             refused = error.__context__
-            if isinstance(refused, _RefusedError):
+            if isinstance(refused, RefusedError):
                 self._refuse(refused.refusal, refused.detail)
             elif not self._last_was_answered():
                 self._refuse(Refusal.MALFORMED, f"The request is not valid HTTP/1.1: {error}.")
@@ -402,48 +386,9 @@ class Connection(asyncio.BufferedProtocol):
         if method == b"CONNECT":
             self._refuse(Refusal.MALFORMED, "CONNECT is not served.")
             return
-        kept = [(name, value) for name, value in self._headers if name not in _UPGRADE_HEADERS]
-        connection = b",".join(value for name, value in self._headers if name == b"connection").lower()
-        if b"close" in [option.strip() for option in connection.split(b",")]:
-            kept.append((b"connection", b"close"))
-        lines = [b"%b %b HTTP/1.1\r\n" % (method, self._target), *(b"%b: %b\r\n" % pair for pair in kept), b"\r\n"]
+        head = without_upgrade(method, self._target, self._headers)
         self._parser = httptools.HttpRequestParser(self)
-        self._feed(b"".join(lines) + rest)
-
-    def _check_head(self, version: str, headers: list[tuple[bytes, bytes]], values: dict[bytes, bytes]) -> None:
-        """Check what the parser leaves to its user. Raises _RefusedError."""
-        if version not in _VERSIONS:
-            raise _RefusedError(Refusal.MALFORMED, "HTTP/1.1 and HTTP/1.0 are served, no other version.")
-        if len(headers) > HEADERS_MAX:
-            raise _RefusedError(Refusal.HEAD_TOO_LARGE, f"A request has at most {HEADERS_MAX} headers.")
-        host = values.get(b"host")
-        if host is None:
-            if version == "1.1":
-                raise _RefusedError(Refusal.MALFORMED, "A request of HTTP/1.1 needs a Host header.")
-        elif not _HOST.fullmatch(host):
-            raise _RefusedError(Refusal.MALFORMED, "The Host header must be a host and perhaps a port.")
-        if len(values) != len(headers) and sum(name == b"host" for name, _ in headers) > 1:
-            raise _RefusedError(Refusal.MALFORMED, "The Host header came more than once.")
-        coding = values.get(b"transfer-encoding")
-        if coding is not None and (version == "1.0" or coding.lower() != b"chunked"):
-            raise _RefusedError(Refusal.MALFORMED, "The only transfer coding is `chunked`, in HTTP/1.1.")
-
-    def _split_target(self) -> tuple[bytes, bytes]:
-        """Return path and query of the target. Raises _RefusedError."""
-        target = self._target
-        if len(target) > _TARGET_BYTES_MAX:
-            raise _RefusedError(Refusal.TARGET_TOO_LONG, f"A target has at most {_TARGET_BYTES_MAX} bytes.")
-        if not target.startswith(b"/"):
-            absolute = _ABSOLUTE.match(target)
-            if absolute is not None:
-                target = target[absolute.end() :]
-                target = target if target.startswith(b"/") else b"/" + target
-            elif target != b"*":
-                raise _RefusedError(Refusal.MALFORMED, "The target of a request must be a path that begins with `/`.")
-        if b"#" in target:
-            raise _RefusedError(Refusal.MALFORMED, "A fragment (`#…`) is never sent to a server; write `#` as `%23`.")
-        raw_path, _, query = target.partition(b"?")
-        return raw_path, query
+        self._feed(head + rest)
 
     def _follow_head(self, nbytes: int) -> None:
         """Bound the time and the size of a head that has begun to arrive."""
@@ -451,8 +396,8 @@ class Connection(asyncio.BufferedProtocol):
             self.deadline = self._server.now() + self._server.limits.head_seconds_max
         self._head_bytes += nbytes
         if self._head_bytes > self._server.limits.head_bytes_max:
-            if len(self._target) > _TARGET_BYTES_MAX:
-                self._refuse(Refusal.TARGET_TOO_LONG, f"A target has at most {_TARGET_BYTES_MAX} bytes.")
+            if len(self._target) > TARGET_BYTES_MAX:
+                self._refuse(Refusal.TARGET_TOO_LONG, f"A target has at most {TARGET_BYTES_MAX} bytes.")
             else:
                 size = self._server.limits.head_bytes_max
                 self._refuse(Refusal.HEAD_TOO_LARGE, f"The head of a request has at most {size} bytes.")

@@ -44,7 +44,8 @@ class HttpServer:
         self.draining = False
         self.date_line = b""
         self.buffer = memoryview(bytearray(_READ_BYTES))
-        self.now = asyncio.get_running_loop().time
+        self._loop = asyncio.get_running_loop()
+        self.now = self._loop.time
         self._app = app
         self._connections_max = min(limits.connections_max, _open_files_max() - _DESCRIPTORS_KEPT)
         self._connections: set[Connection] = set()
@@ -52,7 +53,7 @@ class HttpServer:
         self._unsent: dict[Connection, None] = {}
         self.unsent_bytes = 0
         self.bodies_bytes = 0
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[Exchange, asyncio.Task[None]] = {}
         self._listeners: list[asyncio.Server] = []
         self._watch: asyncio.Task[None] | None = None
         self._stopping = False
@@ -60,9 +61,10 @@ class HttpServer:
     async def listen(self, sockets: Sequence[socket.socket]) -> None:
         """Accept connections on ``sockets``, which are bound; they belong to the server from now on."""
         self._tell_date()
-        loop = asyncio.get_running_loop()
         for listener in sockets:
-            self._listeners.append(await loop.create_server(lambda: Connection(self), sock=listener, backlog=BACKLOG))
+            self._listeners.append(
+                await self._loop.create_server(lambda: Connection(self), sock=listener, backlog=BACKLOG)
+            )
         self._watch = asyncio.create_task(self._watch_connections(), name="http-watch")
 
     async def stop(self) -> None:
@@ -80,7 +82,7 @@ class HttpServer:
         for connection in list(self._connections):
             connection.abort()
         await self._until(lambda: not self._tasks, self.limits.drain_seconds_max)
-        for task in [*self._tasks, self._watch]:
+        for task in [*self._tasks.values(), self._watch]:
             if task is not None:
                 task.cancel()
 
@@ -117,9 +119,8 @@ class HttpServer:
     def begin(self, connection: Connection, exchange: Exchange) -> None:
         """Have the application answer ``exchange``."""
         self._waiting.pop(connection, None)
-        task = asyncio.get_running_loop().create_task(self._answer(exchange))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        # Kept until it is done: the loop itself holds tasks weakly. (A callback for its end would cost another turn.)
+        self._tasks[exchange] = self._loop.create_task(self._answer(exchange))
 
     async def _answer(self, exchange: Exchange) -> None:
         try:
@@ -128,6 +129,8 @@ class HttpServer:
         except Exception:
             logger.exception("the application failed", extra={"path": exchange.scope["path"]})
             reason = "the application failed"
+        finally:
+            del self._tasks[exchange]
         if not exchange.answered:
             logger.error("no answer", extra={"path": exchange.scope["path"], "reason": reason})
             exchange.fail(self.refuse(Refusal.FAULT, "", exchange.scope["path"]))
