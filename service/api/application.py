@@ -69,7 +69,9 @@ class Application(Litestar):
             else:
                 await _send_no_content([(b"allow", served.allow.encode()), NOT_STORED, *added_to_answer(http)], send)
                 return
-        await send_response(answer_exception(Request(http, receive, send), error), send, added=added_to_answer(http))
+        await send_response(
+            answer_exception(Request(http, receive, send), error), http, send, added=added_to_answer(http)
+        )
 
 
 def _completed(send: Send, http: HTTPScope) -> Send:

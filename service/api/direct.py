@@ -23,6 +23,7 @@ from service.api.paths import CANONICAL_UUID, UNESCAPED
 from service.api.problems import NOT_STORED, answer_exception, malformed
 from service.api.security import admit
 from service.api.wire import StrictJSON
+from service.server.exchange import WHOLE_ANSWER
 
 _encode = msgspec.json.Encoder().encode
 
@@ -105,7 +106,7 @@ class DirectRoutes:
                 response = await route.call(**arguments)
         except Exception as error:  # noqa: BLE001 - as Litestar's own exception handling
             response = answer_exception(Request(http, receive, send), error)
-        await send_response(response, send, status_default=route.handler.status_code, added=added_to_answer(http))
+        await send_response(response, http, send, status_default=route.handler.status_code, added=added_to_answer(http))
         return True
 
 
@@ -135,28 +136,29 @@ def _shape(method: str, segments: list[str]) -> tuple[str | int, ...]:
 
 async def send_response(
     response: Response[Any],
+    http: HTTPScope,
     send: Send,
     *,
     status_default: int = 500,
     added: Iterable[tuple[bytes, bytes]] = (),
 ) -> None:
-    """Send ``response``, whose content is encoded as JSON; ``status_default`` is for one that leaves it open, and
-    ``added`` are headers beside its own.
+    """Answer the request ``http`` with ``response``, whose content is encoded as JSON; ``status_default`` is for one
+    that leaves it open, and ``added`` are headers beside its own.
     """
     body = _encode(response.content)
-    await send(
-        {
-            "type": "http.response.start",
-            "status": response.status_code or status_default,
-            "headers": [
-                (b"content-type", (response.media_type or "application/json").encode()),
-                (b"content-length", str(len(body)).encode()),
-                NOT_STORED,
-                *[(name.lower().encode(), value.encode()) for name, value in response.headers.items()],
-                *added,
-            ],
-        }
-    )
+    status = response.status_code or status_default
+    headers = [
+        (b"content-type", (response.media_type or "application/json").encode()),
+        NOT_STORED,
+        *[(name.lower().encode(), value.encode()) for name, value in response.headers.items()],
+        *added,
+    ]
+    answer_whole: Any = (http.get("extensions") or {}).get(WHOLE_ANSWER)
+    if answer_whole is not None:
+        answer_whole(status, headers, body)
+        return
+    headers.append((b"content-length", str(len(body)).encode()))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body, "more_body": False})
 
 

@@ -185,7 +185,6 @@ class Connection(asyncio.BufferedProtocol):
                 "client": self._peer,
                 "server": self._own,
                 "state": {},
-                "extensions": {},
             },
             keep_alive=version == "1.1" and self._parser.should_keep_alive(),
             continue_expected=values.get(b"expect", b"").lower() == b"100-continue",

@@ -10,6 +10,11 @@ if TYPE_CHECKING:
 
 Headers = Iterable[tuple[bytes, bytes]]
 
+WHOLE_ANSWER = "service.whole_answer"
+"""An extension of ASGI, by its name in a scope's ``extensions``: a function that answers whole (``Exchange.answer``),
+which saves two messages.
+"""
+
 _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
 _CLOSE = b"connection: close\r\n"
 _NO_BODY = frozenset({HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED})
@@ -61,6 +66,7 @@ class Exchange:
         self._head: bytes | None = None
         self._chunked = False
         self._answer_left: int | None = None
+        scope["extensions"] = {WHOLE_ANSWER: self.answer}
 
     # From the connection.
 
@@ -132,7 +138,9 @@ class Exchange:
         self.answer(*answer)
 
     def answer(self, status: int, headers: Headers, body: bytes) -> None:
-        """Answer whole. Raises as ``send`` does."""
+        """Answer whole; the length is added to ``headers``. Raises as ``send`` does."""
+        if self.answered and self.gone:
+            return
         self._head = self._make_head(status, [*headers, (b"content-length", str(len(body)).encode())])
         self._send_body(body, more=False)
 
