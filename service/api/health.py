@@ -40,9 +40,9 @@ class HealthController(Controller):
 
     @get("/ready", operation_id="getReadiness", responses=responses("not_ready", common=("internal_error",)))
     async def get_readiness(self, services: NamedDependency[Services], state: State) -> Response[Ready]:
-        """Answer 200 when the database is reachable and migrated and the engine and the sweeper of expired
-        holds run; 503 with `checks` otherwise. The checks run together, each for little more than a second. Without
-        its replica the service is ready all the same (`degraded`): the database is read instead.
+        """Answer 200 when the database is reachable, takes writes and is migrated, and the engine and the sweeper of
+        expired holds run; 503 with `checks` otherwise. The checks run together, each for little more than a second.
+        Without its replica the service is ready all the same (`degraded`): the database is read instead.
         """
         if state.draining:
             raise ProblemError("not_ready", "The service is about to stop: send new requests elsewhere.")

@@ -10,6 +10,7 @@ from msgspec import Struct
 from service.engine.engine import TransferEngine
 from service.engine.sweeper import HoldSweeper
 from service.storage.database import Database
+from service.storage.errors import is_read_only
 from service.storage.migrations import verify_revision
 from service.storage.replica import Replica
 from service.storage.retry import run_with_retries
@@ -43,7 +44,7 @@ class Readiness:
 
     def __init__(self, access: Database, engine: TransferEngine, sweeper: HoldSweeper, replica: Replica | None) -> None:
         self._probes: dict[str, Callable[[], Awaitable[None]]] = {
-            "database": partial(_reach, access),
+            "database": access.verify_writable,
             "migrations": partial(_verify_migrations, access),
             "engine": partial(_ask, engine),
             "sweeper": partial(_ask, sweeper),
@@ -65,11 +66,6 @@ class Readiness:
         self._running, self._next = self._next, None
         found = await asyncio.gather(*map(_check, self._probes.values()))
         return dict(zip(self._probes, found, strict=True))
-
-
-async def _reach(database: Database) -> None:
-    async with database.engine.connect() as connection:
-        await connection.exec_driver_sql("SELECT 1")
 
 
 async def _verify_migrations(database: Database) -> None:
@@ -95,6 +91,6 @@ async def _check(probe: Callable[[], Awaitable[None]]) -> Check:
         ready = True
     except NotReadyError as error:
         ready, reason = False, str(error)
-    except Exception:  # noqa: BLE001 - whatever it is, the part is not ready
-        ready = False
+    except Exception as error:  # noqa: BLE001 - whatever it is, the part is not ready
+        ready, reason = False, "takes no writes" if is_read_only(error) else None
     return Check(ready, round((time.perf_counter() - started) * 1000, 3), reason)

@@ -8,18 +8,25 @@ from typing import Any, Self
 
 import asyncpg
 import msgspec
-from sqlalchemy import event, exc
+from sqlalchemy import event, exc, text
+from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
 from service.settings import Settings
 from service.storage.addresses import Address
 from service.storage.connecting import connect
+from service.storage.errors import NotConnectedError, is_read_only
 
 _CLIENT_TIMEOUT_MARGIN_SECONDS = 2.0
 
 _IDLE_SECONDS_UNCHECKED = 5.0
 """How long a connection may lie in the pool and still be used without a look whether it answers."""
 _CHECK_SECONDS_MAX = 0.3
+
+_FAIL_IF_READ_ONLY = text(
+    "DO $$ BEGIN IF current_setting('transaction_read_only')::boolean THEN"
+    " RAISE read_only_sql_transaction USING MESSAGE = 'the database takes no writes'; END IF; END $$"
+)
 
 # A batch's statements look up a known number of rows by their keys: a nested loop over the index is always right. Left
 # to its statistics, which lag behind a table that has just begun to grow, the planner may scan the whole of it for
@@ -50,12 +57,14 @@ class Database:
 
     Sessions do not expire on commit: what was read stays readable after the transaction. The pool resets no more than
     a rollback. A connection that was ended shows it at the first statement, and the retry takes another; one that fell
-    silent shows nothing, so ``_Suspicion`` looks whether it answers when there is a reason to doubt it.
+    silent shows nothing, so ``_Suspicion`` looks whether it answers when there is a reason to doubt it. One that may
+    not write is replaced, and so are those beside it.
     """
 
     def __init__(self, engine: AsyncEngine) -> None:
         self.engine = engine
         _Suspicion().watch(engine)
+        event.listen(engine.sync_engine, "handle_error", _give_up_read_only)
         self.sessions = async_sessionmaker(engine, class_=AsyncSession, expire_on_commit=False, autoflush=False)
 
     @classmethod
@@ -101,19 +110,22 @@ class Database:
         address = Address.of(url)
 
         async def create_connection() -> asyncpg.Connection:
-            return await connect(
-                address,
-                application_name=settings.application_name,
-                timeout_seconds=settings.connect_timeout_seconds,
-                # The server's own limit ends a slow statement; the client's ends the wait for a server gone silent.
-                command_timeout_seconds=settings.statement_timeout_ms / 1000 + _CLIENT_TIMEOUT_MARGIN_SECONDS,
-                session_settings={
-                    "statement_timeout": str(settings.statement_timeout_ms),
-                    "lock_timeout": str(settings.lock_timeout_ms),
-                    "idle_in_transaction_session_timeout": str(settings.statement_timeout_ms),
-                    **plans,
-                },
-            )
+            try:
+                return await connect(
+                    address,
+                    application_name=settings.application_name,
+                    timeout_seconds=settings.connect_timeout_seconds,
+                    # The server's own limit ends a slow statement; the client's the wait for a server gone silent.
+                    command_timeout_seconds=settings.statement_timeout_ms / 1000 + _CLIENT_TIMEOUT_MARGIN_SECONDS,
+                    session_settings={
+                        "statement_timeout": str(settings.statement_timeout_ms),
+                        "lock_timeout": str(settings.lock_timeout_ms),
+                        "idle_in_transaction_session_timeout": str(settings.statement_timeout_ms),
+                        **plans,
+                    },
+                )
+            except asyncpg.PostgresError as error:
+                raise NotConnectedError from error
 
         engine = create_async_engine(
             "postgresql+asyncpg://",
@@ -130,9 +142,27 @@ class Database:
         )
         return cls(engine)
 
+    async def verify_writable(self) -> None:
+        """Reach the server, and raise what a write would (``errors.is_read_only``) where it takes none; no table is
+        touched, nor waited for.
+        """
+        async with self.engine.connect() as connection:
+            await connection.execute(_FAIL_IF_READ_ONLY)
+
     async def close(self) -> None:
         """Close every pooled connection, even if the caller is being cancelled."""
         await asyncio.shield(self.engine.dispose())
+
+
+def _give_up_read_only(context: ExceptionContext) -> None:
+    """Have a pool replace its connections when one of them may not write.
+
+    Whether a session may write is settled when it begins, by its role's settings and by the server that it reached. A
+    pool would keep those that began while the role was set to read only, or that an address led to the old server, long
+    after either was mended.
+    """
+    if is_read_only(context.original_exception):
+        context.is_disconnect = True
 
 
 class _Suspicion:

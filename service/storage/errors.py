@@ -13,9 +13,10 @@ _CONTENTION = frozenset({"40001", "40P01", "55P03"})  # serialization failure, d
 # Connection; authorization (a role that is lost or locked, a password that changed); resources; operator intervention
 # or timeout; system.
 _UNAVAILABLE_CLASSES = ("08", "28", "53", "57", "58")
+_READ_ONLY = "25006"
 _UNAVAILABLE = frozenset(
     {
-        "25006",  # a write reached a server that has become read-only: failover
+        _READ_ONLY,  # a write reached a server that has become read-only: failover
         "3D000",  # the database is gone, or not there yet
         "42501",  # a privilege of the service's role was revoked: whoever did it gives it back
     }
@@ -25,7 +26,15 @@ _DATA_CLASS = "22"
 
 _DRIVER_TYPES = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
+
+class NotConnectedError(Exception):
+    """The server refused a new connection; the cause says why. Nothing was sent, and whoever made it refuse can undo
+    that: it is right to try again, whatever the SQLSTATE (of a database that takes no connections: of a wrong state).
+    """
+
+
 _UNAVAILABLE_TYPES = (
+    NotConnectedError,
     exc.TimeoutError,  # no connection of the pool became free
     OSError,  # refused, reset, or timed out (TimeoutError)
     asyncpg.InterfaceError,  # the connection is closed
@@ -88,6 +97,11 @@ def violated_constraint(error: BaseException) -> str | None:
         if isinstance(cause, asyncpg.IntegrityConstraintViolationError):
             return cause.constraint_name or cause.column_name or "unnamed"
     return None
+
+
+def is_read_only(error: BaseException) -> bool:
+    """Return whether ``error`` says that its transaction may not write."""
+    return any(getattr(cause, "sqlstate", None) == _READ_ONLY for cause in _driver_errors(error))
 
 
 def is_privilege_missing(error: BaseException) -> bool:

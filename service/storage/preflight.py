@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from service.storage.addresses import Address, DatabaseUnusableError, place
 from service.storage.connecting import TlsRefusedError, connect
-from service.storage.errors import described, first_line
+from service.storage.errors import NotConnectedError, described, first_line, reason
 
 __all__ = ["DatabaseAwayError", "DatabaseUnusableError", "explained", "operator_engine", "place", "verify_server"]
 
@@ -122,8 +122,9 @@ def explained(url: str) -> Iterator[None]:
     except TlsRefusedError as error:
         raise DatabaseUnusableError(str(error)) from error
     except OSError as error:
-        reason = _reason(error)
-        raise DatabaseAwayError(f"The database at {place(url)} cannot be reached: {reason}.") from error
+        raise DatabaseAwayError(f"The database at {place(url)} cannot be reached: {_reason(error)}.") from error
+    except NotConnectedError as error:
+        raise DatabaseUnusableError(f"The database at {place(url)} refuses us: {reason(error)}.") from error
     except (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError) as error:
         raise DatabaseUnusableError(f"The database at {place(url)} refuses us: {first_line(error)}.") from error
     except (asyncpg.PostgresError, DBAPIError) as error:
@@ -135,8 +136,8 @@ def explained(url: str) -> Iterator[None]:
             f"The database URL for {place(url)} cannot be used: {first_line(error)}."
         ) from error
     except (asyncpg.InterfaceError, asyncpg.InternalClientError, ValueError) as error:
-        reason = described(error) or "a value of it is wrong"
-        raise DatabaseUnusableError(f"The database URL for {place(url)} cannot be used: {reason}.") from error
+        fault = described(error) or "a value of it is wrong"
+        raise DatabaseUnusableError(f"The database URL for {place(url)} cannot be used: {fault}.") from error
 
 
 def _reason(error: OSError) -> str:

@@ -26,6 +26,13 @@ async def _superuser(database: TestDatabase) -> AsyncIterator[asyncpg.Connection
         await connection.close()
 
 
+async def _cut_connections(superuser: asyncpg.Connection) -> None:
+    await superuser.execute(
+        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
+
+
 async def _ask(client: Client, bank: Bank, key: str) -> list[Answer]:
     """Send one request of each kind."""
     ledger, (a, b, *_) = f"/v1/ledgers/{bank.ledger}", bank.customers
@@ -95,10 +102,7 @@ async def test_a_role_that_may_not_log_in_any_more(serve: Serve, journal: Journa
         bank = await open_bank(client, journal, customers=2)
         await superuser.execute("ALTER ROLE funds_service NOLOGIN")
         try:
-            await superuser.execute(
-                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
-                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
-            )
+            await _cut_connections(superuser)
             for number in range(REQUESTS // 6):
                 _assert_unavailable(await _ask(client, bank, f"locked-{number}"))
             assert (await client.call("GET", "/health/ready")).status == 503
@@ -107,6 +111,47 @@ async def test_a_role_that_may_not_log_in_any_more(serve: Serve, journal: Journa
         assert {answer.status for answer in await _ask(client, bank, "unlocked")} == {200, 201}
         assert (await client.call("GET", "/health/ready")).status == 200
     assert len(_reasons(service, "28000")) == 1, service.log.read_text()
+    assert "Traceback" not in service.log.read_text()
+
+
+async def test_a_database_that_takes_no_connections(
+    serve: Serve, journal: Journal, test_database: TestDatabase
+) -> None:
+    """Whatever its SQLSTATE (here that of a wrong state), what a new connection is refused for passes."""
+    service = serve()
+    async with Client(service.url, service.admin_token) as client, _superuser(test_database) as superuser:
+        bank = await open_bank(client, journal, customers=2)
+        allow = "UPDATE pg_database SET datallowconn = {} WHERE datname = current_database()"
+        await superuser.execute(allow.format("false"))
+        await _cut_connections(superuser)
+        _assert_unavailable(await _ask(client, bank, "closed"))
+        await superuser.execute(allow.format("true"))
+        assert {answer.status for answer in await _ask(client, bank, "open")} == {200, 201}
+    assert len(_reasons(service, "55000")) == 1, service.log.read_text()
+    assert "Traceback" not in service.log.read_text()
+
+
+async def test_a_role_that_may_not_write_for_a_time(
+    serve: Serve, journal: Journal, test_database: TestDatabase
+) -> None:
+    """Sessions that began meanwhile stay read only; they are replaced, by the probe's and by the callers' work."""
+    service = serve()
+    async with Client(service.url, service.admin_token) as client, _superuser(test_database) as superuser:
+        bank = await open_bank(client, journal, customers=2)
+        name = await superuser.fetchval("SELECT current_database()")
+        role = f"ALTER ROLE funds_service IN DATABASE {name}"
+        await superuser.execute(f"{role} SET default_transaction_read_only = on")
+        await _cut_connections(superuser)
+        for number in range(REQUESTS // 6):
+            told = await _ask(client, bank, f"read-only-{number}")
+            _assert_unavailable([told[0], told[5]])
+            assert [answer.status for answer in told[1:5]] == [200] * 4
+        probe = await client.call("GET", "/health/ready")
+        assert (probe.status, probe.content["checks"]["database"]["reason"]) == (503, "takes no writes")
+
+        await superuser.execute(f"{role} RESET default_transaction_read_only")
+        assert {answer.status for answer in await _ask(client, bank, "writable")} == {200, 201}
+        assert (await client.call("GET", "/health/ready")).status == 200
     assert "Traceback" not in service.log.read_text()
 
 
