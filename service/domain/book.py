@@ -10,6 +10,7 @@ from msgspec import Struct, structs
 
 from service.domain import rejections
 from service.domain.accounts import Account
+from service.domain.checks import rooms
 from service.domain.commands import (
     AnyCommand,
     CaptureHold,
@@ -289,7 +290,9 @@ class Book:
         if self._stuck and isinstance(outcome, Rejection):
             short = rejections.short_of_room(outcome)
             if short in self._stuck:
-                return Answer(self._stuck[short])
+                outcome = self._stuck[short]
+            if outcome in self._stuck.values():
+                return Answer(outcome)
         self._remember(command, outcome)
         return Answer(outcome)
 
@@ -314,11 +317,19 @@ class Book:
             command, self.accounts, self._policy, new_id=new_id, group_id=group_id, now=self.clock, at=self.at
         )
         if isinstance(outcome, Transfer):
-            self._move(outcome)
             if command.at_most and outcome.amount < command.amount:
-                sides = (self.accounts[outcome.debit_account_id], self.accounts[outcome.credit_account_id])
-                self.short_of_room.update(side.id for side in sides if side.debits_held or side.credits_held)
+                short = self._short_of(command)
+                self.short_of_room |= short
+                for account_id in short & self._stuck.keys():
+                    return self._stuck[account_id]
+            self._move(outcome)
         return outcome
+
+    def _short_of(self, command: PostTransfer) -> set[UUID]:
+        """Return the accounts that lack room for all of a balancing amount, and have some that holds reserve."""
+        room = rooms(self.accounts[command.debit_account_id], self.accounts[command.credit_account_id])
+        lacking = (self.accounts[account_id] for account_id, amount in room.items() if amount < command.amount)
+        return {account.id for account in lacking if account.available_balance < account.balance}
 
     def _open_hold(self, command: OpenHold, new_id: UUID, group_id: UUID | None) -> Hold | Rejection:
         outcome = decide_hold(

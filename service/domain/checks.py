@@ -122,8 +122,13 @@ def check_maximum(debit: Account, credit: Account, amount: int) -> Rejection | N
 
 def available_amount(debit: Account, credit: Account, amount: int) -> int:
     """Return how much of ``amount`` can move before a side that falls reaches its minimum; 0 or less for nothing."""
-    for account, falls in ((debit, debit.normal_side == CREDIT), (credit, credit.normal_side != CREDIT)):
-        minimum = account.minimum_balance
-        if falls and minimum is not None:
-            amount = min(amount, account.available_balance - minimum)
-    return amount
+    return min([amount, *rooms(debit, credit).values()])
+
+
+def rooms(debit: Account, credit: Account) -> dict[UUID, int]:
+    """Return how much can move before the minimum is reached, by account: of each side that falls and has one."""
+    return {
+        account.id: account.available_balance - account.minimum_balance
+        for account, falls in ((debit, debit.normal_side == CREDIT), (credit, credit.normal_side != CREDIT))
+        if falls and account.minimum_balance is not None
+    }

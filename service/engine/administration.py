@@ -18,10 +18,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from service.domain import accounts, rejections
 from service.domain.accounts import AccountRevision, AccountStatus
 from service.domain.currencies import MINOR_UNIT_EXPONENTS
+from service.domain.holds import Hold
 from service.domain.identifiers import ENTROPY_BITS, identifier
 from service.domain.order import next_place
 from service.domain.rejections import Rejection
-from service.engine.room import check_room, expiries, until_there_is_room
+from service.engine.room import check_room, expiries, still_held, until_there_is_room
 from service.engine.settle import settle, tell_clock_behind
 from service.settings import Settings
 from service.storage import constraints, decisions
@@ -159,13 +160,13 @@ async def revise_account(
     again (the tag would no longer match): StorageError then says that the outcome is unknown. Expired holds that are in
     its way (``room``) are expired before, in a transaction of their own, which locks accounts in the order of batches.
     """
-    expired_count = 0
+    expired_count, stuck = 0, list[Hold]()
 
     async def attempt(in_the_way: Sequence[UUID], seconds_left: float) -> Applied[Account] | Refused:
-        nonlocal expired_count
+        nonlocal expired_count, stuck
         if len(in_the_way) > expired_count:
             units = expiries(in_the_way[expired_count:])
-            await settle(database, settings, ledger_id, units, deadline_seconds=seconds_left)
+            stuck += still_held(await settle(database, settings, ledger_id, units, deadline_seconds=seconds_left))
             expired_count = len(in_the_way)
         return await _once(database, settings, key, Account, partial(revise, in_the_way), deadline_seconds=seconds_left)
 
@@ -179,6 +180,8 @@ async def revise_account(
         if isinstance(account, Rejection):
             short = rejections.short_of_room(account)
             await check_room(session, settings, ledger_id, [short] if short else [], known=in_the_way)
+            if short is not None and stuck:
+                return await _kept_by_clock(session, stuck[0], clock)
             if key is not None:
                 session.add(decisions.rejected(key, account, clock))
             return account
@@ -190,6 +193,14 @@ async def revise_account(
         return account
 
     return await until_there_is_room(attempt, deadline_seconds=settings.commit_deadline_seconds)
+
+
+async def _kept_by_clock(session: AsyncSession, hold: Hold, clock: datetime) -> Rejection:
+    """Return why ``hold``, which is past its time, cannot be freed now: one of its accounts is too far ahead."""
+    sides = [hold.debit_account_id, hold.credit_account_id]
+    accounts_of_it = await AccountRepository(session).by_ids(hold.ledger_id, sides)
+    ahead = max(accounts_of_it, key=lambda account: account.updated_at)
+    return rejections.clock_behind(ahead.id, last_change=ahead.updated_at, clock=clock)
 
 
 def _checked(

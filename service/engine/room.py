@@ -6,13 +6,15 @@ accounts before holds, so it cannot take more of both when it has begun.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from typing import TypeVar
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from service.domain.book import Answer
 from service.domain.commands import ExpireHold
+from service.domain.holds import Hold, HoldStatus
 from service.engine.queue import Unit
 from service.settings import Settings
 from service.storage.errors import Failure, StorageError
@@ -66,6 +68,17 @@ async def until_there_is_room(
         except HoldsInTheWayError as error:
             known += error.hold_ids
     raise StorageError(Failure.CONTENTION)
+
+
+def still_held(answers: Iterable[Sequence[Answer]]) -> list[Hold]:
+    """Return the holds that ``expiries`` could not free for now, by the ``answers`` to them, because an account is too
+    far ahead of the clock: one for each two accounts, for as many as there are stand in the same way.
+    """
+    holds: dict[tuple[UUID, UUID], Hold] = {}
+    for [answer] in answers:
+        if isinstance(answer.outcome, Hold) and answer.outcome.status == HoldStatus.OPEN:
+            holds[answer.outcome.debit_account_id, answer.outcome.credit_account_id] = answer.outcome
+    return list(holds.values())
 
 
 def expiries(hold_ids: Sequence[UUID]) -> list[Unit]:

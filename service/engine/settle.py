@@ -17,7 +17,7 @@ from service.domain.book import Answer, Book, Contents
 from service.domain.identifiers import ENTROPY_BITS, POSITIONS, identifier
 from service.domain.policy import Policy
 from service.engine.queue import Unit
-from service.engine.room import HoldsInTheWayError, check_room, expiries, until_there_is_room
+from service.engine.room import HoldsInTheWayError, check_room, expiries, still_held, until_there_is_room
 from service.settings import Settings
 from service.storage import constraints
 from service.storage.batches import SLICE, Batch
@@ -59,17 +59,18 @@ async def settle(
     written with their effects, so the next try finds them and replays. Raises StorageError when the tries are used
     up, with ``outcome_unknown`` if a COMMIT had been sent, and SettlementError for any other failure.
     """
-    expired_count = 0
+    expired_count, stuck = 0, list[UUID]()
 
     async def attempt(in_the_way: Sequence[UUID], seconds_left: float) -> list[list[Answer]]:
-        nonlocal expired_count
+        nonlocal expired_count, stuck
         settle_once = partial(
             _settle_once, database, settings, ledger_id, in_the_way=in_the_way, deadline_seconds=seconds_left
         )
-        front = expiries(in_the_way[expired_count:])
-        if len(front) >= settings.hold_sweep_holds_max:
-            await settle_once(front)
-            expired_count, front = len(in_the_way), []
+        front = expiries([*stuck, *in_the_way[expired_count:]])
+        if len(in_the_way) - expired_count >= settings.hold_sweep_holds_max:
+            # Those that cannot be freed now stay in front: what lacks their room is not declined for ever.
+            stuck = [hold.id for hold in still_held(await settle_once(front))]
+            expired_count, front = len(in_the_way), expiries(stuck)
         return (await settle_once([*front, *units]))[len(front) :]
 
     return await until_there_is_room(attempt, deadline_seconds=deadline_seconds or settings.commit_deadline_seconds)

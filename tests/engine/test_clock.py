@@ -23,7 +23,7 @@ from service.storage.database import Database
 from service.storage.decisions import Key
 from tests.concurrency.invariants import assert_ledger_is_sound
 from tests.engine.commands import CLIENT, posted, transfer, words
-from tests.rows import MAIN, add_accounts
+from tests.rows import MAIN, add_account, add_accounts
 
 WIDE = 60.0
 """Seconds that are followed, where a test wants to have time."""
@@ -228,17 +228,41 @@ async def test_a_revision_is_placed_after_the_last_change_or_refused(
     assert [record.__dict__["account_id"] for record in caplog.records] == [str(account_id)]
 
 
+@pytest.mark.parametrize("side", [0, 1])
 async def test_a_revision_is_not_refused_for_good_by_what_the_clock_keeps_from_being_freed(
-    strict: Clerk, superuser: asyncpg.Connection
+    strict: Clerk, superuser: asyncpg.Connection, side: int
 ) -> None:
     a, b = await add_accounts(superuser, 2)
     await open_hold(strict, a, b)
     await superuser.execute("UPDATE funds.holds SET expires_at = clock_timestamp()")
-    await strict.set_ahead(a, 60)
+    ahead = (a, b)[side]
     key = Key(ledger_id=MAIN, client_id=CLIENT, idempotency_key="close", fingerprint=b"", operation="revise_account")
     for seconds, expected in ((60, "clock_behind"), (-1, "revised")):
-        await strict.set_ahead(a, seconds)
+        await strict.set_ahead(ahead, seconds)
         revised = await revise_account(
             strict.database, strict.settings, MAIN, a, AccountRevision(status="closed"), expected_tags=None, key=key
         )
         assert (revised.rejection.code if isinstance(revised, Refused) else "revised") == expected
+
+
+@pytest.mark.parametrize("at_most", [False, True])
+@pytest.mark.parametrize("holds_max", [1, 500])
+async def test_nothing_is_decided_for_good_by_what_the_clock_keeps_from_being_freed(
+    strict: Clerk, superuser: asyncpg.Connection, superuser_url: str, holds_max: int, *, at_most: bool
+) -> None:
+    """However many holds are expired at a time: those of one account are freed, those beside the other are not."""
+    strict.settings = structs.replace(strict.settings, hold_sweep_holds_max=holds_max)
+    source, b, c = await add_accounts(superuser, 3)
+    a = await add_account(superuser, minimum_balance=0)
+    assert words(await strict.settle([transfer(source, a, 30)])) == ["applied"]
+    for amount, credit in enumerate((b, c, c), 1):
+        await open_hold(strict, a, credit, amount=amount)
+    await superuser.execute("UPDATE funds.holds SET expires_at = clock_timestamp()")
+    await strict.set_ahead(b, 60)
+    asked = transfer(a, source, 30, at_most=at_most)
+    assert words(await strict.settle([asked])) == ["clock_behind"]
+    assert words(await strict.settle([transfer(source, c), asked])) == ["clock_behind"] * 2
+    await strict.set_ahead(b, -1)
+    [made] = posted(await strict.settle([asked]))
+    assert made.amount == 30
+    await assert_ledger_is_sound(superuser_url)
