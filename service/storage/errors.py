@@ -23,6 +23,9 @@ _UNAVAILABLE = frozenset(
 )
 
 _DATA_CLASS = "22"
+# Where PostgreSQL and poolers speak of connections, objects and states. What else is said, by functions of the
+# operator's (P0001, or an SQLSTATE of their own) for one, may repeat what a caller sent.
+_TOLD_CLASSES = ("08", "0A", "23", "25", "26", "28", "3D", "3F", "40", "42", "53", "54", "55", "57", "58", "XX")
 
 _DRIVER_TYPES = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
@@ -112,8 +115,8 @@ def is_privilege_missing(error: BaseException) -> bool:
 def described(error: BaseException) -> str | None:
     """Return what may be said of a database's ``error``: message, SQLSTATE, constraint; None for any other error.
 
-    What a caller sent stays out: no parameters, no DETAIL (it shows the row), and of values that the server or the
-    driver could not take (class 22) not even the message, which repeats them.
+    What a caller sent stays out: no parameters, no DETAIL (it shows the row), and not even the message where it may
+    repeat values: those that the server or the driver could not take (class 22), and whatever a function raises.
     """
     if not isinstance(error, (exc.SQLAlchemyError, exc.EmulatedDBAPIException, *_DRIVER_TYPES)):
         return None
@@ -122,8 +125,12 @@ def described(error: BaseException) -> str | None:
         # Of what SQLAlchemy itself says, the pool's sentence is all that is known to hold no value.
         return str(error) if isinstance(error, exc.TimeoutError) else type(error).__name__
     sqlstate, constraint = getattr(cause, "sqlstate", None) or "", getattr(cause, "constraint_name", None)
-    unusable_value = isinstance(cause, ValueError) or sqlstate.startswith(_DATA_CLASS)
-    message = "a value cannot be used" if unusable_value else first_line(cause)
+    if isinstance(cause, ValueError) or sqlstate.startswith(_DATA_CLASS):
+        message = "a value cannot be used"
+    elif not sqlstate or sqlstate.startswith(_TOLD_CLASSES):
+        message = first_line(cause)
+    else:
+        message = "a message that may hold values"
     facts = [fact for fact in (sqlstate and f"SQLSTATE {sqlstate}", constraint and f"constraint {constraint}") if fact]
     return f"{message} ({', '.join(facts)})" if facts else message
 

@@ -162,7 +162,15 @@ async def test_a_database_or_a_role_that_is_not_there_may_come_back(
 
 async def test_the_reason_of_a_refusal_names_its_cause_and_no_value(stage: Stage) -> None:
     told = {}
-    for statement in ("SELECT FROM funds.nothing", "SELECT 'S3cr3t'::integer", "SELECT 1 / 0"):
+    raised = "DO $$ BEGIN RAISE 'S3cr3t'; END $$"
+    raised_by_number = "DO $$ BEGIN RAISE 'S3cr3t' USING ERRCODE = 'ZZ001'; END $$"
+    for statement in (
+        "SELECT FROM funds.nothing",
+        "SELECT 'S3cr3t'::integer",
+        "SELECT 1 / 0",
+        raised,
+        raised_by_number,
+    ):
         with pytest.raises(Exception) as caught:  # noqa: PT011
             async with stage.connect().sessions() as session:
                 await stage.send(session, statement)
@@ -170,6 +178,8 @@ async def test_the_reason_of_a_refusal_names_its_cause_and_no_value(stage: Stage
     assert told["SELECT FROM funds.nothing"] == 'relation "funds.nothing" does not exist (SQLSTATE 42P01)'
     assert told["SELECT 'S3cr3t'::integer"] == "a value cannot be used (SQLSTATE 22P02)"
     assert told["SELECT 1 / 0"] == "a value cannot be used (SQLSTATE 22012)"
+    assert told[raised] == "a message that may hold values (SQLSTATE P0001)"
+    assert told[raised_by_number] == "a message that may hold values (SQLSTATE ZZ001)"
 
 
 def test_the_reason_of_another_fault_is_its_kind_and_place() -> None:
