@@ -29,6 +29,7 @@ from service.telemetry.logs import configure_logging
 
 ADMIN_CLIENT = "admin"
 
+_OPERATIONS_PREFIX = f"{PREFIX}OPERATIONS_"
 _KILL_MARGIN_SECONDS = 5
 _PORT_WAIT_SECONDS = 2.0
 _READY_SECONDS_MAX = 60.0
@@ -51,7 +52,7 @@ def serve(*, migrate: bool) -> None:
             settings = msgspec.structs.replace(settings, port=listener.getsockname()[1])
             operations = []
             if settings.operations_port is not None:
-                bound = _bound(settings.operations_host, settings.operations_port, f"{PREFIX}OPERATIONS_")
+                bound = _bound(settings.operations_host, settings.operations_port, _OPERATIONS_PREFIX)
                 operations.append(stack.enter_context(bound))
             urls = _open_database(settings, stack)
             asyncio.run(_prepare_schema(settings, urls, migrate=migrate))
@@ -95,6 +96,10 @@ def _bound(host: str, port: int, prefix: str) -> socket.socket:
     while True:
         try:
             return _bind(host, port)
+        except UnicodeError:  # of the encoding that names of hosts have
+            raise click.ClickException(
+                f"{prefix}HOST is no name of a host: a part of it is empty or too long."
+            ) from None
         except OSError as error:
             if time.monotonic() > deadline:
                 raise _unusable(host, port, prefix, error) from None
@@ -111,6 +116,13 @@ def _bind(host: str, port: int) -> socket.socket:
         bound.close()
         raise
     return bound
+
+
+def _listen(bound: socket.socket, host: str, port: int, prefix: str) -> None:
+    try:
+        bound.listen(BACKLOG)
+    except OSError as error:  # bound by two at the same time, while neither listened
+        raise _unusable(host, port, prefix, error) from None
 
 
 def _unusable(host: str, port: int, prefix: str, error: OSError) -> click.ClickException:
@@ -199,10 +211,9 @@ def _hand_to_workers(settings: Settings, urls: DatabaseUrls) -> None:
 def _serve_until_stopped(
     settings: Settings, token: str | None, listener: socket.socket, operations: list[socket.socket]
 ) -> None:
-    try:
-        listener.listen(BACKLOG)
-    except OSError as error:  # bound by two at the same time, while neither listened
-        raise _unusable(settings.host, settings.port, PREFIX, error) from None
+    _listen(listener, settings.host, settings.port, PREFIX)
+    for bound in operations:
+        _listen(bound, settings.operations_host, bound.getsockname()[1], _OPERATIONS_PREFIX)
     workers = Workers(run_worker, ([listener], operations), count=settings.workers)
 
     def stop(_signal: int, _frame: FrameType | None) -> None:

@@ -13,7 +13,7 @@ import uvloop
 
 from service.server.workers import leave_with_parent
 from service.settings import Settings
-from service.storage.errors import StorageError, classify
+from service.storage.errors import StorageError, classify, reason
 from service.storage.migrations import SchemaBehindError
 from service.telemetry.logs import configure_logging
 
@@ -41,14 +41,22 @@ def run_worker(listeners: Sequence[socket.socket], operations_listeners: Sequenc
     configure_logging(settings.log_level)
     try:
         uvloop.run(serve(settings, listeners, operations_listeners, ready=_settle_garbage))
-    except (SchemaBehindError, StorageError) as error:
-        sys.exit(f"The worker cannot start: {error}")
     except Exception as error:
-        if classify(error) is None:
-            # Logged, not raised: what a process of multiprocessing raises is written past sys.excepthook.
-            logger.critical("the worker failed", exc_info=True)
-            sys.exit(1)
-        sys.exit("The worker cannot start: the database does not answer.")
+        cause = _alone(error)
+        if isinstance(cause, (SchemaBehindError, StorageError)):
+            sys.exit(f"The worker cannot start: {cause}")
+        if classify(cause) is not None:
+            sys.exit(f"The worker cannot start without the database: {reason(cause)}.")
+        # Logged, not raised: what a process of multiprocessing raises is written past sys.excepthook.
+        logger.critical("the worker failed", exc_info=True)
+        sys.exit(1)
+
+
+def _alone(error: Exception) -> Exception:
+    """Return what the groups that hold ``error`` hold: the application's start is a task of such a group."""
+    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
 
 
 def _settle_garbage() -> None:

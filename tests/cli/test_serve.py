@@ -1,5 +1,6 @@
 """``funds serve`` as an operator meets it: a process with signals, an exit code and sentences."""
 
+import asyncio
 import json
 import os
 import re
@@ -155,6 +156,28 @@ async def test_a_worker_that_fails_at_its_start_says_why_in_the_log(serve: Start
     assert "Process spawn" not in service.log.read_text()
 
 
+async def test_a_worker_that_starts_without_the_database_says_so_and_the_next_one_finds_it(
+    serve: Start, test_database: TestDatabase
+) -> None:
+    service = serve()
+    children = Path(f"/proc/{service.process.pid}/task/{service.process.pid}/children")
+    if not children.exists():
+        pytest.skip("children are listed on Linux only")
+    superuser = await asyncpg.connect(test_database.superuser_url)
+    name = await superuser.fetchval("SELECT current_database()")
+    await superuser.execute(f"ALTER DATABASE {name} CONNECTION LIMIT 0")
+    os.kill(int(children.read_text().split()[-1]), signal.SIGKILL)
+    deadline = time.monotonic() + 30
+    while "cannot start" not in service.log.read_text() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    await superuser.execute(f"ALTER DATABASE {name} CONNECTION LIMIT -1")
+    await superuser.close()
+    await asyncio.to_thread(service.wait_until_ready)
+    told = service.log.read_text()
+    assert "The worker cannot start without the database: too many connections for database" in told
+    assert "Traceback" not in told
+
+
 def test_two_on_the_same_data(embedded: Start, tmp_path: Path) -> None:
     embedded()
     sentence = refused({"FUNDS_DATA_DIR": str(tmp_path / "data"), "FUNDS_PORT": str(free_port())})
@@ -168,6 +191,18 @@ def test_port_taken(tmp_path: Path) -> None:
         port = taken.getsockname()[1]
         sentence = refused({"FUNDS_DATA_DIR": str(tmp_path / "data"), "FUNDS_PORT": str(port)})
     assert sentence.startswith(f"Port {port} on 127.0.0.1 cannot be used (address already in use)")
+
+
+def test_one_port_for_both_listeners(database_url: str) -> None:
+    port = str(free_port())
+    sentence = refused({"FUNDS_DATABASE_URL": database_url, "FUNDS_PORT": port, "FUNDS_OPERATIONS_PORT": port})
+    assert sentence.startswith(f"Port {port} on 127.0.0.1 cannot be used (address already in use)")
+    assert "FUNDS_OPERATIONS_PORT" in sentence
+
+
+@pytest.mark.parametrize("host", ["a..b", "x" * 64 + ".example"])
+def test_host_that_no_name_can_be(host: str) -> None:
+    assert refused({"FUNDS_HOST": host}).startswith("FUNDS_HOST is no name of a host")
 
 
 def test_host_that_is_not_ours() -> None:
