@@ -102,9 +102,10 @@ class Places:
         for client in list(self._waiting):
             if not self._free:
                 return
-            if self._take(client):
-                queue = self._waiting.pop(client)
-                self._waiting_count -= 1
-                queue.popleft().set_result(None)
-                if queue:
-                    self._waiting[client] = queue  # behind the others
+            # One that is done has given up, and leaves when its task has its turn.
+            called = next((one for one in self._waiting[client] if not one.done()), None)
+            if called is not None and self._take(client):
+                self._leave(client, called)
+                called.set_result(None)
+                if client in self._waiting:
+                    self._waiting[client] = self._waiting.pop(client)  # behind the others

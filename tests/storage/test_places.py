@@ -47,6 +47,27 @@ async def test_no_more_are_taken_than_there_are() -> None:
         pass
 
 
+async def test_a_place_that_becomes_free_while_somebody_gives_up_goes_to_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whoever gives up is still in the queue then: its task has not had its turn."""
+    monkeypatch.setattr(places, "WAIT_SECONDS_MAX", 5.0)
+    some = Places(1)
+
+    async def take() -> None:
+        async with some.taken("b"):
+            pass
+
+    async with some.taken("a"):
+        given_up, next_one = asyncio.create_task(take()), asyncio.create_task(take())
+        await asyncio.sleep(0)
+        given_up.cancel()
+    await next_one
+    assert given_up.cancelled()
+    async with some.taken("a"):
+        pass
+
+
 async def test_a_single_place_can_be_taken() -> None:
     some = Places(1)
     async with some.taken("a"):
