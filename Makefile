@@ -8,6 +8,9 @@ MAKEFLAGS += --no-builtin-rules
 
 PIP := .venv/bin/python -m pip --disable-pip-version-check --quiet --quiet
 LOCK := .venv/bin/uv pip compile pyproject.toml - --universal --python-version 3.11 --generate-hashes --no-header --quiet
+# Tests run in two processes, each with a PostgreSQL of its own. Each takes a half, and from the other when it is done;
+# neighbours stay together, and with them what they share. ARGS=-n0 runs all in one.
+SIDE_BY_SIDE := -n 2 --dist worksteal
 # What the build backend of the service itself needs: it is installed without build isolation, from the same lock.
 BUILD := echo "setuptools>=75"
 
@@ -18,7 +21,7 @@ help:
 	@echo "make soak      ten minutes of every kind of load and trouble, then the books; ARGS='--minutes 60' for longer"
 	@echo "make check     formatting, lint, types, import directions, migrations"
 	@echo "make format    format the code and fix what lint can fix"
-	@echo "make bench     measure the service in 3 minutes; make bench-full in an hour, with millions of transfers stored"
+	@echo "make bench     measure the service in 3 minutes; make bench-full in an hour and a half, with 10 million transfers"
 	@echo "make lock      resolve the requirements again; make lock ARGS=--upgrade takes newer versions"
 	@echo "make clean     remove .venv and caches; the data in .data stays"
 
@@ -27,10 +30,11 @@ run: .venv/.runtime
 	@exec .venv/bin/funds serve
 
 test: .venv/.development
-	@exec .venv/bin/python -m pytest $(ARGS)
+	@exec .venv/bin/python -m pytest $(SIDE_BY_SIDE) $(ARGS)
 
 test-system: .venv/.development
-	@FUNDS_TEST_POSTGRES=system exec .venv/bin/python -m pytest tests/storage tests/engine tests/concurrency tests/faults $(ARGS)
+	@FUNDS_TEST_POSTGRES=system exec .venv/bin/python -m pytest $(SIDE_BY_SIDE) \
+		tests/storage tests/posting tests/concurrency tests/faults $(ARGS)
 
 soak: .venv/.development
 	@exec .venv/bin/python -m tests.concurrency.soak --minutes 10 $(ARGS)
@@ -90,8 +94,9 @@ clean:
 	@umask 022; $(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@
 
-.venv/.development: .venv/.created deploy/requirements-dev.txt pyproject.toml
+.venv/.development: .venv/.created deploy/requirements-dev.txt deploy/requirements-schemas.txt pyproject.toml
 	@echo "Installing the development requirements"
 	@umask 022; $(PIP) install --require-hashes --requirement deploy/requirements-dev.txt
+	@umask 022; $(PIP) install --require-hashes --no-deps --requirement deploy/requirements-schemas.txt
 	@umask 022; $(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@

@@ -7,8 +7,8 @@ from sqlalchemy import Connection, text
 
 from service.settings import Settings
 from service.storage.migrations import VERSION_TABLE
-from service.storage.models import SCHEMA, Base
 from service.storage.preflight import operator_engine
+from service.storage.rows import SCHEMA, Base
 
 # A migration that waits for a table's lock makes everybody behind it wait too: it gives up soon and can be run again.
 LIMIT_LOCK_WAITS = "SET lock_timeout = '10s'"

@@ -1,4 +1,4 @@
-"""Every setting of the service, read from ``FUNDS_*`` environment variables; units stand in the names."""
+"""Every setting of the service, read from ``FUNDS_*`` environment variables. Names end in units: ``_seconds``."""
 
 import os
 import re
@@ -12,6 +12,7 @@ from msgspec import Meta
 
 from service.domain.limits import HOLD_SECONDS_MAX
 from service.domain.policy import Policy
+from service.errors import SettingsError
 from service.strength import BITS_MIN, estimated_bits
 
 PREFIX = "FUNDS_"
@@ -19,17 +20,22 @@ PREFIX = "FUNDS_"
 SECRETS = (
     "admin_token",
     "database_url",
+    "log_key",
     "migration_database_url",
     "operator_database_url",
     "read_database_url",
 )
-"""The settings that hold a secret: each may come from a file, named by its variable with ``_FILE`` at the end, and none
-is shown in an error or a ``repr``."""
+"""The settings that hold a secret. Each may be read from a file, whose path is in the variable with ``_FILE`` added to
+its name. No error and no ``repr`` shows one."""
 
 _FILE = "_file"
 _SECRET_BYTES_MAX = 8192
 _QUOTED = re.compile(r" ['\"]| - at ")
 _VISIBLE = re.compile(r"[!-~]+")
+_ORIGIN = r"^[A-Za-z0-9._~-]+(?::[0-9]+)?(?:/[A-Za-z0-9._~-]+)*\Z"
+_VERIFIER_KEY = re.compile(r"[^\s+]+\+[0-9a-f]{8}\+[A-Za-z0-9+/]+=*")
+_WITNESS = re.compile(rf"{_VERIFIER_KEY.pattern} +https?://[^\s@?#]+")
+_BETWEEN_PARTS = re.compile(r"[,\n]")
 _PATH_PREFIX = re.compile(r"(?:/[A-Za-z0-9_-]+)+")
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
@@ -39,8 +45,11 @@ Milliseconds = Annotated[int, Meta(ge=1, le=3_600_000)]
 Bytes = Annotated[int, Meta(ge=1024, le=1 << 30)]
 
 
-class SettingsError(ValueError):
-    """A ``FUNDS_*`` variable is unknown or holds a value that cannot be used."""
+class RetryLimits(msgspec.Struct, frozen=True):
+    """How many attempts a unit of work has at most, and how much time for all of them."""
+
+    attempts_max: int
+    deadline_seconds: float
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -50,11 +59,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ``migration_database_url`` is what ``funds migrate`` uses (the owner) and falls back to ``database_url``;
     ``operator_database_url`` is what ``funds tokens`` uses (the only role but the owner that may write tokens) and
     falls back to ``migration_database_url``, then to ``database_url``;
-    ``read_database_url`` may name a replica for reads and falls back to ``database_url``. With no
-    ``database_url`` the embedded PostgreSQL serves, its data under ``data_dir``.
+    ``read_database_url`` may name a replica for reads and falls back to ``database_url``. Without
+    ``database_url``, the service uses the embedded PostgreSQL, whose data is under ``data_dir``.
 
-    ``path_prefix`` stands before every path that callers use, as a proxy in front has it (``/funds``); with
-    ``path_prefix_stripped`` the proxy takes it off before it passes a request on.
+    ``path_prefix`` is what every path begins with that callers use, as a proxy in front of the service has it
+    (``/funds``). With ``path_prefix_stripped``, the proxy removes it before it passes a request on.
     """
 
     database_url: str | None = None
@@ -69,6 +78,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     path_prefix_stripped: bool = False
     workers: Annotated[int, Meta(ge=1, le=64)] = 1
     admin_token: Annotated[str, Meta(min_length=32, max_length=512)] | None = None
+    log_key: str | None = None
+    log_origin: Annotated[str, Meta(pattern=_ORIGIN, max_length=200)] = "localhost/funds"
+    log_seal_interval_seconds: Seconds = 1.0
+    log_verifier_keys: str = ""
+    log_witnesses: str = ""
+    log_witness_interval_seconds: Seconds = 5.0
+    log_witness_timeout_seconds: Seconds = 10.0
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     request_bytes_max: Bytes = 64 * 1024
     drain_delay_seconds: Annotated[float, Meta(ge=0, le=3_600)] = 0.0
@@ -90,6 +106,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     dry_run_pool_size: Count = 2
     client_requests_max: Count = 512
     client_requests_per_second: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
+    event_wait_seconds_max: Seconds = 30.0
+    event_stream_seconds_max: Seconds = 300.0
+    event_followers_max: Count = 4_000
+    client_event_followers_max: Count = 1_000
     pool_timeout_seconds: Seconds = 2.0
     pool_recycle_seconds: Annotated[int, Meta(ge=1)] = 1800
     connect_timeout_seconds: Seconds = 2.0
@@ -114,22 +134,56 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     effective_future_days_max: Annotated[int, Meta(ge=0, le=36_600)] = 366
     clock_ahead_seconds_max: Annotated[float, Meta(ge=0, le=3_600)] = 5.0
 
+    verify_share: Annotated[float, Meta(gt=0, le=1)] = 0.02
+    verify_interval_seconds: Seconds = 60.0
+    stop_on_damage: bool = False
+
     def __post_init__(self) -> None:
-        """Check what a type cannot say. Raises ValueError."""
+        """Check what the types of the fields cannot express. Raises ValueError."""
         if self.path_prefix and not _PATH_PREFIX.fullmatch(self.path_prefix):
             raise ValueError(
                 "a path prefix begins with a slash, ends without one, and has letters, digits, - and _ in between:"
                 " /funds, or /bank/funds"
             )
+        if not all(_VERIFIER_KEY.fullmatch(text) for text in self.log_verifier_key_texts):
+            raise ValueError(
+                "a verifier key is a name, a key ID and base64, with a plus between them: several are separated by"
+                " commas or stand in lines of their own"
+            )
+        if not all(_WITNESS.fullmatch(text) for text in self.log_witness_texts):
+            raise ValueError(
+                "a witness is its verifier key, a space and the URL below which it is asked: several are separated by"
+                " commas or stand in lines of their own"
+            )
 
     @property
     def served_prefix(self) -> str:
-        """The prefix of the paths that requests come with; the empty text for none."""
+        """The prefix of the paths in requests as the service receives them; "" for none."""
         return "" if self.path_prefix_stripped else self.path_prefix
 
     @property
+    def log_verifier_key_texts(self) -> list[str]:
+        """The text of each verifier key that is named beside the key of the log and the witnesses."""
+        return _parts(self.log_verifier_keys)
+
+    @property
+    def log_witness_texts(self) -> list[str]:
+        """The text of each witness: its verifier key, a space and its URL."""
+        return _parts(self.log_witnesses)
+
+    @property
+    def commit_limits(self) -> RetryLimits:
+        """The limits of attempts for units of work that write."""
+        return RetryLimits(self.commit_attempts_max, self.commit_deadline_seconds)
+
+    @property
+    def read_limits(self) -> RetryLimits:
+        """The limits of attempts for units of work that only read."""
+        return RetryLimits(self.read_attempts_max, self.read_deadline_seconds)
+
+    @property
     def policy(self) -> Policy:
-        """What the rules allow here."""
+        """The limits of this installation that the rules take."""
         return Policy(
             hold_duration_default=timedelta(seconds=min(self.hold_seconds_default, self.hold_seconds_max)),
             hold_duration_max=timedelta(seconds=self.hold_seconds_max),
@@ -140,9 +194,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Self:
-        """Read the settings from ``environment`` (the process's own by default); an empty value is no value.
+        """Read the settings from ``environment`` (by default the process's own). An empty value counts as none.
 
-        Raises SettingsError that names the variable and the rule it breaks.
+        Raises SettingsError, which names the variable and the rule that its value breaks.
         """
         source = os.environ if environment is None else environment
         values = {
@@ -158,7 +212,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             try:
                 msgspec.convert({name: value}, cls, strict=False, dec_hook=_from_text)
             except msgspec.ValidationError as error:
-                # msgspec quotes a value that is none of those allowed; a secret may stand in a wrong place.
+                # msgspec quotes a value that is not one of those allowed, and it may be a secret in the wrong variable.
                 reason = _QUOTED.split(str(error), maxsplit=1)[0]
                 raise SettingsError(f"{_variable(name)}: {reason}") from None
         settings = msgspec.convert(values, cls, strict=False, dec_hook=_from_text)
@@ -166,7 +220,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return settings
 
     def __repr__(self) -> str:
-        """Show every setting, secrets as ``***``."""
+        """Return every setting with its value, secrets as ``***``."""
         return f"Settings({', '.join(f'{name}={value!r}' for name, value in self.__rich_repr__())})"
 
     def __rich_repr__(self) -> list[tuple[str, Any]]:
@@ -176,8 +230,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 def given_by_file(secret: str) -> bool:
-    """Return whether this process got the setting ``secret`` by a file."""
+    """Return whether this process read the setting ``secret`` from a file."""
     return bool(os.environ.get(_variable(secret + _FILE)))
+
+
+def _parts(texts: str) -> list[str]:
+    """Return the parts of a setting that stand between commas or in lines of their own."""
+    parts = (text.strip() for text in _BETWEEN_PARTS.split(texts))
+    return [text for text in parts if text]
 
 
 def _variable(name: str) -> str:
@@ -185,7 +245,7 @@ def _variable(name: str) -> str:
 
 
 def _read_files(values: dict[str, str]) -> None:
-    """Put the content of the files that ``values`` name for secrets in their place."""
+    """Replace the paths of files in ``values`` by the secrets in the files."""
     for name in SECRETS:
         path = values.pop(name + _FILE, None)
         if path is None:
@@ -197,8 +257,9 @@ def _read_files(values: dict[str, str]) -> None:
 
 
 def _secret_in(path: Path, variable: str) -> str:
-    """Return the text of a file without the line break at its end. The error names the variable, not the path: that may
-    be the secret itself, given to the wrong variable.
+    """Return the text of a file without the line break at its end. Raises SettingsError.
+
+    The error does not name the path, which may be the secret itself in the wrong variable.
     """
     try:
         with path.open("rb") as file:
@@ -230,5 +291,5 @@ def _refuse_weak(admin_token: str | None) -> None:
 
 
 def _from_text(kind: type, value: str) -> object:
-    """Build the types that msgspec does not know (paths) from their text."""
+    """Make a value of a type that msgspec does not know (a path) from its text."""
     return kind(value)

@@ -15,11 +15,11 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.app import create_app
+from service.embedded.postgres import EmbeddedPostgres
 from service.settings import Settings
 from service.storage.database import Database
-from service.storage.embedded import EmbeddedPostgres
-from tests.debian import debian_postgres
-from tests.servers import RunningService, TestDatabase, TestPostgres, free_port, random_token, started
+from tests.support.debian import debian_postgres
+from tests.support.servers import RunningService, TestDatabase, TestPostgres, free_port, random_token, started
 
 # A crash of the machine may lose what a test wrote; a crash of the server may not.
 CONNECTIONS_MAX = 300
@@ -30,6 +30,8 @@ POSTGRES_OPTIONS = {"fsync": "off", "max_connections": str(CONNECTIONS_MAX)}
 def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestPostgres]:
     given = os.environ.get("FUNDS_TEST_DATABASE_URL")
     if given:
+        if "PYTEST_XDIST_WORKER" in os.environ:
+            pytest.exit("one process at a time has the server of FUNDS_TEST_DATABASE_URL: add -n0", returncode=4)
         yield TestPostgres(given, secrets.token_hex(16))
         return
     if os.environ.get("FUNDS_TEST_POSTGRES") == "system":
@@ -50,9 +52,8 @@ async def postgres(postgres_server: TestPostgres) -> TestPostgres:
 @pytest.fixture
 async def test_database(postgres: TestPostgres) -> AsyncIterator[TestDatabase]:
     """A migrated database of the test's own."""
-    name, database = await postgres.make_database()
-    yield database
-    await postgres.drop_database(name)
+    async with postgres.fresh_database() as database:
+        yield database
 
 
 @pytest.fixture
@@ -80,7 +81,7 @@ def settings(database_url: str) -> Settings:
 
 @pytest.fixture
 async def database(settings: Settings, database_url: str) -> AsyncIterator[Database]:
-    """Engine and sessions of the service's role."""
+    """The pool of connections with the service's role."""
     database = Database.connect(database_url, settings)
     yield database
     await database.close()

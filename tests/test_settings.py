@@ -8,11 +8,17 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from service.settings import PREFIX, SECRETS, Settings, SettingsError
+from service.audit.log_keys import LogKeys
+from service.audit.witnesses import Witness, witnesses_of
+from service.errors import SettingsError
+from service.proofs.keys import KeyKind, SignerKey
+from service.settings import PREFIX, SECRETS, Settings
 from service.strength import BITS_MIN, estimated_bits
-from tests.servers import ROOT
+from tests.support.servers import ROOT
 
 STRONG = secrets.token_urlsafe(32)
+WITNESS_KEY = SignerKey.generate("witness.example/w1", KeyKind.WITNESS).verifier_key
+WITNESS = f"{WITNESS_KEY} https://witness.example/prefix"
 
 
 def test_defaults() -> None:
@@ -52,6 +58,47 @@ def test_a_path_prefix(prefix: str) -> None:
     assert (settings.path_prefix, settings.path_prefix_stripped) == (prefix, True)
 
 
+def test_witnesses_stand_in_lines_or_between_commas() -> None:
+    other = SignerKey.generate("other.example", KeyKind.WITNESS).verifier_key
+    for between in (",", ", ", "\n", ",\n  "):
+        text = f"{WITNESS}/{between}{other} http://10.0.0.7:8080{between}"
+        named = witnesses_of(Settings.from_environment({"FUNDS_LOG_WITNESSES": text}))
+        expected = [
+            Witness(WITNESS_KEY, "https://witness.example/prefix"),
+            Witness(other, "http://10.0.0.7:8080"),
+        ]
+        assert named == expected
+    assert list(witnesses_of(Settings())) == []
+
+
+@pytest.mark.parametrize(
+    ("witnesses", "reason"),
+    [
+        (f"{SignerKey.generate('log.example').verifier_key} https://a.example", "The key of a log cannot be"),
+        (WITNESS.replace("w1", "w2"), "The key ID is not that of"),
+        (f"{WITNESS},{WITNESS}", "two of them have the same key"),
+    ],
+    ids=["that of a log", "of another name", "twice"],
+)
+def test_a_key_that_no_witness_can_have(witnesses: str, reason: str) -> None:
+    settings = Settings.from_environment({"FUNDS_LOG_WITNESSES": witnesses})
+    with pytest.raises(SettingsError, match=f"^FUNDS_LOG_WITNESSES: {reason}"):
+        witnesses_of(settings)
+
+
+def test_further_keys_that_verify() -> None:
+    log = SignerKey.generate("log.example").verifier_key
+    settings = Settings.from_environment({"FUNDS_LOG_VERIFIER_KEYS": f"{log},\n{WITNESS_KEY}\n"})
+    assert LogKeys.of(settings) == LogKeys([log], [WITNESS_KEY])
+    assert LogKeys.of(Settings()) == LogKeys([], [])
+    wrong = Settings.from_environment({"FUNDS_LOG_VERIFIER_KEYS": str(log).replace("log", "logs")})
+    with pytest.raises(SettingsError, match=r"^FUNDS_LOG_VERIFIER_KEYS: The key ID is not"):
+        LogKeys.of(wrong)
+    for refused in (f"{log}, log.example", SignerKey.generate("log.example").secret_text()):
+        with pytest.raises(SettingsError, match=r"^FUNDS_LOG_VERIFIER_KEYS: [aA] verifier key is"):
+            Settings.from_environment({"FUNDS_LOG_VERIFIER_KEYS": refused})
+
+
 def test_an_empty_value_is_no_value() -> None:
     assert Settings.from_environment({"FUNDS_DATABASE_URL": "", "FUNDS_PORT": ""}) == Settings()
 
@@ -75,6 +122,12 @@ def test_variables_of_others_are_left_alone() -> None:
         ("FUNDS_DRAIN_TIMEOUT_SECONDS", "0"),
         ("FUNDS_DRAIN_TIMEOUT_SECONDS", "nan"),
         ("FUNDS_APPLICATION_NAME", "x" * 64),
+        ("FUNDS_LOG_ORIGIN", "bank.example/funds\n"),
+        ("FUNDS_LOG_WITNESSES", "https://witness.example"),
+        ("FUNDS_LOG_WITNESSES", f"{WITNESS},{WITNESS_KEY}"),
+        ("FUNDS_LOG_WITNESSES", WITNESS.replace("https", "ftp")),
+        ("FUNDS_LOG_WITNESSES", WITNESS.replace("https://", "https://user:S3cr@")),
+        ("FUNDS_LOG_WITNESSES", f"{WITNESS} {WITNESS}"),
         ("FUNDS_PATH_PREFIX", "funds"),
         ("FUNDS_PATH_PREFIX", "/"),
         ("FUNDS_PATH_PREFIX", "/funds/"),
@@ -107,14 +160,14 @@ FIELDS = [field.name for field in msgspec.structs.fields(Settings)]
 
 @pytest.mark.parametrize("name", FIELDS)
 def test_no_refusal_repeats_a_value(name: str) -> None:
-    """A secret may stand in any place by mistake."""
+    """A secret may be given to any variable by mistake."""
     for value in ("S3cr", "S3cr'S3cr - at S3cr", 'S3cr "', " 'S3cr", "S3cr\0", "S3cr" * 1000):
         shown = ""
         try:
             shown = repr(Settings.from_environment({f"FUNDS_{name.upper()}": value}))
         except SettingsError:
             shown = traceback.format_exc()
-        assert "S3cr" not in shown or name in {"host", "operations_host", "data_dir", "application_name"}
+        assert "S3cr" not in shown or name in {"host", "operations_host", "data_dir", "application_name", "log_origin"}
 
 
 def test_what_may_hold_a_secret_is_named() -> None:

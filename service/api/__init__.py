@@ -1,1 +1,1 @@
-"""HTTP: one module a resource, wire schemas, problems, security."""
+"""HTTP: one module a resource, what all of them share of the protocol, the OpenAPI document."""

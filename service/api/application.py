@@ -7,12 +7,14 @@ from litestar import Litestar, Request
 from litestar.enums import ScopeType
 from litestar.types import HTTPScope, LifeSpanReceive, LifeSpanScope, LifeSpanSend, Message, Receive, Scope, Send
 
-from service.api.bodies import refuse_cut_off
-from service.api.direct import DirectRoutes, send_response
-from service.api.headers import added_to_answer
-from service.api.paths import ServedPath, ServedPaths
-from service.api.problems import NOT_STORED, ProblemError, answer_exception
-from service.api.security import admit
+from service.api.http.authorization import admit
+from service.api.http.bodies import refuse_cut_off
+from service.api.http.direct import DirectRoutes, send_response
+from service.api.http.headers import added_to_answer
+from service.api.http.paths import ServedPath, ServedPaths
+from service.api.http.problems import NOT_STORED, answer_exception
+from service.errors import ProblemError
+from service.wire.reasons import MethodNotAllowed, NotFound
 
 
 class Application(Litestar):
@@ -58,9 +60,9 @@ class Application(Litestar):
         """Answer for a path that is not served, or by a method without a handler."""
         error: Exception
         if served is None:
-            error = ProblemError("not_found")
+            error = ProblemError(NotFound())
         elif http["method"] != "OPTIONS":
-            error = ProblemError("method_not_allowed", headers={"Allow": served.allow})
+            error = ProblemError(MethodNotAllowed(), headers={"Allow": served.allow})
         else:
             try:
                 await admit(self.state.services.authenticator, http, served.foremost, headers, receive)
@@ -91,12 +93,17 @@ def _completed(send: Send, http: HTTPScope) -> Send:
 
 
 def _without_body(send: Send) -> Send:
-    """Return ``send``, which keeps the body of an answer to GET back: the answer to HEAD."""
+    """Return ``send``, which keeps the body of an answer to GET back: the answer to HEAD. It ends with the first part
+    of the body, so that no long answer goes on.
+    """
+    ended = False
 
     async def send_head(message: Message) -> None:
+        nonlocal ended
+        if ended:
+            return
         if message["type"] == "http.response.body":
-            if message.get("more_body"):
-                return
+            ended = True
             message = {"type": "http.response.body", "body": b"", "more_body": False}
         await send(message)
 

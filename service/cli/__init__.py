@@ -6,19 +6,23 @@ from importlib import import_module
 import click
 
 from service.cli.migrating import migrate
+from service.cli.roles import roles
 from service.cli.serving import serve
 from service.cli.tokens import tokens
-from service.settings import SettingsError
-from service.storage.embedded import EmbeddedPostgresError
-from service.storage.errors import StorageError
-from service.storage.migrations import SchemaBehindError
-from service.storage.preflight import DatabaseUnusableError
+from service.errors import OperatorError
 from service.telemetry.tracebacks import print_exception
 
-_OPERATOR_ERRORS = (SettingsError, EmbeddedPostgresError, DatabaseUnusableError, SchemaBehindError, StorageError)
-
 # Commands that need what the API is made of: it takes as long to load as all else, so the others do without.
-_HEAVY_COMMANDS = {"demo": ("service.cli.demo", "demo"), "import": ("service.cli.importing", "import_")}
+# Keys and receipts need cryptography, which the others do not.
+_HEAVY_COMMANDS = {
+    "demo": ("service.cli.demo", "demo"),
+    "export": ("service.cli.exporting", "export"),
+    "import": ("service.cli.importing", "import_"),
+    "log-key": ("service.cli.log_key", "log_key"),
+    "verify": ("service.cli.integrity", "verify"),
+    "verify-consistency": ("service.cli.verifying", "verify_consistency"),
+    "verify-receipt": ("service.cli.verifying", "verify_receipt"),
+}
 
 
 class _Commands(click.Group):
@@ -37,7 +41,7 @@ class _Commands(click.Group):
     def invoke(self, ctx: click.Context) -> object:
         try:
             return super().invoke(ctx)
-        except _OPERATOR_ERRORS as error:
+        except OperatorError as error:
             raise click.ClickException(str(error)) from error
 
 
@@ -54,4 +58,5 @@ def main() -> None:
 
 main.add_command(serve)
 main.add_command(migrate)
+main.add_command(roles)
 main.add_command(tokens)

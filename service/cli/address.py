@@ -1,21 +1,16 @@
-"""What a caller of the service needs to know, as commands print it: its URL and a token."""
+"""The service's URL and an admin token, as commands print them for the user to try."""
 
 import shlex
-from pathlib import Path
 
+from service.cli.secret_files import admin_token_path
 from service.settings import PREFIX, Settings, given_by_file
 
 
 def service_url(settings: Settings) -> str:
-    """Return the URL under which this machine reaches the service, with the prefix of paths that it serves."""
+    """Return the URL of the service on this machine, with the prefix of its paths."""
     host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(settings.host, settings.host)  # noqa: S104 - not bound here
     host = f"[{host}]" if ":" in host and not host.startswith("[") else host
     return f"http://{host}:{settings.port}{settings.served_prefix}"
-
-
-def admin_token_path(settings: Settings) -> Path:
-    """Return where the embedded mode keeps its admin token."""
-    return settings.data_dir.absolute() / "admin-token"
 
 
 def admin_token_expression(settings: Settings) -> str | None:

@@ -6,7 +6,7 @@ from random import Random
 
 from msgspec import Struct
 
-from service.api.schemas import AccountRequest
+from service.wire.accounts import AccountRequest
 
 CUSTOMERS = 50
 DAYS = 14
@@ -68,6 +68,7 @@ def open_bank(random: Random) -> tuple[list[AccountRequest], list[Customer]]:
         accounts.append(
             AccountRequest(
                 reference=customer.reference,
+                code=_code("2000:customers", currency),
                 name=f"{random.choice(_GIVEN_NAMES)} {random.choice(_FAMILY_NAMES)}",
                 currency=currency,
                 minimum_balance=-overdraft,
@@ -80,16 +81,26 @@ def open_bank(random: Random) -> tuple[list[AccountRequest], list[Customer]]:
 
 def _own_accounts(currency: str) -> Iterator[AccountRequest]:
     yield AccountRequest(
-        reference=_own("cash", currency), name=f"Cash {currency}", currency=currency, normal_side="debit"
+        reference=_own("cash", currency),
+        code=_code("1000:cash", currency),
+        name=f"Cash {currency}",
+        currency=currency,
+        normal_side="debit",
     )
-    yield AccountRequest(reference=_own("fees", currency), name=f"Fees {currency}", currency=currency)
-    for kind, name in (
-        ("settlement", "Card settlement"),
-        ("employer", "Harbour Works"),
-        ("landlord", "Lakeside Homes"),
+    yield AccountRequest(
+        reference=_own("fees", currency), code=_code("4000:fees", currency), name=f"Fees {currency}", currency=currency
+    )
+    for kind, code, name in (
+        ("settlement", "2000:settlement", "Card settlement"),
+        ("employer", "2000:business", "Harbour Works"),
+        ("landlord", "2000:business", "Lakeside Homes"),
     ):
         yield AccountRequest(
-            reference=_own(kind, currency), name=f"{name} {currency}", currency=currency, minimum_balance=0
+            reference=_own(kind, currency),
+            code=_code(code, currency),
+            name=f"{name} {currency}",
+            currency=currency,
+            minimum_balance=0,
         )
 
 
@@ -191,3 +202,7 @@ def _movement(
 
 def _own(kind: str, currency: str) -> str:
     return f"{kind}-{currency.lower()}"
+
+
+def _code(group: str, currency: str) -> str:
+    return f"{group}:{currency.lower()}"

@@ -7,14 +7,15 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 import click
-from sqlalchemy.exc import DBAPIError
 
+from service.embedded.postgres import EmbeddedPostgres
+from service.errors import DatabaseAwayError, DatabaseUnusableError
 from service.settings import Settings
+from service.storage.addresses import location
 from service.storage.database import Database
-from service.storage.embedded import EmbeddedPostgres
 from service.storage.errors import is_privilege_missing
 from service.storage.migrations import upgrade, verify_revision
-from service.storage.preflight import DatabaseAwayError, DatabaseUnusableError, explained, place, verify_server
+from service.storage.preflight import explained, verify_server
 
 T = TypeVar("T")
 
@@ -81,10 +82,17 @@ def opened_database(settings: Settings, *, migrate: bool = True) -> Iterator[Dat
         yield embedded_urls(server)
 
 
-def run_with_database(settings: Settings, work: Callable[[Database], Awaitable[T]]) -> T:
-    """Run ``work`` on the database under the service's role, its schema checked first, and return what it returns."""
+def run_with_database(
+    settings: Settings,
+    work: Callable[[Database], Awaitable[T]],
+    *,
+    connect: Callable[[str, Settings], Database] = Database.connect,
+) -> T:
+    """Run ``work`` on the database under the service's role, its schema checked first, and return what it returns.
+    ``connect`` makes the pool.
+    """
     with opened_database(settings) as urls:
-        return asyncio.run(_run(urls.service, settings, work))
+        return asyncio.run(_run(urls.service, settings, work, connect))
 
 
 def run_as_operator(settings: Settings, work: Callable[[Database], Awaitable[T]]) -> T:
@@ -95,19 +103,24 @@ def run_as_operator(settings: Settings, work: Callable[[Database], Awaitable[T]]
     with opened_database(settings) as urls:
         try:
             return asyncio.run(_run(urls.operator, settings, work))
-        except DBAPIError as error:
+        except Exception as error:
             if not is_privilege_missing(error):
                 raise
             raise DatabaseUnusableError(
-                f"The role that connects to the database at {place(urls.operator)} may not read and write tokens: set"
-                " FUNDS_OPERATOR_DATABASE_URL to the URL of funds_operator (deploy/roles.sql makes that role), or"
+                f"The role that connects to the database at {location(urls.operator)} may not read and write tokens:"
+                " set FUNDS_OPERATOR_DATABASE_URL to the URL of funds_operator (`funds roles` makes that role), or"
                 " FUNDS_MIGRATION_DATABASE_URL to the owner's."
             ) from error
 
 
-async def _run(url: str, settings: Settings, work: Callable[[Database], Awaitable[T]]) -> T:
+async def _run(
+    url: str,
+    settings: Settings,
+    work: Callable[[Database], Awaitable[T]],
+    connect: Callable[[str, Settings], Database] = Database.connect,
+) -> T:
     await verify_server(url)
-    database = Database.connect(url, settings)
+    database = connect(url, settings)
     try:
         with explained(url):
             await verify_revision(database.engine)

@@ -11,8 +11,7 @@ import msgspec
 from msgspec import Struct
 from rich.progress import MofNCompleteColumn
 
-from service.api.schemas import AccountRequest, LedgerRequest
-from service.audit.overview import Overview, read_overview
+from service.audit.overview import read_overview
 from service.cli.address import admin_token_expression, service_url
 from service.cli.bank import DAYS, Movement, is_card_payment, open_bank, pay_out, payroll_reference, traffic
 from service.cli.connection import run_with_database
@@ -20,17 +19,20 @@ from service.cli.importing import opening
 from service.cli.names import ledger_name
 from service.cli.progress import progress_bar
 from service.domain.commands import PostTransfer
+from service.domain.decisions import Key
 from service.domain.fingerprints import request_fingerprint
+from service.domain.ledgers import NO_LEDGER, StoredLedger
+from service.domain.overview import Overview
 from service.domain.rejections import Rejection
-from service.engine.administration import NO_LEDGER, Refused, create_ledger
-from service.engine.engine import TransferEngine
-from service.engine.importing import open_accounts
+from service.posting.accounts import create_ledger
+from service.posting.committer import Committer
+from service.posting.openings import open_accounts
 from service.settings import Settings
 from service.storage.database import Database
-from service.storage.decisions import Key
-from service.storage.ledgers import LedgerRepository
-from service.storage.models import Ledger
-from service.storage.retry import Reader
+from service.storage.repositories import Repositories
+from service.storage.transactions import Mode, Reader, Transactions
+from service.wire.accounts import AccountRequest
+from service.wire.ledgers import LedgerRequest
 
 CLIENT = "demo"
 """The client under which the decisions of the demonstration stand."""
@@ -45,7 +47,7 @@ class Demonstration(Struct):
     accounts: int
     first_day: datetime
     posted: int = 0
-    refused: Counter[str] = msgspec.field(default_factory=Counter)
+    rejected: Counter[str] = msgspec.field(default_factory=Counter)
 
 
 @click.command()
@@ -62,20 +64,16 @@ def demo(ledger: str, seed: int, *, more: bool) -> None:
     """Fill a ledger with a small bank and two weeks of traffic.
 
     Cash, fees, card settlement, 50 customers in USD, EUR and JPY: salaries, rents, card payments, fees, and payments
-    that are refused for lack of funds; a few thousand transfers, posted through the service's own engine. It prints
-    what to look at.
+    that are rejected for lack of funds; a few thousand transfers, posted as the service posts them. It prints what to
+    look at.
     """
     settings = Settings.from_environment()
     wanted = LedgerRequest(name=ledger, description="A small bank, made up.")
 
     async def work(database: Database) -> tuple[Demonstration, Overview]:
-        reader = Reader(
-            database,
-            attempts_max=settings.read_attempts_max,
-            deadline_seconds=settings.read_deadline_seconds,
-            snapshots=True,
-        )
-        found = await _find_or_create(database, settings, wanted)
+        reader = Reader(Transactions(database, settings.read_limits, Mode.SNAPSHOT))
+        transactions = Transactions(database, settings.commit_limits)
+        found = await _find_or_create(transactions, settings, wanted)
         before = await reader(lambda session: read_overview(session, found.id))
         if before.transfer_count and not more:
             or_more = "" if before.transfer_count_complete else " or more"
@@ -85,16 +83,15 @@ def demo(ledger: str, seed: int, *, more: bool) -> None:
             )
         # What tells the keys of this filling from those of others: no two come after the same transfer.
         latest = next((str(transfer.id) for transfer in before.latest_transfers), "first")
-        made = await _fill(database, settings, found, Random(seed), key_prefix=f"{seed}-{latest}")  # noqa: S311 - no secret
+        made = await _fill(transactions, settings, found, Random(seed), key_prefix=f"{seed}-{latest}")  # noqa: S311 - no secret
         return made, await reader(lambda session: read_overview(session, found.id))
 
     made, overview = run_with_database(settings, work)
     _show(settings, ledger, made, overview)
 
 
-async def _find_or_create(database: Database, settings: Settings, wanted: LedgerRequest) -> Ledger:
-    async with database.sessions() as session:
-        found = await LedgerRepository(session).by_name(wanted.name)
+async def _find_or_create(transactions: Transactions, settings: Settings, wanted: LedgerRequest) -> StoredLedger:
+    found = await transactions.run(lambda session: Repositories(session).ledgers.by_name(wanted.name))
     if found is not None:
         return found
     key = Key(
@@ -104,24 +101,24 @@ async def _find_or_create(database: Database, settings: Settings, wanted: Ledger
         fingerprint=request_fingerprint("create_ledger", wanted),
         operation="create_ledger",
     )
-    created = await create_ledger(database, settings, key, name=wanted.name, description=wanted.description)
-    if isinstance(created, Refused):
-        raise click.ClickException(created.rejection.detail)
-    return created.row
+    created = await create_ledger(transactions, settings, key, name=wanted.name, description=wanted.description)
+    if isinstance(created.result, Rejection):
+        raise click.ClickException(created.result.detail)
+    return await _find_or_create(transactions, settings, wanted)
 
 
 async def _fill(
-    database: Database, settings: Settings, ledger: Ledger, random: Random, *, key_prefix: str
+    transactions: Transactions, settings: Settings, ledger: StoredLedger, random: Random, *, key_prefix: str
 ) -> Demonstration:
     """Open the bank (what is there already stays) and post its days, which end yesterday."""
     requests, customers = open_bank(random)
     today = datetime.combine(datetime.now(UTC), time(), tzinfo=UTC)
     first_day = today - timedelta(days=DAYS)
-    account_ids = await _open(database, settings, ledger, requests, opened_at=first_day)
+    account_ids = await _open(transactions, settings, ledger, requests, opened_at=first_day)
     made = Demonstration(accounts=len(account_ids), first_day=first_day)
-    engine = TransferEngine(database, settings)
-    poster = _Poster(engine, ledger, account_ids, settings.batch_commands_max, key_prefix, made)
-    await engine.start()
+    committer = Committer(transactions, settings)
+    poster = _Poster(committer, ledger, account_ids, settings.batch_commands_max, key_prefix, made)
+    await committer.start()
     try:
         with progress_bar(MofNCompleteColumn(), "days") as progress:
             for number in progress.track(range(DAYS), description="Making a bank"):
@@ -133,41 +130,46 @@ async def _fill(
                         owed[movement.currency] += movement.amount
                 await poster.post([pay_out(currency, amount, day) for currency, amount in owed.items()])
     finally:
-        await engine.stop()
+        await committer.stop()
     return made
 
 
 async def _open(
-    database: Database, settings: Settings, ledger: Ledger, requests: Sequence[AccountRequest], *, opened_at: datetime
+    transactions: Transactions,
+    settings: Settings,
+    ledger: StoredLedger,
+    requests: Sequence[AccountRequest],
+    *,
+    opened_at: datetime,
 ) -> dict[str, UUID]:
     """Open the accounts, in one page, as if on ``opened_at``, and return their ids by reference."""
     page = [opening(ledger, CLIENT, request) for request in requests]
     account_ids: dict[str, UUID] = {}
     for request, answer in zip(
-        requests, await open_accounts(database, settings, page, opened_at=opened_at), strict=True
+        requests, await open_accounts(transactions, settings, page, opened_at=opened_at), strict=True
     ):
-        if isinstance(answer, Refused):
+        if isinstance(answer.result, Rejection):
             raise click.ClickException(
-                f"The ledger {ledger.name!r} has accounts of another kind or seed ({answer.rejection.detail})"
+                f"The ledger {ledger.name!r} has accounts of another kind or seed ({answer.result.detail})"
                 " --ledger NAME fills another one."
             )
-        account_ids[request.reference or ""] = answer.row.id
+        account_ids[request.reference or ""] = answer.result.id
     return account_ids
 
 
 class _Poster:
-    """Posts movements through the engine, in order, in submissions of at most ``commands_max`` transfers."""
+    """Posts movements through the committer, in order, in submissions of at most ``commands_max`` transfers."""
 
     def __init__(
         self,
-        engine: TransferEngine,
-        ledger: Ledger,
+        committer: Committer,
+        ledger: StoredLedger,
         account_ids: Mapping[str, UUID],
         commands_max: int,
         key_prefix: str,
         made: Demonstration,
     ) -> None:
-        self._engine = engine
+        self._committer = committer
         self._ledger = ledger
         self._account_ids = account_ids
         self._commands_max = commands_max
@@ -179,22 +181,22 @@ class _Poster:
         applied = []
         for start in range(0, len(movements), self._commands_max):
             part = movements[start : start + self._commands_max]
-            first = self._made.posted + self._made.refused.total()
-            units = [[self._command(movement, first + place)] for place, movement in enumerate(part)]
-            answers = await self._engine.submit(self._ledger.id, units)
+            first = self._made.posted + self._made.rejected.total()
+            groups = [[self._command(movement, first + place)] for place, movement in enumerate(part)]
+            answers = await self._committer.submit(self._ledger.id, groups)
             for movement, [answer] in zip(part, answers, strict=True):
-                if isinstance(answer.outcome, Rejection):
-                    self._made.refused[answer.outcome.code] += 1
+                if isinstance(answer.result, Rejection):
+                    self._made.rejected[answer.result.code] += 1
                 else:
                     self._made.posted += 1
                     applied.append(movement)
         return applied
 
     def _command(self, movement: Movement, number: int) -> PostTransfer:
-        return PostTransfer.of(
-            self._ledger.id,
-            CLIENT,
-            f"transfer-{self._key_prefix}-{number}",
+        return PostTransfer(
+            ledger_id=self._ledger.id,
+            client_id=CLIENT,
+            idempotency_key=f"transfer-{self._key_prefix}-{number}",
             debit_account_id=self._account_ids[movement.debit],
             credit_account_id=self._account_ids[movement.credit],
             amount=movement.amount,
@@ -207,10 +209,10 @@ class _Poster:
 
 def _show(settings: Settings, ledger: str, made: Demonstration, overview: Overview) -> None:
     currencies = ", ".join(total.currency for total in overview.totals or ())
-    reasons = ", ".join(f"{code} {count}" for code, count in made.refused.most_common())
+    reasons = ", ".join(f"{code} {count}" for code, count in made.rejected.most_common())
     click.echo(
         f"Ledger {ledger!r}: {made.accounts} accounts ({currencies}), {made.posted:,} transfers over {DAYS} days,"
-        f" {made.refused.total():,} payments refused{f' ({reasons})' if reasons else ''}.\n\n"
+        f" {made.rejected.total():,} payments refused{f' ({reasons})' if reasons else ''}.\n\n"
         "Look at it while the service runs:\n"
     )
     bearer = admin_token_expression(settings) or _TOKEN_VARIABLE

@@ -1,57 +1,35 @@
-"""``funds import``: open many accounts from a file."""
+"""``funds import``: open many accounts from a file; ``import_transfers`` has the transfers."""
 
-import os
-import signal
-from collections.abc import Iterator, Sequence
-from itertools import islice
-from pathlib import Path
-from types import FrameType, TracebackType
-from typing import BinaryIO, Self, TextIO
+from collections.abc import Sequence
+from datetime import datetime
+from typing import BinaryIO, TextIO
 
 import click
-import msgspec
-from msgspec import Struct
-from rich.progress import Progress, TaskProgressColumn, TextColumn
 
-from service.api.schemas import AccountRequest
-from service.cli.connection import run_with_database, say
-from service.cli.lines import Format, Line, RefusedLine, Source, UnreadableFileError, read_lines
+from service.cli.connection import run_with_database
+from service.cli.import_runs import CLIENT, FORMATS, Tally, end, end_after, form_of, refuse, refuse_damaged, run_pages
+from service.cli.import_transfers import transfers
+from service.cli.lines import Line, read_lines
 from service.cli.names import ledger_name
-from service.cli.progress import progress_bar
+from service.cli.records import Format, RefusedLine, Source
+from service.cli.times import day_or_time
+from service.domain.accounts import NewAccount
+from service.domain.decisions import Key
 from service.domain.fingerprints import request_fingerprint
+from service.domain.ledgers import StoredLedger
 from service.domain.limits import TRANSACTION_COMMANDS_MAX
-from service.engine.administration import NewAccount, Refused
-from service.engine.importing import Opening, open_accounts
+from service.domain.operations import Operation
+from service.domain.rejections import Rejection
+from service.errors import LedgerDamagedError, StorageError, UnreadableFileError
+from service.posting.openings import Opening, open_accounts
 from service.settings import Settings
 from service.storage.database import Database
-from service.storage.decisions import Key
-from service.storage.errors import StorageError
-from service.storage.ledgers import LedgerRepository
-from service.storage.models import Ledger
+from service.storage.repositories import Repositories
+from service.storage.transactions import Transactions
+from service.wire.accounts import AccountRequest
 
-CLIENT = "import"
-"""The client under which the decisions of imports stand."""
-
-_OPERATION = "create_account"
+_OPERATION: Operation = "create_account"
 _PAGE_LINES_DEFAULT = 500
-_REFUSED_SHOWN_MAX = 20
-_FORMATS: dict[str, Format] = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
-_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
-
-class Tally(Struct):
-    """What an import has done so far; only the first refused lines are kept."""
-
-    last_line: int = 0
-    opened: int = 0
-    already_there: int = 0
-    refused: int = 0
-    refused_first: list[RefusedLine] = []
-    stopped: bool = False
-
-    def summary(self) -> str:
-        """Return the counts in words."""
-        return f"{self.opened} opened, {self.already_there} already there, {self.refused} refused"
 
 
 @click.group(name="import")
@@ -71,7 +49,7 @@ def import_() -> None:
 @click.option(
     "--format",
     "form",
-    type=click.Choice(sorted(set(_FORMATS.values()))),
+    type=click.Choice(sorted(set(FORMATS.values()))),
     help="CSV, or one JSON object a line. Without it the extension says: .csv, .jsonl or .ndjson.",
 )
 @click.option(
@@ -82,10 +60,23 @@ def import_() -> None:
     help="How many lines one database transaction takes.",
 )
 @click.option("--report", type=click.File("w", "utf-8"), help="Write every refused line to this file, as JSON lines.")
-def accounts(file: BinaryIO, ledger: str, form: Format | None, page_lines: int, report: TextIO | None) -> None:
+@click.option(
+    "--opened-at",
+    metavar="TIME",
+    callback=day_or_time,
+    help="Open them as if on this day or at this time; no transfer of theirs may be dated before. Default: now.",
+)
+def accounts(
+    file: BinaryIO,
+    ledger: str,
+    form: Format | None,
+    page_lines: int,
+    report: TextIO | None,
+    opened_at: datetime | None,
+) -> None:
     """Open the accounts that FILE lists; - reads standard input.
 
-    A line has the fields of POST /v1/ledgers/{ledger}/accounts: reference and currency, and if need be name,
+    A line has the fields of POST /v1/ledgers/{ledger}/accounts: reference and currency, and if need be name, code,
     normal_side, minimum_balance, maximum_balance (in minor units) and metadata (in CSV: a column metadata.NAME for
     each). A CSV file begins with the column names; an empty cell is an absent field, a row of empty cells is skipped.
     Files are UTF-8, with or without a byte order mark; cells are separated by commas.
@@ -94,77 +85,33 @@ def accounts(file: BinaryIO, ledger: str, form: Format | None, page_lines: int, 
     with 0 when no line was refused, 1 when some were or the import was stopped, 2 when the command cannot run so.
     """
     settings = Settings.from_environment()
-    form = form or _FORMATS.get(Path(file.name).suffix.lower())
-    if form is None:
-        raise click.UsageError("The format is not plain from the file's name: say --format csv or --format jsonl.")
     source = Source(file, settings.request_bytes_max)
     try:
-        lines = read_lines(source, form)
+        lines = read_lines(source, form_of(file, form))
     except UnreadableFileError as error:
         raise click.UsageError(str(error)) from None
-    tally = Tally()
+    tally = Tally("opened")
 
     async def work(database: Database) -> None:
-        async with database.sessions() as session:
-            found = await LedgerRepository(session).by_name(ledger)
+        transactions = Transactions(database, settings.commit_limits)
+        found = await transactions.run(lambda session: Repositories(session).ledgers.by_name(ledger))
         if found is None:
             raise click.BadParameter(f"There is no ledger {ledger!r}.", param_hint="--ledger")
-        with _progress(file) as progress, _Interruption() as interruption:
-            task = progress.add_task("Importing", total=_size(file), so_far="")
-            while page := interruption.next_page(lines, page_lines):
-                await _import_page(database, settings, found, page, tally, report)
-                progress.update(task, completed=source.bytes_read, so_far=tally.summary())
-            tally.stopped = interruption.requested
+
+        async def import_page(page: Sequence[Line | RefusedLine]) -> None:
+            await refuse_damaged(transactions, settings, found)
+            await _import_page(transactions, settings, found, page, tally, report, opened_at)
+
+        await run_pages(file, source, tally, lines, page_lines, import_page)
 
     try:
         run_with_database(settings, work)
-    except StorageError as error:
-        _conclude(tally, source)
-        raise click.ClickException(f"The database failed after line {tally.last_line} ({error}). {_RESUME}") from error
-    _conclude(tally, source)
-    if tally.stopped:
-        say(f"Stopped after line {tally.last_line}. {_RESUME}")
-    if tally.stopped or tally.refused:
-        raise SystemExit(1)
+    except (StorageError, LedgerDamagedError) as error:
+        raise end_after(error, tally, source) from error
+    end(tally, source)
 
 
-_RESUME = "To go on, run the same command again: what is done is skipped."
-
-
-class _Interruption:
-    """Ctrl-C and SIGTERM: while a page is in the database they wait for its end, while lines are read they end that."""
-
-    def __init__(self) -> None:
-        self.requested = False
-        self._reading = False
-
-    def __enter__(self) -> Self:
-        self._previous = [(number, signal.signal(number, self._interrupt)) for number in _STOP_SIGNALS]
-        return self
-
-    def __exit__(
-        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
-    ) -> None:
-        for number, handler in self._previous:
-            signal.signal(number, handler)
-
-    def next_page(self, lines: Iterator[Line | RefusedLine], lines_max: int) -> list[Line | RefusedLine]:
-        """Return up to ``lines_max`` lines; nothing at the end, or once an interruption is requested."""
-        self._reading = True
-        try:
-            return [] if self.requested else list(islice(lines, lines_max))
-        except KeyboardInterrupt:
-            return []
-        finally:
-            self._reading = False
-
-    def _interrupt(self, _signal: int, _frame: FrameType | None) -> None:
-        self.requested = True
-        if self._reading:  # perhaps for long, from a pipe
-            raise KeyboardInterrupt
-
-
-def opening(ledger: Ledger, client: str, request: AccountRequest) -> Opening:
+def opening(ledger: StoredLedger, client: str, request: AccountRequest) -> Opening:
     """Return the command to open one account: its idempotency key is its content, wherever that was read."""
     key = Key(
         ledger_id=ledger.id,
@@ -173,61 +120,46 @@ def opening(ledger: Ledger, client: str, request: AccountRequest) -> Opening:
         fingerprint=request_fingerprint(_OPERATION, request),
         operation=_OPERATION,
     )
-    return Opening(key, NewAccount(**msgspec.structs.asdict(request)))
+    new = NewAccount(
+        currency=request.currency,
+        normal_side=request.normal_side,
+        reference=request.reference,
+        name=request.name,
+        minimum_balance=request.minimum_balance,
+        maximum_balance=request.maximum_balance,
+        metadata=request.metadata,
+        code=request.code,
+    )
+    return Opening(key, new)
 
 
 async def _import_page(
-    database: Database,
+    transactions: Transactions,
     settings: Settings,
-    ledger: Ledger,
+    ledger: StoredLedger,
     page: Sequence[Line | RefusedLine],
     tally: Tally,
     report: TextIO | None,
+    opened_at: datetime | None,
 ) -> None:
     openings = [opening(ledger, CLIENT, line.request) for line in page if isinstance(line, Line)]
-    answers = iter(await open_accounts(database, settings, openings) if openings else ())
+    answers = iter(await open_accounts(transactions, settings, openings, opened_at=opened_at) if openings else ())
     for line in page:
         if isinstance(line, RefusedLine):
-            _refuse(line, tally, report)
+            refuse(line, tally, report)
             tally.last_line = line.line
             continue
         tally.last_line = line.number
         answer = next(answers)
-        if isinstance(answer, Refused):
-            rejection = answer.rejection
-            _refuse(RefusedLine(line.number, line.request.reference, rejection.code, rejection.detail), tally, report)
+        if isinstance(answer.result, Rejection):
+            rejection = answer.result
+            refuse(RefusedLine(line.number, line.request.reference, rejection.code, rejection.detail), tally, report)
         elif answer.replayed:
             tally.already_there += 1
         else:
-            tally.opened += 1
+            tally.made += 1
     if report is not None:
         report.flush()
 
 
-def _refuse(line: RefusedLine, tally: Tally, report: TextIO | None) -> None:
-    tally.refused += 1
-    if len(tally.refused_first) < _REFUSED_SHOWN_MAX:
-        tally.refused_first.append(line)
-    if report is not None:
-        report.write(msgspec.json.encode(line).decode() + "\n")
-
-
-def _progress(file: BinaryIO) -> Progress:
-    """Return the bar; without a size of the file it shows only that it moves."""
-    columns = [TaskProgressColumn()] if _size(file) else []
-    return progress_bar(*columns, TextColumn("{task.fields[so_far]}"))
-
-
-def _size(file: BinaryIO) -> int | None:
-    """Return the bytes of a regular file, None for what has no size (a pipe, a terminal)."""
-    return os.fstat(file.fileno()).st_size or None
-
-
-def _conclude(tally: Tally, source: Source) -> None:
-    for line in tally.refused_first:
-        say(f"line {line.line}: {line.code}: {line.reason}")
-    if tally.refused > len(tally.refused_first):
-        say(f"and {tally.refused - len(tally.refused_first)} more; --report FILE writes them all.")
-    if source.rows_empty:
-        say(f"Rows of nothing but empty cells were skipped: {source.rows_empty}.")
-    click.echo(f"{tally.summary()}.")
+import_.add_command(transfers)

@@ -1,11 +1,11 @@
-"""How long commands show that they move."""
+"""The progress bar of commands that take long."""
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeElapsedColumn
 
 
 def progress_bar(*columns: str | ProgressColumn) -> Progress:
-    """Return a bar with ``columns`` behind it, on standard error, and only if that is a terminal."""
+    """Return a progress bar with ``columns`` after it, on standard error; it shows nothing if that is no terminal."""
     console = Console(stderr=True)
     return Progress(
         TextColumn("{task.description}"),

@@ -1,4 +1,4 @@
-"""``funds serve``: the database ready, the workers started, everything stopped in order."""
+"""``funds serve``: prepares the database, starts the worker processes, and stops everything in order."""
 
 import asyncio
 import os
@@ -14,20 +14,21 @@ from types import FrameType
 import click
 import msgspec
 
-from service.cli.address import admin_token_expression, admin_token_path, service_url
+from service.access.principal import ADMIN_CLIENT, SCOPES
+from service.access.tokens import ensure, make_token
+from service.cli.address import admin_token_expression, service_url
 from service.cli.connection import DatabaseUrls, configured_urls, embedded_urls, say, verify_databases
+from service.cli.secret_files import admin_token_path, write_secret
 from service.cli.worker import run_worker
+from service.embedded.postgres import EmbeddedPostgres
+from service.errors import DatabaseUnusableError, SchemaBehindError
 from service.server.http import BACKLOG
 from service.server.workers import Workers
 from service.settings import PREFIX, Settings
 from service.storage.database import Database
-from service.storage.embedded import EmbeddedPostgres
-from service.storage.migrations import SchemaBehindError, upgrade, verify_revision
-from service.storage.preflight import DatabaseUnusableError, explained, operator_engine
-from service.storage.tokens import SCOPES, ensure_token, make_token
+from service.storage.migrations import upgrade, verify_revision
+from service.storage.preflight import explained, operator_engine, verify_role
 from service.telemetry.logs import configure_logging
-
-ADMIN_CLIENT = "admin"
 
 _OPERATIONS_PREFIX = f"{PREFIX}OPERATIONS_"
 _KILL_MARGIN_SECONDS = 5
@@ -43,7 +44,12 @@ def serve(*, migrate: bool) -> None:
 
     Without FUNDS_DATABASE_URL an embedded PostgreSQL is started and stopped with the service.
     """
+    # cryptography takes as long to load as all else, and the other commands do without it
+    from service.audit.log_keys import LogKeys  # noqa: PLC0415
+    from service.cli.log_key import hand_to_workers  # noqa: PLC0415
+
     settings = Settings.from_environment()
+    LogKeys.of(settings)  # raises SettingsError before anything is started
     configure_logging(settings.log_level)
     with ExitStack() as stack:
         try:
@@ -56,8 +62,12 @@ def serve(*, migrate: bool) -> None:
                 operations.append(stack.enter_context(bound))
             urls = _open_database(settings, stack)
             asyncio.run(_prepare_schema(settings, urls, migrate=migrate))
+            warning = asyncio.run(verify_role(urls.service))
+            if warning is not None:
+                say(f"Warning: {warning}")
             token = _admin_token(settings, urls)
             _hand_to_workers(settings, urls)
+            hand_to_workers(settings)
             _serve_until_stopped(settings, token, listener, operations)
         except KeyboardInterrupt:
             click.echo("Interrupted before the service was up.")
@@ -65,7 +75,7 @@ def serve(*, migrate: bool) -> None:
 
 
 def _stop_signals() -> list[signal.Signals]:
-    """Return the signals that stop the service: not the hang-up of a terminal, where nohup has it ignored."""
+    """Return the signals that stop the service. SIGHUP is not among them when nohup has made the process ignore it."""
     kept = [signal.SIGINT, signal.SIGTERM]
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         kept.append(signal.SIGHUP)
@@ -74,7 +84,9 @@ def _stop_signals() -> list[signal.Signals]:
 
 @contextmanager
 def _interruptible_once() -> Iterator[None]:
-    """Let the first Ctrl-C, SIGTERM or SIGHUP raise KeyboardInterrupt and ignore more: what follows it cleans up."""
+    """Make the first signal that stops the service raise KeyboardInterrupt, and ignore more of them while the service
+    cleans up.
+    """
     numbers = _stop_signals()
 
     def interrupt(_signal: int, _frame: FrameType | None) -> None:
@@ -91,12 +103,15 @@ def _interruptible_once() -> Iterator[None]:
 
 
 def _bound(host: str, port: int, prefix: str) -> socket.socket:
-    """Return a socket that is bound to the address, which ``prefix`` HOST and PORT set; nothing is accepted yet."""
-    deadline = time.monotonic() + _PORT_WAIT_SECONDS  # the workers of a killed predecessor take a moment to leave
+    """Return a socket that is bound to ``host`` and ``port`` and does not listen yet.
+
+    ``prefix`` is that of the two settings, for the message of the ClickException when the address cannot be used.
+    """
+    deadline = time.monotonic() + _PORT_WAIT_SECONDS  # workers of a killed earlier process take a moment to end
     while True:
         try:
             return _bind(host, port)
-        except UnicodeError:  # of the encoding that names of hosts have
+        except UnicodeError:  # raised by the encoding of host names
             raise click.ClickException(
                 f"{prefix}HOST is no name of a host: a part of it is empty or too long."
             ) from None
@@ -121,7 +136,7 @@ def _bind(host: str, port: int) -> socket.socket:
 def _listen(bound: socket.socket, host: str, port: int, prefix: str) -> None:
     try:
         bound.listen(BACKLOG)
-    except OSError as error:  # bound by two at the same time, while neither listened
+    except OSError as error:  # another process bound the address too, while neither of the two listened
         raise _unusable(host, port, prefix, error) from None
 
 
@@ -151,7 +166,7 @@ def _stop_database(server: EmbeddedPostgres) -> None:
 
 
 async def _prepare_schema(settings: Settings, urls: DatabaseUrls, *, migrate: bool) -> None:
-    """Migrate if that is asked for, needed and allowed. Raises SchemaBehindError when the schema stays behind."""
+    """Migrate the schema if it is behind and ``migrate`` is set. Raises SchemaBehindError when it stays behind."""
     engine = operator_engine(urls.service)
     try:
         with explained(urls.service):
@@ -163,7 +178,7 @@ async def _prepare_schema(settings: Settings, urls: DatabaseUrls, *, migrate: bo
             before, after = await upgrade(urls.owner)
         except DatabaseUnusableError:
             if settings.database_url is not None and settings.migration_database_url is None:
-                raise behind from None  # the service's own role may not migrate, as it should be
+                raise behind from None  # the URL is that of the service's own role, which must not be able to migrate
             raise
         say(f"Migrated the database schema from {before} to {after}")
     finally:
@@ -171,7 +186,10 @@ async def _prepare_schema(settings: Settings, urls: DatabaseUrls, *, migrate: bo
 
 
 def _admin_token(settings: Settings, urls: DatabaseUrls) -> str | None:
-    """Return the shell expression that gives an admin token; the embedded mode makes one at its first start."""
+    """Return the shell expression that gives an admin token; None when only ``funds tokens create`` gives one.
+
+    With the embedded PostgreSQL, the token is made at the first start.
+    """
     if settings.admin_token is not None or settings.database_url is not None:
         return admin_token_expression(settings)
     path = admin_token_path(settings)
@@ -179,9 +197,7 @@ def _admin_token(settings: Settings, urls: DatabaseUrls) -> str | None:
         token = path.read_text().strip()
     except FileNotFoundError:
         token = make_token()
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(handle, "w") as file:
-            file.write(token + "\n")
+        write_secret(path, token)
     asyncio.run(_ensure_admin_token(settings, urls, token))
     return admin_token_expression(settings)
 
@@ -190,15 +206,15 @@ async def _ensure_admin_token(settings: Settings, urls: DatabaseUrls, token: str
     database = Database.connect(urls.operator, settings)
     try:
         async with database.sessions() as session, session.begin():
-            await ensure_token(session, token, client=ADMIN_CLIENT, scopes=SCOPES)
+            await ensure(session, token, client=ADMIN_CLIENT, scopes=SCOPES)
     finally:
         await database.close()
 
 
 def _hand_to_workers(settings: Settings, urls: DatabaseUrls) -> None:
-    """Put into the environment what the workers must know, and take out what they need not: other roles' URLs.
+    """Set the environment of the workers: add the settings that they need, remove the URLs of other roles.
 
-    What stands in a file they read from there themselves.
+    Secrets that come from files are not added: the workers read the files themselves.
     """
     if settings.database_url is None:
         os.environ[f"{PREFIX}DATABASE_URL"] = urls.service
@@ -232,7 +248,7 @@ def _serve_until_stopped(
 
 
 def _announce(settings: Settings, token: str | None, workers: Workers) -> None:
-    """Say where everything is, as soon as the service answers."""
+    """Print the addresses of the service, its documentation and its data, as soon as the service answers."""
     url = service_url(settings)
     deadline = time.monotonic() + _READY_SECONDS_MAX
     while not _answers(f"{url}/health/live"):

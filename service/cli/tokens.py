@@ -2,28 +2,30 @@
 
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
 import click
-from sqlalchemy import select
+import msgspec
+from msgspec import Struct
 
+from service.access.authenticator import TOKEN_CACHE_SECONDS
+from service.access.principal import SCOPES
+from service.access.tokens import MadeToken, issue
+from service.access.tokens import revoke as revoke_token
 from service.cli.connection import run_as_operator, say
 from service.cli.names import client_name, ledger_names
+from service.domain.history import source_of
 from service.settings import Settings
+from service.storage.clock import database_time
 from service.storage.database import Database
-from service.storage.models import Ledger, Token
-from service.storage.tokens import (
-    SCOPES,
-    TOKEN_CACHE_SECONDS,
-    MadeToken,
-    create_token,
-    database_time,
-    list_tokens,
-    revoke_token,
-)
+from service.storage.repositories import Repositories
+from service.storage.repositories.history import ALL, HistoryRepository
+from service.storage.repositories.token_uses import DayOfUse
+from service.storage.repositories.tokens import Token
 
+_ENTRIES_AT_ONCE = 1000
 _CACHE_MARGIN_SECONDS = 0.5
 _LIFETIME_DEFAULT = "365d"
 _LIFETIME_DAYS_MAX = 36_500
@@ -44,11 +46,30 @@ def _lifetime(_context: click.Context, _parameter: click.Parameter, value: str) 
 
 
 def _token_id(_context: click.Context, _parameter: click.Parameter, value: str) -> UUID:
-    """Read the ID of a token, and do not repeat what is none: it may be the token itself."""
+    """Read the ID of a token. Other text is not repeated: it may be the token itself."""
     try:
         return UUID(value)
     except ValueError:
         raise click.BadParameter("that is no token's ID: `funds tokens list` shows them") from None
+
+
+class _Data(Struct, frozen=True):
+    """Of what happened to a token: whose it is, and which login did it; None before that was kept."""
+
+    client: str
+    by: str | None
+
+
+class _Entry(Struct, frozen=True):
+    """An entry of a token (docs/history.md)."""
+
+    time: datetime
+    type: str
+    subject: UUID
+    data: _Data
+
+
+_decode_entry = msgspec.json.Decoder(_Entry).decode
 
 
 @click.group()
@@ -79,13 +100,10 @@ def create(client: str, scopes: tuple[str, ...], ledgers: tuple[str, ...], expir
 
     async def work(database: Database) -> MadeToken:
         async with database.sessions() as session, session.begin():
-            known = await session.scalars(select(Ledger.name).where(Ledger.name.in_(ledgers)))
-            unknown = sorted(set(ledgers) - set(known))
+            unknown = sorted(set(ledgers) - await Repositories(session).ledgers.known_names(ledgers))
             if unknown:
                 raise click.ClickException(f"There is no ledger {unknown[0]!r}.")
-            return await create_token(
-                session, client=client, scopes=scopes, ledgers=ledgers or None, expires_in=expires_in
-            )
+            return await issue(session, client=client, scopes=scopes, ledgers=ledgers or None, expires_in=expires_in)
 
     made = run_as_operator(Settings.from_environment(), work)
     say("It never expires." if made.expires_at is None else f"It expires {_written(made.expires_at)}.")
@@ -94,16 +112,51 @@ def create(client: str, scopes: tuple[str, ...], ledgers: tuple[str, ...], expir
 
 @tokens.command(name="list")
 def list_() -> None:
-    """List the tokens: id, client, scopes, ledgers, state."""
+    """List the tokens: id, client, scopes, ledgers, state, last use."""
 
-    async def work(database: Database) -> tuple[Sequence[Token], datetime]:
+    async def work(database: Database) -> tuple[Sequence[Token], dict[UUID, datetime], datetime]:
         async with database.sessions() as session:
-            return await list_tokens(session), await database_time(session)
+            repositories = Repositories(session)
+            return await repositories.tokens.all(), await repositories.token_uses.last(), await database_time(session)
 
-    listed, now = run_as_operator(Settings.from_environment(), work)
+    listed, used, now = run_as_operator(Settings.from_environment(), work)
     for token in listed:
         ledgers = ",".join(token.ledgers) if token.ledgers is not None else "every ledger"
-        click.echo(f"{token.id}  {token.client}  {','.join(token.scopes)}  {ledgers}  {_state(token, now)}")
+        last = f"last used {_written(used[token.id])}" if token.id in used else "never used"
+        click.echo(f"{token.id}  {token.client}  {','.join(token.scopes)}  {ledgers}  {_state(token, now)}  {last}")
+
+
+@tokens.command(name="uses")
+@click.argument("token_id", metavar="ID", callback=_token_id)
+def uses_(token_id: UUID) -> None:
+    """Print on which days (UTC) the token with this ID was used: day, requests, the last one of them.
+
+    Services write their counts once a minute.
+    """
+
+    async def work(database: Database) -> Sequence[DayOfUse]:
+        async with database.sessions() as session:
+            repositories = Repositories(session)
+            if not await repositories.tokens.is_known(token_id):
+                raise click.ClickException(f"There is no token {token_id}.")
+            return await repositories.token_uses.of(token_id)
+
+    for one in run_as_operator(Settings.from_environment(), work):
+        click.echo(f"{one.day}  {one.requests}  {_written(one.last_used_at)}")
+
+
+@tokens.command()
+def log() -> None:
+    """Print who made and revoked which token when: time, what, token, its client, whose login it was."""
+
+    async def work(database: Database) -> None:
+        async with database.sessions() as session:
+            async for entry in _entries(Repositories(session).history):
+                what, data = entry.type.removeprefix("funds.token."), entry.data
+                who = "a login that is not known" if data.by is None else data.by
+                click.echo(f"{_written(entry.time)}  {what}  {entry.subject}  {data.client}  by {who}")
+
+    run_as_operator(Settings.from_environment(), work)
 
 
 @tokens.command()
@@ -120,6 +173,15 @@ def revoke(token_id: UUID) -> None:
     say("Revoked; waiting until no instance remembers it.")
     time.sleep(TOKEN_CACHE_SECONDS + _CACHE_MARGIN_SECONDS)
     click.echo(f"No instance accepts the token {token_id} any more.")
+
+
+async def _entries(history: HistoryRepository) -> AsyncIterator[_Entry]:
+    """Yield what happened to tokens, oldest first."""
+    after = ALL
+    while documents := await history.of_tokens(source_of(""), after=after, limit=_ENTRIES_AT_ONCE):
+        for document in documents:
+            yield _decode_entry(document.text)
+        after = documents[-1].id
 
 
 def _state(token: Token, now: datetime) -> str:

@@ -1,11 +1,11 @@
 """Accounts: counters, the balances that follow from them, and what an operator may change."""
 
+from copy import copy
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
 from uuid import UUID
 
-from msgspec import UNSET, Struct, UnsetType, structs
+from msgspec import UNSET, Struct, UnsetType
 
 from service.domain import rejections
 from service.domain.fingerprints import fingerprint
@@ -66,11 +66,28 @@ class Account(Struct, gc=False):
 
 
 class AccountDetails(Account, gc=False):
-    """An account with what no rule asks for, but people do."""
+    """An account with what no rule asks for, but people do. ``client_id`` is the client that opened it, ``code`` its
+    place in the chart of accounts (``codes``).
+    """
 
     reference: str | None
     name: str | None
     metadata: dict[str, str]
+    client_id: str | None = None
+    code: str | None = None
+
+
+class NewAccount(Struct, frozen=True, kw_only=True):
+    """What a caller says of an account to be opened; bounds in minor units, None for no bound."""
+
+    currency: str
+    normal_side: str
+    reference: str | None
+    name: str | None
+    minimum_balance: int | None
+    maximum_balance: int | None
+    metadata: dict[str, str]
+    code: str | None = None
 
 
 class AccountRevision(Struct, kw_only=True, frozen=True):
@@ -81,41 +98,58 @@ class AccountRevision(Struct, kw_only=True, frozen=True):
     minimum_balance: int | None | UnsetType = UNSET
     maximum_balance: int | None | UnsetType = UNSET
     status: str | UnsetType = UNSET
-
-    def changes(self) -> dict[str, Any]:
-        """Return the fields that are set, by name."""
-        return {name: value for name, value in structs.asdict(self).items() if value is not UNSET}
+    code: str | None | UnsetType = UNSET
 
 
 def revision_tag(account: AccountDetails) -> str:
     """Return a digest of what a revision can change, so that a caller can say which state it wants to change.
 
-    Counters are left out on purpose: a busy account can be revised.
+    Counters are left out on purpose: a busy account can be revised. An account without a code has the tag that it had
+    before there were codes.
     """
-    return fingerprint(
-        "account", account.name, account.metadata, account.minimum_balance, account.maximum_balance, account.status
-    ).hex()
+    coded = () if account.code is None else (account.code,)
+    bounds = (account.minimum_balance, account.maximum_balance)
+    return fingerprint("account", account.name, account.metadata, *bounds, account.status, *coded).hex()
+
+
+def revised(account: AccountDetails, revision: AccountRevision, *, at: datetime) -> AccountDetails:
+    """Return ``account`` as ``revision``, made at the time ``at``, leaves it."""
+    after = copy(account)
+    if revision.name is not UNSET:
+        after.name = revision.name
+    if revision.metadata is not UNSET:
+        after.metadata = revision.metadata
+    if revision.minimum_balance is not UNSET:
+        after.minimum_balance = revision.minimum_balance
+    if revision.maximum_balance is not UNSET:
+        after.maximum_balance = revision.maximum_balance
+    if revision.status is not UNSET:
+        after.status = revision.status
+    if revision.code is not UNSET:
+        after.code = revision.code
+    after.updated_at = at
+    return after
 
 
 def check_revision(account: Account, revision: AccountRevision) -> Rejection | None:
     """Decide whether ``revision`` may be made to ``account``; None means that it may.
 
-    In this order: a closed account changes no more (account_closed); only an empty account without holds closes
-    (account_not_empty); bounds must not cross (balance_limit_exceeded); the minimum must not exceed the available
-    balance (insufficient_funds); the maximum must not lie below the balance (balance_limit_exceeded).
+    In the order of ``rules.CHANGE_RULES``: a closed account changes no more; only an empty account without holds
+    closes; bounds must not cross; the minimum must not exceed the available balance; the maximum must not lie below the
+    balance.
     """
     if account.status == AccountStatus.CLOSED:
-        return rejections.account_closed(account.id)
+        return rejections.AccountClosed(account.id)
     if revision.status == AccountStatus.CLOSED and (account.balance or account.debits_held or account.credits_held):
-        return rejections.account_not_empty(
+        return rejections.AccountNotEmpty(
             account.id, balance=account.balance, debits_held=account.debits_held, credits_held=account.credits_held
         )
     minimum = account.minimum_balance if revision.minimum_balance is UNSET else revision.minimum_balance
     maximum = account.maximum_balance if revision.maximum_balance is UNSET else revision.maximum_balance
     if minimum is not None and maximum is not None and minimum > maximum:
-        return rejections.bounds_crossed(account.id, minimum_balance=minimum, maximum_balance=maximum)
+        return rejections.BalanceLimitExceeded(account_id=account.id, minimum_balance=minimum, maximum_balance=maximum)
     if minimum is not None and minimum > account.available_balance:
-        return rejections.insufficient_funds(
+        return rejections.InsufficientFunds.of(
             account.id,
             balance=account.balance,
             available_balance=account.available_balance,
@@ -123,5 +157,6 @@ def check_revision(account: Account, revision: AccountRevision) -> Rejection | N
             amount=0,
         )
     if maximum is not None and maximum < account.balance:
-        return rejections.balance_limit_exceeded(account.id, balance=account.balance, maximum_balance=maximum, amount=0)
+        balance = account.balance
+        return rejections.BalanceLimitExceeded.of(account.id, balance=balance, maximum_balance=maximum, amount=0)
     return None

@@ -1,37 +1,36 @@
 """Commands: what a caller asks for."""
 
 from datetime import datetime
-from typing import Any, ClassVar, Self
+from typing import ClassVar
 from uuid import UUID
 
 from msgspec import Struct, structs
 
 from service.domain.fingerprints import request_fingerprint
+from service.domain.operations import Operation
 
 
 class Command(Struct, frozen=True, kw_only=True, gc=False):
     """What every command carries: ``client_id`` and ``idempotency_key`` name the decision on it for ever;
-    ``fingerprint`` is a digest of the request, by which another request under the same key is told apart.
+    ``request_id`` is what the caller calls the request, and decides nothing. ``fingerprint`` is a digest of the
+    request, by which another request under the same key is told apart. Where it is not given, it covers the operation
+    and all that is asked for.
     """
 
-    operation: ClassVar[str]
+    operation: ClassVar[Operation]
 
     ledger_id: int
     client_id: str
     idempotency_key: str
-    fingerprint: bytes
+    request_id: str | None = None
+    fingerprint: bytes = b""
 
-    @classmethod
-    def of(cls, ledger_id: int, client_id: str, idempotency_key: str, **terms: Any) -> Self:
-        """Return the command that asks for ``terms``; its fingerprint covers the operation and all of them."""
-        command = cls(
-            ledger_id=ledger_id, client_id=client_id, idempotency_key=idempotency_key, fingerprint=b"", **terms
-        )
-        # Nobody has seen it yet.
-        structs.force_setattr(command, "fingerprint", request_fingerprint(cls.operation, command, aside=_IDENTITY))
-        return command
+    def __post_init__(self) -> None:
+        if not self.fingerprint:
+            digest = request_fingerprint(self.operation, self, aside=_IDENTITY)
+            structs.force_setattr(self, "fingerprint", digest)  # the command is still being made
 
-    def terms(self) -> dict[str, Any]:
+    def terms(self) -> dict[str, object]:
         """Return what is asked for, by name, without what was left out."""
         given = {name: getattr(self, name) for name in self.__struct_fields__ if name not in _IDENTITY}
         return {name: value for name, value in given.items() if value is not None and value != {}}

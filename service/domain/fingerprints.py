@@ -3,7 +3,7 @@
 They are stored for ever, so what a request says must always come out the same, however many members requests get.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from hashlib import blake2b
 from operator import attrgetter
@@ -74,6 +74,18 @@ def request_fingerprint(operation: str, request: Struct, *context: Any, aside: f
         if more:
             return fingerprint(operation, *context, said, more)
     return fingerprint(operation, *context, said)
+
+
+def group_fingerprint(members: Iterable[tuple[str, bytes]]) -> bytes:
+    """Return a digest of a group of several: of the key and the fingerprint of each of its commands, in order."""
+    return fingerprint("unit", list(members))
+
+
+def member_fingerprint(group: bytes, own: bytes) -> bytes:
+    """Return the fingerprint of a command in a group: it covers the whole group, so that a key that was decided in a
+    group stands for that group, and a group replays whole or not at all.
+    """
+    return fingerprint("member", group, own)
 
 
 _Later = tuple[tuple[str, Any], ...]

@@ -20,7 +20,8 @@ class Hold(Struct, frozen=True, kw_only=True, gc=False):
     """A reservation of ``amount`` minor units of ``currency``, of which ``captured_amount`` was posted.
 
     ``debit_account_version`` and ``credit_account_version`` are the accounts' own when it was opened. The versions
-    at its end are those after the last capture, the void or the expiry.
+    at its end are those after the last capture, the void or the expiry. Its
+    author, who opened it, is the client, under the key and in the request that are named.
     """
 
     ledger_id: int
@@ -42,6 +43,9 @@ class Hold(Struct, frozen=True, kw_only=True, gc=False):
     metadata: dict[str, str] = {}
     created_at: datetime
     closed_at: datetime | None = None
+    client_id: str
+    idempotency_key: str
+    request_id: str | None = None
 
     @property
     def reserved(self) -> int:

@@ -7,7 +7,7 @@ from msgspec import Struct
 
 class Policy(Struct, frozen=True, kw_only=True):
     """How long a hold lives when its request does not say, and at most; how far from now a value date may lie;
-    by how much the last change of an account may lie ahead of the clock.
+    by how much the last change of a ledger may lie ahead of the clock.
     """
 
     hold_duration_default: timedelta

@@ -5,6 +5,7 @@ and the explicit bidirectional formatting characters (UAX #9).
 """
 
 import re
+import string
 import unicodedata
 
 from service.domain.limits import CLIENT_NAME_LENGTH_MAX
@@ -13,6 +14,7 @@ from service.domain.limits import CLIENT_NAME_LENGTH_MAX
 _INVISIBLE = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0000-\U000e0fff]"
 )
+_SEPARATORS = "".join(one for one in map(chr, range(1, 0x80)) if not one.isalnum()) + "\xa0«»‘’‚“”„–—…·¡¿"
 _BREAKING = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ufdd0-\ufdef\ufffe\uffff]")
 
 
@@ -33,6 +35,13 @@ def name_fault(text: str) -> str | None:
     if not unicodedata.is_normalized("NFC", text):
         return "not in Unicode's normalization form C (NFC); normalize it, so that é is one character and not e with ´"
     return None
+
+
+def prefix_fault(text: str) -> str | None:
+    """Return what is wrong with ``text`` as the beginning of a name or reference; None when nothing is. It may end
+    between two words.
+    """
+    return name_fault(text.rstrip(" "))
 
 
 def client_fault(text: str) -> str | None:
@@ -58,6 +67,21 @@ def prose_fault(text: str) -> str | None:
     if found is None:
         return None
     return f"{_called(found[0])} is not allowed; of control characters only tabs and line ends are"
+
+
+FOLDED = (string.ascii_uppercase + _SEPARATORS, string.ascii_lowercase + " " * len(_SEPARATORS))
+"""What makes the words of a text comparable, whatever the database's collation is: characters, and what each becomes.
+"""
+
+
+def words_of(text: str) -> list[str]:
+    """Return the words of ``text``, A to Z in lower case: what stands between white space and punctuation."""
+    return text.translate(str.maketrans(*FOLDED)).split()
+
+
+def words_fault(text: str) -> str | None:
+    """Return what is wrong with ``text`` as words that are looked for; None when there is one."""
+    return None if words_of(text) else "it has no word; send at least one letter or digit"
 
 
 def _called(character: str) -> str:

@@ -1,21 +1,17 @@
-"""One connection: requests parsed by llhttp (httptools), answered one after the other, every wait bounded.
+"""One connection of the HTTP server: has the requests that arrive answered one after the other.
 
-llhttp in its strict mode refuses what proxies and servers have understood differently (request smuggling): a length
-beside chunks, bare line feeds, folded headers, spaces before a colon. ``heads`` has what RFC 9112 wants beyond that.
+Every wait for the peer has a time limit. ``requests`` parses what arrives.
 """
 
 import asyncio
 import math
 from collections import deque
-from collections.abc import MutableSequence
 from typing import TYPE_CHECKING, Any, cast
-from urllib.parse import unquote
 
-import httptools
-
+from service.server.errors import RefusedError
 from service.server.exchange import Exchange
-from service.server.heads import TARGET_BYTES_MAX, RefusedError, check_head, split_target, without_upgrade
 from service.server.refusals import Refusal
+from service.server.requests import RequestParser
 
 if TYPE_CHECKING:
     from service.server.http import HttpServer
@@ -23,14 +19,13 @@ if TYPE_CHECKING:
 _BUFFERED_BYTES_MAX = 64 * 1024
 """How much of a body may wait for the application before reading stops."""
 
-_ASGI = {"version": "3.0", "spec_version": "2.3"}
-
 
 class Connection(asyncio.BufferedProtocol):
-    """The server's side of one connection: waits for a request, receives it, has it answered, waits for the next.
+    """The server's side of one connection: waits for a request, receives it, has it answered, waits for the next one.
 
-    ``deadline`` is the loop's time until which the peer is waited for: infinite while the application works.
-    Requests that come while one is being answered (pipelining) wait in their order, and no more are read meanwhile.
+    ``deadline`` is the time, by the event loop's clock, until which the server waits for the peer; it is infinite while
+    the application works. Requests that arrive while another one is being answered (pipelining) wait in their order of
+    arrival, and the server reads nothing more from the peer until it takes them.
     """
 
     __slots__ = (
@@ -38,21 +33,17 @@ class Connection(asyncio.BufferedProtocol):
         "_closing",
         "_dropped_bytes",
         "_ended",
-        "_head_bytes",
-        "_headers",
-        "_in_head",
         "_incoming",
-        "_own",
-        "_parser",
-        "_peer",
         "_pending",
         "_reading",
         "_refusal",
+        "_requests",
         "_server",
-        "_target",
         "_transport",
         "_writer",
         "deadline",
+        "own",
+        "peer",
         "unsent_bytes",
     )
 
@@ -60,35 +51,32 @@ class Connection(asyncio.BufferedProtocol):
         self.deadline = math.inf
         self.unsent_bytes = 0
         self._server = server
-        self._parser: Any = httptools.HttpRequestParser(self)
-        self._target = b""
-        self._headers: MutableSequence[tuple[bytes, bytes]] = []
-        self._head_bytes = 0
-        self._in_head = False
-        self._incoming: Exchange | None = None  # whose body is arriving
+        self._requests = RequestParser(self)
+        self._incoming: Exchange | None = None  # the one whose body is arriving
         self._answering: Exchange | None = None
         self._pending: deque[Exchange] = deque()
-        self._refusal: tuple[Refusal, str] | None = None  # to be answered after what came before it
+        self._refusal: tuple[Refusal, str] | None = None  # answered after the requests that arrived before it
         self._reading = True
         self._ended = False  # the peer sends no more
-        self._closing = False  # nothing more is taken or sent
+        self._closing = False  # nothing more is received or sent
         self._dropped_bytes = 0
         self._writer: asyncio.Future[None] | None = None  # waits until all is sent
 
-    # From the transport.
+    # Called by the transport.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to wait for a request."""
         self._transport = cast("asyncio.Transport", transport)
-        # ``pause_writing`` is to say at once that the peer does not take what was written.
+        # With a limit of 0, ``pause_writing`` is called as soon as the peer does not take all that was written.
         self._transport.set_write_buffer_limits(high=0)
-        self._peer = transport.get_extra_info("peername")
-        self._own = transport.get_extra_info("sockname")
+        self.peer = transport.get_extra_info("peername")
+        self.own = transport.get_extra_info("sockname")
         self._server.add(self)
-        self._wait()
+        if not self._closing:
+            self._wait()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the connection. What the application does goes on; nobody hears of it."""
+        """Forget the connection. The application goes on with its requests, and their answers are dropped."""
         del exc
         self._closing = True
         self._server.remove(self)
@@ -97,40 +85,43 @@ class Connection(asyncio.BufferedProtocol):
             exchange.lose()
             self._server.release_body(exchange)
         self._pending.clear()
-        self._answering = self._incoming = self._parser = None
+        self._answering = self._incoming = None
+        self._requests.close()
         self._wake_writer()
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        """Return where the transport reads to. All connections share it: what was read is parsed at once."""
+        """Return the buffer for what is read. All connections share one, because what was read is parsed at once."""
         del sizehint
         return self._server.buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Parse what has been read."""
+        """Parse the ``nbytes`` that were read into the buffer."""
         if self._closing or self._refusal is not None:
             self._drop(nbytes)
             return
-        self._feed(self._server.buffer[:nbytes])
-        if self._in_head and not self._closing:
+        self._requests.feed(self._server.buffer[:nbytes])
+        if self._requests.in_head and not self._closing:
             self._follow_head(nbytes)
         self._follow_reading()
 
     def eof_received(self) -> bool:
-        """Keep the connection while there is something to answer: a client may close its side and still read."""
+        """Return whether to keep the connection open: a client may close its side and still read its answers."""
         self._ended = True
         if self._incoming is not None:
             self._incoming.lose()
+        if self._answering is not None:
+            self._answering.end_peer()
         return self._answering is not None or (bool(self.unsent_bytes) and not self._closing)
 
     def pause_writing(self) -> None:
-        """The peer does not take all that was written."""
+        """Limit the time: the peer does not take all that was written."""
         self.unsent_bytes = self._transport.get_write_buffer_size()
         self.deadline = self._server.now() + self._server.limits.write_seconds_max
         self._server.add_unsent(self)
         self._follow_reading()
 
     def resume_writing(self) -> None:
-        """The peer has taken everything."""
+        """Go on with the connection: the peer has taken everything that was written."""
         self._server.remove_unsent(self)
         self.unsent_bytes = 0
         self.deadline = math.inf
@@ -141,61 +132,18 @@ class Connection(asyncio.BufferedProtocol):
             self._go_on()
         self._follow_reading()
 
-    # From the parser.
+    # Called by the parser of requests.
 
-    def on_message_begin(self) -> None:
-        """Begin a request."""
-        self._target = b""
-        self._headers = []
-        self._head_bytes = 0
-        self._in_head = True
-
-    def on_url(self, part: bytes) -> None:
-        """Take a part of the target."""
-        self._target += part
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header; a trailer is dropped."""
-        self._headers.append((name.lower(), value.rstrip(b" \t")))
-
-    def on_headers_complete(self) -> None:
-        """Take the head: from here on the application can answer."""
-        if self._parser.should_upgrade():
-            return
-        self._in_head = False
-        version = self._parser.get_http_version()
-        headers, self._headers = cast("list[tuple[bytes, bytes]]", self._headers), deque(maxlen=0)
-        values = dict(headers)
-        check_head(version, headers, values)
-        raw_path, query = split_target(self._target)
-        path = raw_path.decode("ascii")
-        self._incoming = exchange = Exchange(
-            self,
-            {
-                "type": "http",
-                "asgi": _ASGI,
-                "http_version": version,
-                "method": self._parser.get_method().decode("ascii"),
-                "scheme": "http",
-                "path": unquote(path) if "%" in path else path,
-                "raw_path": raw_path,
-                "query_string": query,
-                "root_path": "",
-                "headers": headers,
-                "client": self._peer,
-                "server": self._own,
-                "state": {},
-            },
-            keep_alive=version == "1.1" and self._parser.should_keep_alive(),
-            continue_expected=values.get(b"expect", b"").lower() == b"100-continue",
-        )
+    def begin_request(self, scope: dict[str, Any], *, keep_alive: bool, continue_expected: bool) -> None:
+        """Make an exchange of a head that is complete, and have it answered in its turn."""
+        self._incoming = exchange = Exchange(self, scope, keep_alive=keep_alive, continue_expected=continue_expected)
         if self._answering is None and not self.unsent_bytes:
             self._start(exchange)
         else:
             self._pending.append(exchange)
 
-    def on_body(self, chunk: bytes) -> None:
-        """Take a part of the body."""
+    def add_body(self, chunk: bytes) -> None:
+        """Give a part of the body to its exchange. Raises RefusedError when too much is held in all."""
         exchange = self._incoming
         if exchange is None:
             return
@@ -210,8 +158,8 @@ class Connection(asyncio.BufferedProtocol):
         if self._server.add_body(len(chunk)) > limits.bodies_bytes_max:
             raise RefusedError(Refusal.OVERLOADED, "Too many large bodies are being received.")
 
-    def on_message_complete(self) -> None:
-        """Take the end of the body."""
+    def end_body(self) -> None:
+        """Note that the body is complete."""
         exchange, self._incoming = self._incoming, None
         if exchange is None:
             return
@@ -221,20 +169,46 @@ class Connection(asyncio.BufferedProtocol):
             if exchange.answered:
                 self._finish(exchange)
 
-    # From the application, through its exchange.
+    def last_was_answered(self) -> bool:
+        """Whether the latest request closes the connection. Then what the parser finds after it does not matter."""
+        latest = self._pending[-1] if self._pending else self._answering
+        return self._incoming is None and latest is not None and not latest.keep_alive
+
+    def refuse(self, refusal: Refusal, detail: str) -> None:
+        """Answer the request that is arriving with a refusal, once the requests before it are answered, and close."""
+        self._requests.in_head = False
+        failed, self._incoming = self._incoming, None
+        if failed is not None and failed is self._answering:
+            self._answering = None
+            self._server.release_body(failed)
+            already_answered = failed.abandon()
+            if already_answered:
+                self._linger()
+            else:
+                self._answer_refusal(refusal, detail, failed.scope["path"])
+            return
+        if failed is not None:
+            self._pending.remove(failed)
+            self._server.release_body(failed)
+        if self._answering is None and not self.unsent_bytes:
+            self._answer_refusal(refusal, detail, "/")
+        else:
+            self._refusal = (refusal, detail)
+
+    # Called by the application, through its exchange.
 
     @property
     def date_line(self) -> bytes:
-        """The Date header of now, as a line."""
+        """The Date header with the present time, as a line."""
         return self._server.date_line
 
     @property
     def last(self) -> bool:
-        """Whether the answer under way is the last one here."""
+        """Whether the answer under way is the last one of this connection."""
         return self._server.draining or self._ended
 
     def await_body(self, exchange: Exchange) -> None:
-        """The application waits for more of its request's body."""
+        """Read on for the application, which waits for more of its request's body."""
         if exchange.continue_expected:
             exchange.continue_expected = False
             if not exchange.held_bytes:
@@ -244,7 +218,7 @@ class Connection(asyncio.BufferedProtocol):
         self._follow_reading()
 
     def write(self, data: bytes) -> None:
-        """Write, if there is somebody to read."""
+        """Write ``data``, unless the connection is closing."""
         if not self._closing:
             self._transport.write(data)
 
@@ -255,14 +229,14 @@ class Connection(asyncio.BufferedProtocol):
             await self._writer
 
     def end_answer(self, exchange: Exchange) -> None:
-        """The answer is written. What is left of the request's body is read and dropped, so that a client hears the
-        answer that sends all before it listens (RFC 9112, section 9.6).
+        """End an exchange whose answer is written. The rest of the request's body is read and dropped, because a client
+        may send all of it before it reads the answer (RFC 9112, section 9.6).
         """
         if exchange is not self._answering:
             return
         if exchange.body_complete:
             self._finish(exchange)
-        elif exchange.gone or exchange.continue_expected:  # no body, or nobody can tell whether one will come
+        elif exchange.gone or exchange.continue_expected:  # the body will not come, or it is not known whether it will
             exchange.keep_alive = False
             self._incoming = None
             self._finish(exchange)
@@ -270,53 +244,55 @@ class Connection(asyncio.BufferedProtocol):
             self.deadline = self._server.now() + self._server.limits.unread_seconds_max
             self._follow_reading()
 
-    # From the server.
+    # Called by the server.
 
     @property
     def in_head(self) -> bool:
         """Whether a part of a request's head has arrived."""
-        return self._in_head
+        return self._requests.in_head
 
     @property
     def busy(self) -> bool:
         """Whether a request is arriving or being answered."""
-        under_way = self._answering is not None or self._in_head or bool(self._pending)
+        under_way = self._answering is not None or self._requests.in_head or bool(self._pending)
         return bool(self.unsent_bytes) or (under_way and not self._closing)
 
     def check(self, now: float) -> None:
-        """Act when the peer has been waited for long enough."""
+        """End the wait for the peer when ``now`` is past the deadline: refuse a request that is late, or close."""
         if self.unsent_bytes:
             self._follow_writing(now)
         if now < self.deadline:
             return
         if self.unsent_bytes or self._closing:
             self.abort()
-        elif self._in_head or self._incoming is not None:
-            self._refuse(Refusal.TOO_SLOW, "The request did not arrive in time.")
+        elif self._requests.in_head or self._incoming is not None:
+            self.refuse(Refusal.TOO_SLOW, "The request did not arrive in time.")
         else:
             self._transport.close()
 
     def abort(self) -> None:
-        """Close at once; what has not been sent is lost."""
+        """Close at once. What has not been sent is lost."""
         self._closing = True
         self._transport.abort()
 
     def end_waiting(self) -> None:
-        """Close, for no request is to come any more."""
+        """Close the connection, which waits for a request, because the server takes no more."""
         self._closing = True
         self._transport.close()
 
     def hurry(self, deadline: float) -> None:
-        """Wait until ``deadline`` at most for the rest of a request, or for the peer to close."""
-        if self._closing or self._in_head or self._incoming is not None:
+        """Wait until ``deadline`` at most for the rest of a request, or for the peer to close its side."""
+        if self._closing or self._requests.in_head or self._incoming is not None:
             self.deadline = min(self.deadline, deadline)
 
-    # Within.
+    # Used by this class alone.
 
     def _wait(self) -> None:
         """Wait for the next request, or for the rest of its head."""
         limits = self._server.limits
-        self.deadline = self._server.now() + (limits.head_seconds_max if self._in_head else limits.idle_seconds_max)
+        self.deadline = self._server.now() + (
+            limits.head_seconds_max if self._requests.in_head else limits.idle_seconds_max
+        )
         self._server.add_waiting(self)
 
     def _start(self, exchange: Exchange) -> None:
@@ -325,7 +301,7 @@ class Connection(asyncio.BufferedProtocol):
         self._server.begin(self, exchange)
 
     def _finish(self, exchange: Exchange) -> None:
-        """The request is received and answered: take the next one, or close."""
+        """Take the next request, or close: this one is received and answered."""
         self._answering = None
         self._server.release_body(exchange)
         if not exchange.keep_alive:
@@ -345,8 +321,8 @@ class Connection(asyncio.BufferedProtocol):
         self._follow_reading()
 
     def _linger(self) -> None:
-        """Close in a way that lets the peer read all that was sent: a socket that is closed with bytes unread resets
-        the connection, and the answer is lost with it. So only our side is closed until the peer closes its own.
+        """Close so that the peer can read all that was sent. Closing a socket that holds unread bytes resets the
+        connection, and the answer is lost. So only our side is closed, until the peer closes its own.
         """
         if self._closing:
             return
@@ -360,49 +336,14 @@ class Connection(asyncio.BufferedProtocol):
             self.deadline = self._server.now() + self._server.limits.unread_seconds_max
         self._follow_reading()
 
-    def _feed(self, data: "memoryview | bytes") -> None:
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
-            self._decline_upgrade(bytes(data[upgrade.args[0] :]))
-        except httptools.HttpParserError as error:
-            refused = error.__context__
-            if isinstance(refused, RefusedError):
-                self._refuse(refused.refusal, refused.detail)
-            elif not self._last_was_answered():
-                self._refuse(Refusal.MALFORMED, f"The request is not valid HTTP/1.1: {error}.")
-
-    def _last_was_answered(self) -> bool:
-        """Whether the latest request closes the connection: what the parser finds after it does not matter."""
-        latest = self._pending[-1] if self._pending else self._answering
-        return self._incoming is None and latest is not None and not latest.keep_alive
-
-    def _decline_upgrade(self, rest: bytes) -> None:
-        """Take a request that offers another protocol for what it is without the offer (RFC 9110, section 7.8); some
-        clients offer HTTP/2 with every first request. The parser stops at such a head, so it reads it again.
-        """
-        method = self._parser.get_method()
-        if method == b"CONNECT":
-            self._refuse(Refusal.MALFORMED, "CONNECT is not served.")
-            return
-        head = without_upgrade(method, self._target, self._headers)
-        self._parser = httptools.HttpRequestParser(self)
-        self._feed(head + rest)
-
     def _follow_head(self, nbytes: int) -> None:
         """Bound the time and the size of a head that has begun to arrive."""
-        if not self._head_bytes and self._answering is None:
+        if not self._requests.head_begun and self._answering is None:
             self.deadline = self._server.now() + self._server.limits.head_seconds_max
-        self._head_bytes += nbytes
-        if self._head_bytes > self._server.limits.head_bytes_max:
-            if len(self._target) > TARGET_BYTES_MAX:
-                self._refuse(Refusal.TARGET_TOO_LONG, f"A target has at most {TARGET_BYTES_MAX} bytes.")
-            else:
-                size = self._server.limits.head_bytes_max
-                self._refuse(Refusal.HEAD_TOO_LARGE, f"The head of a request has at most {size} bytes.")
+        self._requests.count_head(nbytes, self._server.limits.head_bytes_max)
 
     def _follow_reading(self) -> None:
-        """Read on, or wait with it until the application has taken the body or the peer its answers."""
+        """Read on, or pause reading until the application has taken the body, or the peer its answers."""
         if self._closing:
             wanted = True
         elif self.unsent_bytes or self._pending:
@@ -411,7 +352,7 @@ class Connection(asyncio.BufferedProtocol):
             incoming = self._incoming
             wanted = incoming is None or incoming.answered or incoming.buffered_bytes < _BUFFERED_BYTES_MAX
             if not wanted:
-                self.deadline = math.inf  # the peer is not waited for
+                self.deadline = math.inf  # the server does not wait for the peer now
         if wanted is not self._reading and not self._transport.is_closing():
             self._reading = wanted
             if wanted:
@@ -420,7 +361,7 @@ class Connection(asyncio.BufferedProtocol):
                 self._transport.pause_reading()
 
     def _follow_writing(self, now: float) -> None:
-        """Give the peer more time for what it has taken since it was last looked at."""
+        """Give the peer more time for what it has taken since the last check."""
         limits = self._server.limits
         left = self._transport.get_write_buffer_size()
         taken = self.unsent_bytes - left
@@ -428,31 +369,10 @@ class Connection(asyncio.BufferedProtocol):
         self._server.change_unsent(self, left)
 
     def _drop(self, nbytes: int) -> None:
-        """Count what arrives and nobody wants."""
+        """Count bytes that arrive and are not needed; abort the connection when they are too many."""
         self._dropped_bytes += nbytes
         if self._dropped_bytes > self._server.limits.unread_bytes_max:
             self.abort()
-
-    def _refuse(self, refusal: Refusal, detail: str) -> None:
-        """Answer the request that is arriving with a refusal, after those that came before it, and close."""
-        self._in_head = False
-        failed, self._incoming = self._incoming, None
-        if failed is not None and failed is self._answering:
-            self._answering = None
-            self._server.release_body(failed)
-            already_answered = failed.abandon()
-            if already_answered:
-                self._linger()
-            else:
-                self._answer_refusal(refusal, detail, failed.scope["path"])
-            return
-        if failed is not None:
-            self._pending.remove(failed)
-            self._server.release_body(failed)
-        if self._answering is None and not self.unsent_bytes:
-            self._answer_refusal(refusal, detail, "/")
-        else:
-            self._refusal = (refusal, detail)
 
     def _answer_refusal(self, refusal: Refusal, detail: str, path: str) -> None:
         self._server.remove_waiting(self)

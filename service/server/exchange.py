@@ -5,14 +5,16 @@ from collections.abc import Iterable
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
+from service.server.errors import ExchangeError
+
 if TYPE_CHECKING:
     from service.server.connection import Connection
 
 Headers = Iterable[tuple[bytes, bytes]]
 
 WHOLE_ANSWER = "service.whole_answer"
-"""An extension of ASGI, by its name in a scope's ``extensions``: a function that answers whole (``Exchange.answer``),
-which saves two messages.
+"""The name of an extension of ASGI in a scope's ``extensions``: a function that sends a whole answer in one call
+(``Exchange.answer``) instead of two messages.
 """
 
 _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
@@ -20,14 +22,11 @@ _CLOSE = b"connection: close\r\n"
 _NO_BODY = frozenset({HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED})
 
 
-class ExchangeError(Exception):
-    """The application sent what HTTP does not allow."""
-
-
 class Exchange:
-    """A request on ``connection``, read as its body arrives, and the answer to it.
+    """A request on ``connection``, whose body may still be arriving, and the answer to it.
 
-    ``held_bytes`` is how much of the body has arrived, ``buffered_bytes`` what the application has not taken of it.
+    ``held_bytes`` counts the bytes of the body that have arrived, ``buffered_bytes`` those of them that the application
+    has not taken yet.
     """
 
     __slots__ = (
@@ -36,7 +35,9 @@ class Exchange:
         "_chunks",
         "_connection",
         "_head",
+        "_peer_ended",
         "_waiter",
+        "_whole_taken",
         "answered",
         "body_complete",
         "buffered_bytes",
@@ -66,54 +67,69 @@ class Exchange:
         self._head: bytes | None = None
         self._chunked = False
         self._answer_left: int | None = None
+        self._whole_taken = False
+        self._peer_ended = False
         scope["extensions"] = {WHOLE_ANSWER: self.answer}
 
-    # From the connection.
+    # Called by the connection.
 
     def add_body(self, chunk: bytes) -> None:
-        """Take a part of the body."""
+        """Add a part of the body."""
         self.held_bytes += len(chunk)
         self.buffered_bytes += len(chunk)
         self._chunks.append(chunk)
         self._wake()
 
     def end_body(self) -> None:
-        """Take the end of the body."""
+        """Note that the body is complete."""
         self.body_complete = True
         self._wake()
 
     def lose(self) -> None:
-        """The rest of the body will not come."""
+        """Note that the rest of the body will not come."""
         self.gone = True
         self._wake()
 
+    def end_peer(self) -> None:
+        """Note that the peer has closed its side, and may not read on."""
+        self._peer_ended = True
+        self._wake()
+
+    @property
+    def left(self) -> bool:
+        """Whether the peer has gone, or closed its side."""
+        return self.gone or self._peer_ended
+
     def abandon(self) -> bool:
-        """Take the exchange from the application: what it sends is dropped. Return whether an answer has begun."""
+        """Drop whatever the application sends from now on. Return whether an answer has begun."""
         begun = self.started or self.answered
         self.answered = True
         self.lose()
         return begun
 
-    # From the application.
+    # Called by the application.
 
     async def receive(self) -> dict[str, Any]:
-        """Return the next part of the body (``http.request``), or ``http.disconnect``: the rest never comes, or the
-        answer has been given.
+        """Return the next part of the body (``http.request``), or ``http.disconnect`` when the rest will not come or
+        the answer has been given. After the whole body, wait for the latter, or for the peer to go or to close its
+        side: nobody reads a long answer then.
         """
         while not self._chunks and not self.body_complete and not self.gone:
             self._connection.await_body(self)
-            self._waiter = asyncio.get_running_loop().create_future()
-            await self._waiter
-        if self.answered or (self.gone and not self.body_complete and not self._chunks):
+            await self._wait()
+        while self._whole_taken and not self.left and not self.answered:
+            await self._wait()
+        if self.answered or self._whole_taken or (self.gone and not self._chunks and not self.body_complete):
             return {"type": "http.disconnect"}
+        self._whole_taken = self.body_complete
         chunks, self._chunks = self._chunks, []
         self.buffered_bytes = 0
         body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         return {"type": "http.request", "body": body, "more_body": not self.body_complete}
 
     async def send(self, message: dict[str, Any]) -> None:
-        """Send a part of the answer. Waits only while a long answer is not read; raises ExchangeError for a message
-        out of turn, a header that would break the head, or a body of another length than was told.
+        """Send a part of the answer; wait while the peer does not read a long one. Raises ExchangeError for a message
+        in the wrong order, a header with a line break, or a body whose length is not the content-length.
         """
         if self.answered:
             if self.gone:
@@ -130,7 +146,7 @@ class Exchange:
             await self._connection.drained()
 
     def fail(self, answer: tuple[int, list[tuple[bytes, bytes]], bytes]) -> None:
-        """Answer in place of an application that did not; where it had begun, the connection ends instead."""
+        """Send ``answer`` for an application that failed. If its own answer had begun, close the connection instead."""
         if self.started:
             self._connection.abort()
             return
@@ -138,7 +154,7 @@ class Exchange:
         self.answer(*answer)
 
     def answer(self, status: int, headers: Headers, body: bytes) -> None:
-        """Answer whole; the length is added to ``headers``. Raises as ``send`` does."""
+        """Send a whole answer, and add the length of ``body`` to ``headers``. Raises as ``send`` does."""
         if self.answered and self.gone:
             return
         self._head = self._make_head(status, [*headers, (b"content-length", str(len(body)).encode())])
@@ -162,6 +178,7 @@ class Exchange:
             self._connection.write(data)
         if not more:
             self.answered = True
+            self._wake()
             self._chunks.clear()
             self.buffered_bytes = 0
             self._connection.end_answer(self)
@@ -189,6 +206,10 @@ class Exchange:
         if not head.count(b"\n") == head.count(b"\r") == len(lines):
             raise ExchangeError("a header holds a line break")
         return head + b"\r\n"
+
+    async def _wait(self) -> None:
+        self._waiter = asyncio.get_running_loop().create_future()
+        await self._waiter
 
     def _wake(self) -> None:
         waiter = self._waiter

@@ -1,9 +1,10 @@
-"""Heads of requests: what the parser leaves to its user to check (RFC 9112)."""
+"""Checks of a request's head that the parser leaves to its user (RFC 9112)."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 
+from service.server.errors import RefusedError
 from service.server.limits import HEADERS_MAX
 from service.server.refusals import Refusal
 
@@ -18,17 +19,9 @@ _ABSOLUTE = re.compile(rb"https?://[^/?]*", re.IGNORECASE)
 _UPGRADE_HEADERS = frozenset({b"connection", b"upgrade", b"http2-settings"})
 
 
-class RefusedError(Exception):
-    """A request that cannot be taken, and the sentence that says why."""
-
-    def __init__(self, refusal: Refusal, detail: str) -> None:
-        super().__init__(detail)
-        self.refusal = refusal
-        self.detail = detail
-
-
 def check_head(version: str, headers: Sequence[Header], values: Mapping[bytes, bytes]) -> None:
-    """Check a head: a version that is served, one valid Host, no transfer coding but ``chunked``, not too many headers.
+    """Check that a head has a version that is served, one valid Host, no transfer coding but ``chunked``, and at most
+    HEADERS_MAX headers.
 
     ``values`` are the headers by name. Raises RefusedError.
     """
@@ -67,7 +60,7 @@ def split_target(target: bytes) -> tuple[bytes, bytes]:
 
 
 def without_upgrade(method: bytes, target: bytes, headers: Iterable[Header]) -> bytes:
-    """Return the head of a request in HTTP/1.1 that offers no other protocol, as it would have been sent."""
+    """Return the head of an HTTP/1.1 request without its offer to change to another protocol."""
     headers = list(headers)
     kept = [(name, value) for name, value in headers if name not in _UPGRADE_HEADERS]
     options = b",".join(value for name, value in headers if name == b"connection").lower().split(b",")

@@ -1,4 +1,4 @@
-"""One HTTP server in one process: its connections, their budgets, the watch over them, and its end."""
+"""The HTTP server of one process: accepts connections, limits what they use in all, and stops them in order."""
 
 import asyncio
 import logging
@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from email.utils import formatdate
 from typing import Any
 
+from service.server.accepting import Acceptor
 from service.server.connection import Connection
 from service.server.exchange import Exchange
 from service.server.limits import Limits
@@ -24,18 +25,20 @@ BACKLOG = 4096
 _READ_BYTES = 64 * 1024
 _WATCH_SECONDS = 0.5
 _STOP_POLL_SECONDS = 0.02
-_GOODBYE_SECONDS = 0.5
-"""How long a connection whose last answer is sent waits for its peer to close, once the server stops."""
+_PEER_CLOSE_SECONDS_MAX = 0.5
+"""How long the stopping server waits for peers to close the connections whose last answer is sent."""
+_CANCEL_SECONDS_MAX = 1.0
+"""How long tasks that are cancelled at the end may take to clean up."""
 _DESCRIPTORS_KEPT = 256
-"""Open files that are not for connections: the database's, the log, the listeners."""
+"""Open files that are kept for other things than callers' connections: the database, the log, the listeners."""
 
 
 class HttpServer:
-    """Serves ``app``. ``refuse`` makes the answers that are given without it.
+    """Serves the application ``app``; ``refuse`` makes the answers to requests that never reach it.
 
     ``draining`` makes every answer the last one of its connection, while new connections are still accepted. When there
-    are more connections than ``limits.connections_max`` (or than the process may open files), the one that has waited
-    longest for a request makes room. ``unsent_bytes`` and ``bodies_bytes`` are how much of each budget is used.
+    are more connections than ``limits.connections_max`` (or than the process may open files), the connection that has
+    waited longest for a request is closed. ``unsent_bytes`` and ``bodies_bytes`` are how much of each budget is used.
     """
 
     def __init__(self, app: Application, limits: Limits, refuse: Refuse) -> None:
@@ -54,50 +57,54 @@ class HttpServer:
         self.unsent_bytes = 0
         self.bodies_bytes = 0
         self._tasks: dict[Exchange, asyncio.Task[None]] = {}
-        self._listeners: list[asyncio.Server] = []
+        self._acceptors: list[Acceptor] = []
         self._watch: asyncio.Task[None] | None = None
         self._stopping = False
 
     async def listen(self, sockets: Sequence[socket.socket]) -> None:
-        """Accept connections on ``sockets``, which are bound; they belong to the server from now on."""
+        """Accept connections on ``sockets``, which are bound. The server owns them from now on and closes them."""
         self._tell_date()
         for listener in sockets:
-            self._listeners.append(
-                await self._loop.create_server(lambda: Connection(self), sock=listener, backlog=BACKLOG)
-            )
+            acceptor = Acceptor(listener, lambda: Connection(self))
+            acceptor.start(BACKLOG)
+            self._acceptors.append(acceptor)
         self._watch = asyncio.create_task(self._watch_connections(), name="http-watch")
 
     async def stop(self) -> None:
-        """Accept nothing more, finish what is under way within ``limits.drain_seconds_max``, close the rest."""
+        """Accept nothing more, finish the requests under way within ``limits.drain_seconds_max``, close the rest."""
         self.draining = self._stopping = True
-        for listener in self._listeners:
-            listener.close()
+        for acceptor in self._acceptors:
+            acceptor.close()
         for connection in [one for one in self._waiting if not one.in_head]:
             connection.end_waiting()
         hurry = self.now() + self.limits.unread_seconds_max
         for connection in self._connections:
             connection.hurry(hurry)
         await self._until(lambda: not any(one.busy for one in self._connections), self.limits.drain_seconds_max)
-        await self._until(lambda: not self._connections, _GOODBYE_SECONDS)
+        await self._until(lambda: not self._connections, _PEER_CLOSE_SECONDS_MAX)
         for connection in list(self._connections):
             connection.abort()
         await self._until(lambda: not self._tasks, self.limits.drain_seconds_max)
-        for task in [*self._tasks.values(), self._watch]:
-            if task is not None:
-                task.cancel()
+        left = [task for task in (*self._tasks.values(), self._watch) if task is not None]
+        for task in left:
+            task.cancel()
+        if left:
+            await asyncio.wait(left, timeout=_CANCEL_SECONDS_MAX)
 
     async def _until(self, reached: Callable[[], bool], seconds_max: float) -> None:
         end = self.now() + seconds_max
-        while not reached() and self.now() < end:  # noqa: ASYNC110 - many things bring it about, and only once
+        while not reached() and self.now() < end:  # noqa: ASYNC110 - no single event tells it, and it happens once
             await asyncio.sleep(_STOP_POLL_SECONDS)
 
-    # From connections.
+    # Called by connections.
 
     def add(self, connection: Connection) -> None:
-        """Take a new connection; with too many of them, the one that has waited longest is closed."""
+        """Add a new connection. If there are too many then, close the one that has waited longest for a request."""
         self._connections.add(connection)
         if len(self._connections) > self._connections_max:
-            next(iter(self._waiting), connection).abort()
+            oldest = next(iter(self._waiting), connection)
+            self.remove(oldest)  # it is lost in the next iteration, and others may be added before
+            oldest.abort()
 
     def remove(self, connection: Connection) -> None:
         """Forget a connection that is closed."""
@@ -106,7 +113,7 @@ class HttpServer:
         self.remove_unsent(connection)
 
     def add_waiting(self, connection: Connection) -> None:
-        """Note that ``connection`` waits for a request; once the server stops, none is to come."""
+        """Note that ``connection`` waits for a request. Once the server stops, close it instead."""
         if self._stopping and not connection.in_head:
             connection.end_waiting()
         else:
@@ -117,9 +124,10 @@ class HttpServer:
         self._waiting.pop(connection, None)
 
     def begin(self, connection: Connection, exchange: Exchange) -> None:
-        """Have the application answer ``exchange``."""
+        """Start the application's work on ``exchange``."""
         self._waiting.pop(connection, None)
-        # Kept until it is done: the loop itself holds tasks weakly. (A callback for its end would cost another turn.)
+        # The task is kept until it is done, because the loop holds tasks weakly. It removes itself: a callback for its
+        # end would cost another iteration of the loop.
         self._tasks[exchange] = self._loop.create_task(self._answer(exchange))
 
     async def _answer(self, exchange: Exchange) -> None:
@@ -132,22 +140,23 @@ class HttpServer:
         finally:
             del self._tasks[exchange]
         if not exchange.answered:
-            logger.error("no answer", extra={"path": exchange.scope["path"], "reason": reason})
+            if not (exchange.started and exchange.left):  # the peer of a long answer may go before its end
+                logger.error("no answer", extra={"path": exchange.scope["path"], "reason": reason})
             exchange.fail(self.refuse(Refusal.FAULT, "", exchange.scope["path"]))
 
     def add_body(self, nbytes: int) -> int:
-        """Count ``nbytes`` of a body; return how many are being held."""
+        """Count ``nbytes`` of a body; return how many bytes of bodies are held in all."""
         self.bodies_bytes += nbytes
         return self.bodies_bytes
 
     def release_body(self, exchange: Exchange) -> None:
-        """Count the body of ``exchange`` no more."""
+        """Stop counting the body of ``exchange``."""
         self.bodies_bytes -= exchange.held_bytes
         exchange.held_bytes = 0
 
     def add_unsent(self, connection: Connection) -> None:
-        """Note that the peer of ``connection`` does not take its answers. When too much waits in all, whoever has been
-        slow for longest is cut off.
+        """Note that the peer of ``connection`` does not take its answers. When too much waits in all, close the
+        connections whose peers have been slow for longest.
         """
         self._unsent[connection] = None
         self.unsent_bytes += connection.unsent_bytes
@@ -163,7 +172,7 @@ class HttpServer:
         connection.unsent_bytes = unsent_bytes
 
     def remove_unsent(self, connection: Connection) -> None:
-        """Note that ``connection`` has sent everything, or never will."""
+        """Note that ``connection`` has sent everything, or is closed."""
         if connection in self._unsent:
             del self._unsent[connection]
             self.unsent_bytes -= connection.unsent_bytes
@@ -189,7 +198,7 @@ class HttpServer:
 
 
 def _open_files_max() -> int:
-    """Return how many files this process may have open, having asked for as many as it can get."""
+    """Raise this process's limit of open files as far as the system allows, and return it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

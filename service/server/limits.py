@@ -9,9 +9,9 @@ HEADERS_MAX = 100
 class Limits(Struct, frozen=True, kw_only=True):
     """The limits of one HTTP server in one process. Times are in seconds, sizes in bytes.
 
-    Whoever sends a body or reads an answer must keep up ``rate_bytes_per_second_min``, and may fall silent for
-    ``body_seconds_max`` or ``write_seconds_max`` at most. All bodies that are being received or worked on, and all
-    answers that wait for their readers, have one budget each for the whole process.
+    A peer that sends a body or reads an answer must keep up ``rate_bytes_per_second_min``, and may pause for
+    ``body_seconds_max`` or ``write_seconds_max`` at most. ``bodies_bytes_max`` bounds all bodies together that are
+    being received or worked on in the process, ``unsent_bytes_max`` all answers that peers have not read yet.
     """
 
     connections_max: int = 10_000

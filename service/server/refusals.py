@@ -1,4 +1,4 @@
-"""What the server answers by itself, before or instead of the application."""
+"""The answers that the HTTP server gives by itself, before or instead of the application."""
 
 from collections.abc import Callable
 from enum import StrEnum
@@ -20,4 +20,4 @@ Answer = tuple[int, list[tuple[bytes, bytes]], bytes]
 """Status, headers (lower-case names) and body."""
 
 Refuse = Callable[[Refusal, str, str], Answer]
-"""Returns the answer to a refusal, given a sentence of detail ("" for none) and the path that was asked for."""
+"""Returns the answer to a refusal, given a sentence of detail ("" for none) and the requested path."""

@@ -1,4 +1,4 @@
-"""The processes that serve, seen from the main one: started, replaced when they die, stopped together."""
+"""The worker processes of the server, as the main process manages them: started, replaced when one ends, stopped."""
 
 import logging
 import multiprocessing
@@ -15,18 +15,18 @@ logger = logging.getLogger(__name__)
 _PAUSE_SECONDS_FIRST = 0.25
 _PAUSE_SECONDS_MAX = 10.0
 _HEALTHY_SECONDS = 10.0
-"""Who lives as long as this had no trouble with its start."""
+"""A worker that ran for longer than this had no trouble with its start."""
 
 
 class Workers:
-    """``count`` processes that each run ``target(*arguments)``, in interpreters of their own.
+    """Runs ``target(*arguments)`` in ``count`` processes, each with an interpreter of its own.
 
-    ``stop`` may be called from a signal handler. A worker that dies is replaced, after a pause that grows while
-    workers die young.
+    A worker that ends is replaced after a pause, which grows while workers end within _HEALTHY_SECONDS. ``stop`` may
+    be called from a signal handler.
     """
 
     def __init__(self, target: Callable[..., None], arguments: tuple[Any, ...], *, count: int) -> None:
-        # A fresh interpreter for each: nothing of this process (lock, threads, event loops) leaks into it.
+        # A fresh interpreter for each worker: it inherits no lock, thread or event loop of this process.
         self._context = multiprocessing.get_context("spawn")
         self._target = target
         self._arguments = arguments
@@ -37,14 +37,15 @@ class Workers:
         self.stopping = False
 
     def stop(self) -> None:
-        """Have ``run`` end the workers and return."""
+        """Make ``run`` end the workers and return."""
         if not self.stopping:
             self.stopping = True
             os.write(self._wake_writer, b"\0")
 
     def run(self, *, drain_delay_seconds: float, close_listeners: Callable[[], None], stop_seconds_max: float) -> None:
-        """Keep the workers running until ``stop``, then ask them to end (SIGTERM), close the listeners when they do
-        (after ``drain_delay_seconds``), and kill whoever has not ended after ``stop_seconds_max``.
+        """Keep the workers running until ``stop``, then end them: send them SIGTERM, close the listeners after
+        ``drain_delay_seconds`` (when the workers close theirs), and kill the workers that have not ended after
+        ``stop_seconds_max``.
         """
         try:
             self._keep_running()
@@ -59,14 +60,15 @@ class Workers:
             ready = wait([*sentinels, self._wake_reader])
             for sentinel in ready:
                 if sentinel in sentinels and not self.stopping:
-                    self._bury(sentinels[sentinel])
+                    self._remove_ended(sentinels[sentinel])
 
     def _start_one(self) -> None:
         process = self._context.Process(target=self._target, args=self._arguments)
         process.start()
         self._running[process] = time.monotonic()
 
-    def _bury(self, process: BaseProcess) -> None:
+    def _remove_ended(self, process: BaseProcess) -> None:
+        """Log the end of a worker, and wait before another one may start."""
         lived_seconds = time.monotonic() - self._running.pop(process)
         process.join()
         if lived_seconds > _HEALTHY_SECONDS:
@@ -98,8 +100,8 @@ class Workers:
                 return
 
 
-def leave_with_parent(poll_seconds: float) -> None:
-    """Ask this process to end (SIGTERM) when its parent has: to be run in a thread."""
+def stop_with_parent(poll_seconds: float) -> None:
+    """Send SIGTERM to this process when its parent has ended. Blocks until then, so it is run in a thread."""
     parent = os.getppid()
     while os.getppid() == parent:
         time.sleep(poll_seconds)

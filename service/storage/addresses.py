@@ -1,7 +1,7 @@
-"""Where a database is, as its URL says it: read once and strictly, so that no part of a password is taken for a host.
+"""Parsing of database URLs: strict, so that no part of a password is taken for a host.
 
 The forms are those of libpq that asyncpg knows: several hosts, a socket's directory (percent-encoded as the host, or in
-``host=``), parameters in the query, and ``PGHOST`` and ``PGSSLMODE`` of the environment where the URL is silent.
+``host=``), parameters in the query, and the environment's ``PGHOST`` and ``PGSSLMODE`` where the URL does not say.
 """
 
 import os
@@ -11,17 +11,19 @@ from ipaddress import IPv6Address, ip_address
 from typing import Self
 from urllib.parse import unquote
 
+from service.errors import DatabaseUnusableError
+
 HOW_TO_WRITE = (
     "write postgresql://USER:PASSWORD@HOST:PORT/DATABASE, and / @ : % ? # and the like in a password as %2F %40 %3A %25"
     " %3F %23"
 )
 
-_UNKNOWN_PLACE = "the given URL"
+_UNKNOWN_LOCATION = "the given URL"
 _TLS_MODES = frozenset({"require", "verify-ca", "verify-full"})
 _SCHEMES = frozenset({"postgresql", "postgres"})
 
-# Nothing but printable ASCII: urllib drops or folds other characters, and the driver would see another URL than we do.
-# One @ at most, and it ends the password: a password with a / @ ? or # in it cannot reach host, port or path.
+# Only printable ASCII: urllib drops or folds other characters, and the driver would then see another URL than this
+# module. At most one @, which ends the password: no part of a password with / @ ? or # is read as host, port or path.
 _FORM = re.compile(
     r"(?P<scheme>[a-z]+)(?:\+[a-z]+)?://"
     r"(?:[^@/?#\[\]]*@)?(?P<hosts>[^@/?#]*)(?:/[^@?#]*)?(?:\?(?P<query>[^@#]*))?"
@@ -31,28 +33,25 @@ _HOST = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<name>/[^,:]*|[A-Za-z0-9._
 _PORTS = re.compile(r"[0-9]{1,5}(?:,[0-9]{1,5})*")
 
 
-class DatabaseUnusableError(Exception):
-    """The database cannot be used; the message is one sentence for the operator and names no password."""
-
-
 @dataclass(frozen=True)
 class Address:
-    """The database of one URL.
+    """The parts of a database URL that the service uses.
 
-    ``hosts`` are names, addresses or directories of sockets, none for the driver's own defaults, which are on this
-    machine. ``tls_added`` is what the URL leaves open and we decide: None, or "require" for a host that is not this
-    machine. ``tls_required`` says whether a connection in plain text is out of the question.
+    ``location`` is the hosts and ports as a person would write them. ``hosts`` are names, addresses or directories of
+    sockets; it is empty for the driver's own defaults, which are on this machine. ``tls_added`` is the TLS mode that
+    the service adds where the URL has none: "require" for a host that is not this machine, None for any other.
+    ``tls_required`` says whether connections in plain text are refused.
     """
 
     url: str = field(repr=False)
-    place: str
+    location: str
     hosts: tuple[str, ...]
     tls_added: str | None
     tls_required: bool
 
     @classmethod
     def of(cls, url: str) -> Self:
-        """Read ``url``. Raises DatabaseUnusableError, which repeats nothing of it."""
+        """Parse ``url``. Raises DatabaseUnusableError, whose text repeats no part of the URL."""
         plain = plain_url(url)
         parts = _FORM.fullmatch(plain)
         if parts is None or _FORBIDDEN.search(plain) is not None:
@@ -62,16 +61,17 @@ class Address:
         parameters = _parameters(parts["query"] or "")
         stated_hosts = unquote(parts["hosts"]) or parameters.get("host") or os.environ.get("PGHOST") or ""
         hosts, ports = _hosts(stated_hosts)
-        port = "" if parts["hosts"] else parameters.get("port", "")  # the driver reads it for hosts of the query alone
+        port = "" if parts["hosts"] else parameters.get("port", "")  # the driver reads it only for hosts of the query
         if port and _PORTS.fullmatch(port) is None:
             raise DatabaseUnusableError(f"The database URL's port is no number: {HOW_TO_WRITE}.")
         mode = parameters.get("sslmode") or os.environ.get("PGSSLMODE")
-        # What a service file says is known to the driver alone: the URL itself must say that plain text will do.
+        # Only the driver reads a service file, so its hosts are not known here. TLS is required of them, unless the URL
+        # itself says otherwise.
         elsewhere = not all(map(_is_here, hosts)) or "service" in parameters
         added = "require" if mode is None and elsewhere else None
         return cls(
             url=plain,
-            place=", ".join(map(_written, hosts, (own or port for own in ports))) or "localhost",
+            location=", ".join(map(_written, hosts, (own or port for own in ports))) or "localhost",
             hosts=hosts,
             tls_added=added,
             tls_required=(added or mode) in _TLS_MODES,
@@ -84,16 +84,19 @@ def plain_url(url: str) -> str:
     return f"{scheme.partition('+')[0]}{separator}{rest}"
 
 
-def place(url: str) -> str:
-    """Return hosts and ports of ``url`` as a person would write them, without user or password."""
+def location(url: str) -> str:
+    """Return hosts and ports of ``url`` as a person would write them, without user or password.
+
+    Return "the given URL" for a URL that cannot be parsed.
+    """
     try:
-        return Address.of(url).place
+        return Address.of(url).location
     except DatabaseUnusableError:
-        return _UNKNOWN_PLACE
+        return _UNKNOWN_LOCATION
 
 
 def _parameters(query: str) -> dict[str, str]:
-    """Return the parameters of ``query`` that have a value, as the driver takes them."""
+    """Return the parameters of ``query`` that have a value, as the driver reads them."""
     found: dict[str, str] = {}
     for item in query.split("&") if query else ():
         name, equals, value = (unquote(part.replace("+", " ")) for part in item.partition("="))
@@ -116,7 +119,7 @@ def _hosts(stated: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 def _is_here(host: str) -> bool:
-    """Whether ``host`` is a socket's directory or a loopback address: nobody else hears what is said there."""
+    """Return whether ``host`` is on this machine: a socket's directory, or a loopback address."""
     if host.startswith("/") or host == "localhost":
         return True
     try:

@@ -1,4 +1,4 @@
-"""Look-ups of single rows, gathered: those that arrive while a query runs share the next one."""
+"""Look-ups of single rows that share queries: those that arrive while a query runs are answered by the next one."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -9,16 +9,18 @@ from typing import Any, Generic, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from service.storage.retry import Reader
+from service.storage.transactions import Reader
 
 K = TypeVar("K")
 R = TypeVar("R")
+P = TypeVar("P")
+A = TypeVar("A")
 
 Query = Callable[[AsyncSession, int, Sequence[K]], Awaitable[Sequence[R]]]
-"""Returns the rows that a ledger has of the keys, in any order."""
+"""Returns the rows of a ledger that have one of the keys, in any order."""
 
 Found = tuple[R | None, datetime | None]
-"""A row, or None, and for one of the replica the time up to which that held everything (``Reader.read``)."""
+"""A row, or None if there is none; and for an answer of the replica, the time up to which it holds everything."""
 
 _QUERY_SECONDS_MIN = 0.5
 
@@ -26,10 +28,10 @@ _QUERY_SECONDS_MIN = 0.5
 class CoalescedReads(Generic[K, R]):
     """Looks up single rows by ``key``, with one query at a time for each ledger and no added delay.
 
-    The query that answers a call begins after the call, so a caller reads what was written before it asked. Rows are
-    shared by the callers of one query: they are to be read only. However many callers ask, they take one connection for
-    each ledger, and none of them waits much longer than the reader's deadline: what a caller has waited for the query
-    before is taken from the time of its own.
+    The query that answers a call begins after the call, so a caller reads everything that was written before its call.
+    The callers of one query share its rows and must not change them. All callers together use one connection for each
+    ledger. No caller waits much longer than the reader's deadline: the time that it waited for the query before is
+    subtracted from the time of its own query.
     """
 
     def __init__(self, reader: Reader, query: Query[K, R], *, key: Callable[[R], Any] = attrgetter("id")) -> None:
@@ -41,7 +43,7 @@ class CoalescedReads(Generic[K, R]):
         self._running: dict[int, asyncio.Task[None]] = {}
 
     async def get(self, ledger_id: int, key: K) -> Found[R]:
-        """Return the row, None if the ledger has none of this key. Raises StorageError."""
+        """Return the row, or None if the ledger has none with this key. Raises StorageError."""
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Found[R]] = loop.create_future()
         waiting = self._waiting.get(ledger_id)
@@ -58,7 +60,7 @@ class CoalescedReads(Generic[K, R]):
             while wanted := self._waiting.pop(ledger_id, None):
                 waited = asyncio.get_running_loop().time() - self._waiting_since[ledger_id]
                 await self._answer(ledger_id, wanted, max(self._reader.deadline_seconds - waited, _QUERY_SECONDS_MIN))
-                await asyncio.sleep(0)  # whoever is at the door may join the next query
+                await asyncio.sleep(0)  # callers whose tasks are ready may join the next query
         finally:
             del self._running[ledger_id]
 
@@ -69,7 +71,7 @@ class CoalescedReads(Generic[K, R]):
             rows, as_of = await self._reader.read(
                 lambda session: self._query(session, ledger_id, list(wanted)), deadline_seconds=deadline_seconds
             )
-        except Exception as error:  # noqa: BLE001 - every caller is told
+        except Exception as error:  # noqa: BLE001 - every caller gets it
             for answer in chain.from_iterable(wanted.values()):
                 if not answer.done():  # its caller has gone away
                     answer.set_exception(error)
@@ -82,15 +84,51 @@ class CoalescedReads(Generic[K, R]):
                     answer.set_result(row)
 
 
+class SharedReads(Generic[P, A]):
+    """Reads by a key that says all of what is wanted. One read runs at a time for each key, and the calls that arrive
+    meanwhile share the next one.
+
+    The read that answers a call begins after the call. The callers of one read share its answer and must not change it.
+    One that goes away takes the answer from nobody.
+    """
+
+    def __init__(self, read: Callable[[P], Awaitable[A]]) -> None:
+        self._read = read
+        self._next: dict[P, asyncio.Task[A]] = {}
+        self._running: dict[P, asyncio.Task[A]] = {}
+
+    async def get(self, key: P) -> A:
+        """Return what is read for ``key``. Raises what the read raises."""
+        read = self._next.get(key)
+        if read is None:
+            read = self._next[key] = asyncio.create_task(self._run(key, self._running.get(key)))
+            read.add_done_callback(_know_failure)
+        return await asyncio.shield(read)
+
+    async def _run(self, key: P, before: asyncio.Task[A] | None) -> A:
+        if before is not None:
+            await asyncio.wait([before])
+        self._running[key] = self._next.pop(key)
+        try:
+            return await self._read(key)
+        finally:
+            del self._running[key]
+
+
+def _know_failure(read: asyncio.Task[Any]) -> None:
+    if not read.cancelled():
+        read.exception()  # its callers know it; when all of them have gone away, nobody needs to
+
+
 class Rows(Generic[K, R]):
-    """Single rows of the replica, or of the primary where the replica's row is missing or too old."""
+    """Looks up single rows on the replica, and on the primary where the replica's row is missing or too old."""
 
     def __init__(self, nearest: CoalescedReads[K, R], primary: CoalescedReads[K, R]) -> None:
         self._nearest = nearest
         self._primary = primary
 
     async def get(self, ledger_id: int, key: K, enough: Callable[[R], bool] | None = None) -> Found[R]:
-        """Return the row; one of the replica only if it is ``enough``. Raises StorageError."""
+        """Return the row. A row of the replica is returned only if ``enough`` accepts it. Raises StorageError."""
         found = await self._nearest.get(ledger_id, key)
         row, as_of = found
         if as_of is None or (row is not None and (enough is None or enough(row))):

@@ -1,4 +1,4 @@
-"""Opening connections: the one way in which pools, commands, migrations and preflight reach PostgreSQL."""
+"""Opening connections to PostgreSQL: pools, commands, migrations and the preflight all use ``connect``."""
 
 import os
 import socket
@@ -9,22 +9,13 @@ from typing import Any
 
 import asyncpg
 
+from service.errors import TlsRefusedError
 from service.storage.addresses import Address
 
 _CLOSE_SECONDS_MAX = 0.1
 _CANCEL_SECONDS_MAX = 0.25
 _KEEPALIVE_SECONDS, _KEEPALIVE_TRIES = 15, 3
 _UNACKNOWLEDGED_SECONDS_MAX = 5
-
-
-class TlsRefusedError(ConnectionError):
-    """The server does not offer the TLS that it must; the message is one sentence for the operator."""
-
-    def __init__(self, place: str) -> None:
-        super().__init__(
-            f"The database at {place} does not agree to TLS, and what is not on this machine is not spoken to in plain"
-            " text: turn TLS on there (ssl = on), or allow plain text with ?sslmode=disable in the URL."
-        )
 
 
 async def connect(
@@ -36,10 +27,10 @@ async def connect(
     statement_cache_size: int = 100,
     session_settings: Mapping[str, str] = MappingProxyType({}),
 ) -> asyncpg.Connection:
-    """Connect to the database at ``address``; ``command_timeout_seconds`` of None is no limit.
+    """Connect to the database at ``address``. ``command_timeout_seconds`` of None means no limit.
 
-    Where the URL leaves it open, TLS is required of every host but this machine. ``session_settings`` are set once the
-    connection stands, in one round trip: as start-up parameters, a pooler (PgBouncer) would refuse them.
+    Where the URL does not say, TLS is required of every host but this machine. ``session_settings`` are set in one
+    round trip after the connection is made, because a pooler (PgBouncer) would refuse them as start-up parameters.
     Raises TlsRefusedError, OSError, or the driver's errors.
     """
     try:
@@ -53,9 +44,10 @@ async def connect(
             server_settings={"application_name": application_name, "timezone": "UTC"},
         )
     except ConnectionError as error:
-        # The driver raises the bare class where the two do not come to terms on TLS, and only there.
+        # The driver raises ConnectionError itself, and no subclass of it, only where client and server do not agree
+        # on TLS.
         if type(error) is ConnectionError and address.tls_required:
-            raise TlsRefusedError(address.place) from None
+            raise TlsRefusedError(address.location) from None
         raise
     _keep_alive(connection)
     if session_settings:
@@ -68,21 +60,21 @@ async def connect(
 
 
 def _set(settings: Mapping[str, str]) -> str:
-    """Return the statements that set ``settings`` for the session; their names are constants of ours."""
+    """Return the statements that set ``settings`` for the session. The names are constants, so they need no quotes."""
     return ";".join(f"SET {name} = '{value.replace(chr(39), chr(39) * 2)}'" for name, value in settings.items())
 
 
 class _Connection(asyncpg.Connection):  # type: ignore[misc]  # the driver carries no type information
-    """The driver's connection, which does not wait long for the goodbye of a server that may be silent."""
+    """The driver's connection with short limits on closing and cancelling, because the server may not answer."""
 
     async def close(self, *, timeout: float | None = None) -> None:  # noqa: ASYNC109 - the driver's own signature
-        """Close within _CLOSE_SECONDS_MAX: politely, with a request to cancel what still runs, or else at once."""
-        with suppress(TimeoutError):  # the driver has cut the connection then
+        """Close within _CLOSE_SECONDS_MAX: with a request to cancel what still runs, or without one when time is up."""
+        with suppress(TimeoutError):  # the driver has terminated the connection then
             await super().close(timeout=min(timeout or _CLOSE_SECONDS_MAX, _CLOSE_SECONDS_MAX))
 
     def _cancel_current_command(self, waiter: Any, cancel_waiter: Any = None) -> None:
-        """Ask the server to cancel what it does for a caller who went away, as the driver does, and end the connection
-        if it does not acknowledge that: the ROLLBACK which comes next would wait for it.
+        """Ask the server to cancel the statement of a caller who went away, as the driver does. Terminate the
+        connection if the server does not acknowledge in time: the ROLLBACK that comes next would wait for it.
         """
         super()._cancel_current_command(waiter, cancel_waiter)
         self._loop.call_later(_CANCEL_SECONDS_MAX, self._end_unless_done, cancel_waiter)
@@ -93,8 +85,8 @@ class _Connection(asyncpg.Connection):  # type: ignore[misc]  # the driver carri
 
 
 def _keep_alive(connection: asyncpg.Connection) -> None:
-    """Have the system send a sign of life on an idle connection, so that nobody between us and the server forgets it,
-    and end one on which the server acknowledges nothing.
+    """Turn on TCP keepalive, so that no firewall or address translation drops the idle connection, and let the system
+    end a connection on which the server acknowledges nothing.
     """
     transport = connection._transport  # noqa: SLF001 - the driver has no way to set options of its socket
     own = transport.get_extra_info("socket")
@@ -106,7 +98,7 @@ def _keep_alive(connection: asyncpg.Connection) -> None:
         "TCP_KEEPCNT": _KEEPALIVE_TRIES,
         "TCP_USER_TIMEOUT": _UNACKNOWLEDGED_SECONDS_MAX * 1000,
     }
-    # The loop's own object may not set options; another one on the same socket may.
+    # The socket object of the event loop does not allow to set options; another object for the same socket does.
     with socket.socket(fileno=os.dup(own.fileno())) as same:
         same.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         for name, value in options.items():

@@ -4,6 +4,10 @@ PK_LEDGERS = "pk_ledgers"
 UQ_LEDGERS_NAME = "uq_ledgers_name"
 CK_LEDGERS_ID_POSITIVE = "ck_ledgers_id_positive"
 
+PK_LEDGER_HEADS = "pk_ledger_heads"
+CK_LEDGER_HEADS_LEDGER = "ck_ledger_heads_ledger"
+CK_LEDGER_HEADS_PERIOD = "ck_ledger_heads_period"
+
 PK_ACCOUNTS = "pk_accounts"
 UQ_ACCOUNTS_REFERENCE = "uq_accounts_reference"
 UQ_ACCOUNTS_CURRENCY = "uq_accounts_currency"
@@ -41,5 +45,22 @@ PK_DECISIONS = "pk_decisions"
 CK_DECISIONS_OUTCOME = "ck_decisions_outcome"
 CK_DECISIONS_ANSWER = "ck_decisions_answer"
 
+PK_HISTORY = "pk_history"
+
+PK_LOG_TILES = "pk_log_tiles"
+CK_LOG_TILES_ROOT = "ck_log_tiles_root"
+CK_LOG_TILES_LEAVES = "ck_log_tiles_leaves"
+PK_LOG_CHECKPOINTS = "pk_log_checkpoints"
+CK_LOG_CHECKPOINTS_SIZE = "ck_log_checkpoints_size"
+CK_LOG_CHECKPOINTS_ROOT = "ck_log_checkpoints_root"
+PK_LOG_COSIGNATURES = "pk_log_cosignatures"
+FK_LOG_COSIGNATURES_CHECKPOINT = "fk_log_cosignatures_checkpoint"
+
 PK_TOKENS = "pk_tokens"
 UQ_TOKENS_HASH = "uq_tokens_hash"
+
+PK_TOKEN_USES = "pk_token_uses"  # noqa: S105 - no password, as those below
+FK_TOKEN_USES_TOKEN = "fk_token_uses_token"  # noqa: S105
+CK_TOKEN_USES_REQUESTS = "ck_token_uses_requests"  # noqa: S105
+
+PK_VERIFICATIONS = "pk_verifications"

@@ -1,4 +1,4 @@
-"""Connections: one engine with its pool and sessions for one database URL."""
+"""Pools of database connections: a SQLAlchemy engine and its sessions for one database URL."""
 
 import asyncio
 import time
@@ -12,15 +12,16 @@ from sqlalchemy import event, exc, text
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
+from service.errors import NotConnectedError
 from service.settings import Settings
 from service.storage.addresses import Address
 from service.storage.connecting import connect
-from service.storage.errors import NotConnectedError, is_read_only
+from service.storage.errors import is_read_only
 
 _CLIENT_TIMEOUT_MARGIN_SECONDS = 2.0
 
 _IDLE_SECONDS_UNCHECKED = 5.0
-"""How long a connection may lie in the pool and still be used without a look whether it answers."""
+"""How long a connection may be idle in the pool and still be used without a check that it answers."""
 _CHECK_SECONDS_MAX = 0.3
 
 _FAIL_IF_READ_ONLY = text(
@@ -28,8 +29,8 @@ _FAIL_IF_READ_ONLY = text(
     " RAISE read_only_sql_transaction USING MESSAGE = 'the database takes no writes'; END IF; END $$"
 )
 
-# A batch's statements look up a known number of rows by their keys: a nested loop over the index is always right. Left
-# to its statistics, which lag behind a table that has just begun to grow, the planner may scan the whole of it for
+# A batch's statements look up a known number of rows by their keys: a nested loop over the index is always right. The
+# planner's statistics lag behind a table that has just begun to grow, and with them it may scan the whole table for
 # every key (measured: 10 s instead of 20 ms for 10,000 keys on a fresh database).
 _INDEX_PLANS = {
     "plan_cache_mode": "force_generic_plan",
@@ -38,61 +39,76 @@ _INDEX_PLANS = {
     "enable_mergejoin": "off",
 }
 
-# A list walks an index in the list's order, and stops when it has what was asked for. A plan that finds everything
-# first and sorts it is never right; the planner takes it nevertheless when it expects few rows, and it cannot know that
-# one account has half of all transfers.
+# A list reads an index in the list's order, and stops when it has as many rows as were asked for. A plan that finds all
+# rows first and sorts them is never right. The planner chooses it nevertheless when it expects few rows, and it cannot
+# know that one account has half of all transfers.
 _ORDERED_PLANS = MappingProxyType(
     {
         "enable_seqscan": "off",
         "enable_bitmapscan": "off",
         "enable_hashjoin": "off",
         "enable_mergejoin": "off",
-        "jit": "off",  # up to version 17, a plan that cannot do without one of these looks expensive enough to compile
+        "jit": "off",  # up to version 17, a plan that needs one of the above has a cost high enough to be compiled
     }
 )
 
 
-class Database:
-    """An engine and its session factory; close it when done.
+# One process of the server at a time, whatever is read: others have work to do. A plan for each slice: how much lies
+# between its bounds is what a plan without them cannot know.
+_MODEST_PLANS = MappingProxyType(
+    {"max_parallel_workers_per_gather": "0", "jit": "off", "plan_cache_mode": "force_custom_plan"}
+)
 
-    Sessions do not expire on commit: what was read stays readable after the transaction. The pool resets no more than
-    a rollback. A connection that was ended shows it at the first statement, and the retry takes another; one that fell
-    silent shows nothing, so ``_Suspicion`` looks whether it answers when there is a reason to doubt it. One that may
-    not write is replaced, and so are those beside it.
+Session = AsyncSession
+"""The session of one unit of work. Modules outside ``storage`` use this name, because they do not import SQLAlchemy."""
+
+
+class Database:
+    """A SQLAlchemy engine with its pool and session factory for one database; ``close`` it when done.
+
+    Sessions do not expire on commit: what was read stays readable after the transaction. When a connection returns to
+    the pool, only a ROLLBACK resets it. A connection that was closed fails at its first statement, and the retry takes
+    another one. A connection on which the server no longer answers shows nothing, so ``_IdleChecks`` checks those that
+    may be such. A connection that may not write is replaced, together with all others in the pool.
     """
 
     def __init__(self, engine: AsyncEngine) -> None:
         self.engine = engine
-        _Suspicion().watch(engine)
-        event.listen(engine.sync_engine, "handle_error", _give_up_read_only)
+        _IdleChecks().watch(engine)
+        event.listen(engine.sync_engine, "handle_error", _replace_read_only)
         self.sessions = async_sessionmaker(engine, class_=AsyncSession, expire_on_commit=False, autoflush=False)
 
     @classmethod
     def connect(cls, url: str, settings: Settings) -> Self:
-        """Make a pool for ``url`` (``addresses`` lists its forms) of ``settings.pool_size`` connections and some more
-        for a time; nothing is sent before the first statement.
+        """Make a pool of ``settings.pool_size`` connections to ``url`` (``addresses`` lists the forms of URLs), and
+        ``settings.pool_max_overflow`` more at need. Nothing is sent before the first statement.
 
         Raises DatabaseUnusableError when the URL cannot be read.
         """
         return cls._connect(url, settings, pool_size=settings.pool_size, pool_max_overflow=settings.pool_max_overflow)
 
     @classmethod
-    def connect_few(cls, url: str, settings: Settings, pool_size: int, *, for_a_time: int = 0) -> Self:
-        """Make a pool of ``pool_size`` connections for one kind of work, and ``for_a_time`` more at need."""
-        return cls._connect(url, settings, pool_size=pool_size, pool_max_overflow=for_a_time)
+    def connect_few(cls, url: str, settings: Settings, pool_size: int, *, more_at_need: int = 0) -> Self:
+        """Make a pool of ``pool_size`` connections for one kind of work, and ``more_at_need`` more at need."""
+        return cls._connect(url, settings, pool_size=pool_size, pool_max_overflow=more_at_need)
 
     @classmethod
-    def connect_engine(cls, url: str, settings: Settings) -> Self:
-        """Make the group commit's own pool: a connection for each batch in flight, which no other work can take, with
-        the plans that its statements need.
+    def connect_batches(cls, url: str, settings: Settings) -> Self:
+        """Make the pool of group commit: a connection for each batch in flight, which no other work can take, with the
+        planner's settings that the statements of a batch need.
         """
         return cls._connect(
             url, settings, pool_size=settings.batches_in_flight_max, pool_max_overflow=0, plans=_INDEX_PLANS
         )
 
     @classmethod
-    def connect_rehearsals(cls, url: str, settings: Settings) -> Self:
-        """Make the pool of dry runs: a connection for each that runs, with the plans that the engine has."""
+    def connect_verification(cls, url: str, settings: Settings) -> Self:
+        """Make the pool of verification, one connection, on which the planner may choose how to read a whole ledger."""
+        return cls._connect(url, settings, pool_size=1, pool_max_overflow=0, plans=_MODEST_PLANS)
+
+    @classmethod
+    def connect_dry_runs(cls, url: str, settings: Settings) -> Self:
+        """Make the pool of dry runs: a connection for each one that runs, with the planner's settings of a batch."""
         return cls._connect(
             url, settings, pool_size=settings.dry_run_pool_size, pool_max_overflow=0, plans=_INDEX_PLANS
         )
@@ -115,7 +131,8 @@ class Database:
                     address,
                     application_name=settings.application_name,
                     timeout_seconds=settings.connect_timeout_seconds,
-                    # The server's own limit ends a slow statement; the client's the wait for a server gone silent.
+                    # The server's own limit ends a slow statement. The client's limit ends the wait for a server that
+                    # no longer answers.
                     command_timeout_seconds=settings.statement_timeout_ms / 1000 + _CLIENT_TIMEOUT_MARGIN_SECONDS,
                     session_settings={
                         "statement_timeout": str(settings.statement_timeout_ms),
@@ -143,8 +160,9 @@ class Database:
         return cls(engine)
 
     async def verify_writable(self) -> None:
-        """Reach the server, and raise what a write would (``errors.is_read_only``) where it takes none; no table is
-        touched, nor waited for.
+        """Check that the server takes writes; raise the error of a write (``errors.is_read_only``) if it does not.
+
+        The check uses no table, so it waits for no lock.
         """
         async with self.engine.connect() as connection:
             await connection.execute(_FAIL_IF_READ_ONLY)
@@ -154,53 +172,53 @@ class Database:
         await asyncio.shield(self.engine.dispose())
 
 
-def _give_up_read_only(context: ExceptionContext) -> None:
-    """Have a pool replace its connections when one of them may not write.
+def _replace_read_only(context: ExceptionContext) -> None:
+    """Make the pool replace all its connections when one of them may not write.
 
-    Whether a session may write is settled when it begins, by its role's settings and by the server that it reached. A
-    pool would keep those that began while the role was set to read only, or that an address led to the old server, long
-    after either was mended.
+    Whether a session may write is fixed when it begins: by the settings of its role and by the server that it reached.
+    Without this, a pool would keep sessions that began while the role was read only, or that reached the old primary,
+    long after the cause is gone.
     """
     if is_read_only(context.original_exception):
         context.is_disconnect = True
 
 
-class _Suspicion:
-    """Which connections of a pool are looked at before they are used: those that lay idle for long, and all others once
-    one of them ended badly.
+class _IdleChecks:
+    """Checks, before a pooled connection is used, that the server answers on it: a connection that was idle for long,
+    and every connection once another one of the pool has failed.
 
-    A firewall or an address translation that forgets a connection tells neither end. Whoever then sends a statement
-    waits for an answer that never comes, as long as a try may last.
+    A firewall or an address translation that drops a connection informs neither end. A statement that is sent on it
+    waits for an answer that never comes, until the attempt's time is over.
     """
 
     def __init__(self) -> None:
-        self._doubted_at = 0.0
+        self._invalidated_at = 0.0
 
     def watch(self, engine: AsyncEngine) -> None:
-        """Look at the connections of ``engine`` when they leave its pool."""
+        """Check the connections of ``engine`` when they leave its pool."""
         pool = engine.sync_engine.pool
-        event.listen(pool, "checkin", self._lay_down)
-        event.listen(pool, "checkout", self._pick_up)
-        event.listen(pool, "invalidate", self._doubt)
+        event.listen(pool, "checkin", self._note_return)
+        event.listen(pool, "checkout", self._check_answer)
+        event.listen(pool, "invalidate", self._note_invalidation)
 
-    def _lay_down(self, _: object, record: Any) -> None:
+    def _note_return(self, _: object, record: Any) -> None:
         record.info["idle_since"] = time.monotonic()
 
-    def _doubt(self, _: object, __: object, ___: object) -> None:
-        self._doubted_at = time.monotonic()
+    def _note_invalidation(self, _: object, __: object, ___: object) -> None:
+        self._invalidated_at = time.monotonic()
 
-    def _pick_up(self, connection: Any, record: Any, _: object) -> None:
-        idle_since = record.info.get("idle_since")  # a new connection has answered a moment ago
-        if idle_since is None or idle_since > max(time.monotonic() - _IDLE_SECONDS_UNCHECKED, self._doubted_at):
+    def _check_answer(self, connection: Any, record: Any, _: object) -> None:
+        idle_since = record.info.get("idle_since")  # None for a new connection, which has just answered
+        if idle_since is None or idle_since > max(time.monotonic() - _IDLE_SECONDS_UNCHECKED, self._invalidated_at):
             return
         try:
-            connection.run_async(_ask)
+            connection.run_async(_await_answer)
         except Exception as error:
-            # Those that lay beside it have met the same fate: all are replaced, each when it is wanted next.
+            # The other connections of the pool are probably dead, too: each is replaced when it is used next.
             raise exc.InvalidatePoolError from error
 
 
-async def _ask(driver: asyncpg.Connection) -> None:
-    """Wait for any answer of the server, without a transaction. Raises what tells that none came in time."""
+async def _await_answer(driver: asyncpg.Connection) -> None:
+    """Wait until the server answers an empty statement. Raises TimeoutError, or the driver's error."""
     async with asyncio.timeout(_CHECK_SECONDS_MAX):
         await driver.execute("")

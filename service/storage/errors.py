@@ -1,39 +1,34 @@
-"""Driver errors, translated in one place: by SQLSTATE and constraint name, never by message text."""
+"""Classification of the database driver's errors: by SQLSTATE and constraint name, never by message text."""
 
 import asyncio
 import traceback
 from collections.abc import Iterator
-from enum import StrEnum
 from pathlib import Path
 
 import asyncpg
 from sqlalchemy import exc
 
+from service.errors import Failure, NotConnectedError, StorageError, UnexpectedRowCountError
+
 _CONTENTION = frozenset({"40001", "40P01", "55P03"})  # serialization failure, deadlock, lock timeout
-# Connection; authorization (a role that is lost or locked, a password that changed); resources; operator intervention
-# or timeout; system.
+# Classes of SQLSTATEs: connection; authorization (a role that is lost or locked, a password that changed); resources;
+# operator intervention or timeout; system.
 _UNAVAILABLE_CLASSES = ("08", "28", "53", "57", "58")
 _READ_ONLY = "25006"
 _UNAVAILABLE = frozenset(
     {
         _READ_ONLY,  # a write reached a server that has become read-only: failover
         "3D000",  # the database is gone, or not there yet
-        "42501",  # a privilege of the service's role was revoked: whoever did it gives it back
+        "42501",  # a privilege of the service's role was revoked: an operator must grant it again
     }
 )
 
 _DATA_CLASS = "22"
-# Where PostgreSQL and poolers speak of connections, objects and states. What else is said, by functions of the
-# operator's (P0001, or an SQLSTATE of their own) for one, may repeat what a caller sent.
+# Classes of SQLSTATEs whose messages speak of connections, objects and states only. Any other message may repeat what a
+# caller sent: for example one that a function of the operator's raises (P0001, or an SQLSTATE of its own).
 _TOLD_CLASSES = ("08", "0A", "23", "25", "26", "28", "3D", "3F", "40", "42", "53", "54", "55", "57", "58", "XX")
 
 _DRIVER_TYPES = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
-
-
-class NotConnectedError(Exception):
-    """The server refused a new connection; the cause says why. Nothing was sent, and whoever made it refuse can undo
-    that: it is right to try again, whatever the SQLSTATE (of a database that takes no connections: of a wrong state).
-    """
 
 
 _UNAVAILABLE_TYPES = (
@@ -42,36 +37,18 @@ _UNAVAILABLE_TYPES = (
     OSError,  # refused, reset, or timed out (TimeoutError)
     asyncpg.InterfaceError,  # the connection is closed
     asyncpg.InternalClientError,
-    # A column's type changed under a prepared statement. The driver prepares it anew, but not inside a transaction.
+    # The type of a column changed after a statement was prepared. The driver prepares it anew, but not inside a
+    # transaction.
     asyncpg.InvalidCachedStatementError,
 )
 
 _REASON_LENGTH_MAX = 300
 
 
-class Failure(StrEnum):
-    """What a failed transaction means for the caller; both kinds are transient and may be tried again."""
-
-    CONTENTION = "contention"
-    UNAVAILABLE = "database_unavailable"
-
-
-class StorageError(Exception):
-    """A transaction failed for a transient reason and every try allowed for it is used up.
-
-    ``outcome_unknown`` is True when a COMMIT was sent and its answer never came: the work may have been done.
-    """
-
-    def __init__(self, failure: Failure, *, outcome_unknown: bool = False) -> None:
-        super().__init__(failure.value)
-        self.failure = failure
-        self.outcome_unknown = outcome_unknown
-
-
 def classify(error: BaseException) -> Failure | None:
-    """Return what kind of transient failure ``error`` is; None for one that trying again cannot heal.
+    """Return what kind of transient failure ``error`` is, or None if another attempt would fail the same way.
 
-    A StorageError is final, whatever failure caused it: the tries are used up, or trying again would be wrong.
+    A StorageError is final whatever its cause: no attempts are left, or another attempt would be wrong.
     """
     if isinstance(error, StorageError):
         return None
@@ -95,16 +72,33 @@ def _is_unavailable(error: BaseException) -> bool:
 
 
 def violated_constraint(error: BaseException) -> str | None:
-    """Return the name of the constraint that ``error`` says was violated (class 23), None for any other error."""
+    """Return the name of the constraint that was violated (SQLSTATE class 23), or None for any other error."""
     for cause in _driver_errors(error):
         if isinstance(cause, asyncpg.IntegrityConstraintViolationError):
             return cause.constraint_name or cause.column_name or "unnamed"
     return None
 
 
+def is_refusal(error: BaseException) -> bool:
+    """Return whether the database refused a statement: by an error of its own, or by not changing the rows that it
+    should have changed.
+    """
+    return any(isinstance(cause, asyncpg.PostgresError | UnexpectedRowCountError) for cause in _driver_errors(error))
+
+
 def is_read_only(error: BaseException) -> bool:
     """Return whether ``error`` says that its transaction may not write."""
     return any(getattr(cause, "sqlstate", None) == _READ_ONLY for cause in _driver_errors(error))
+
+
+def is_statement_timeout(error: BaseException) -> bool:
+    """Return whether the server ended a statement because it took too long, or because somebody asked it to."""
+    return any(isinstance(cause, asyncpg.QueryCanceledError) for cause in _driver_errors(error))
+
+
+def is_malformed(error: BaseException) -> bool:
+    """Return whether the database could not read a value as what a statement took it for: a text as a number."""
+    return any(str(getattr(cause, "sqlstate", "")).startswith(_DATA_CLASS) for cause in _driver_errors(error))
 
 
 def is_privilege_missing(error: BaseException) -> bool:
@@ -113,16 +107,16 @@ def is_privilege_missing(error: BaseException) -> bool:
 
 
 def described(error: BaseException) -> str | None:
-    """Return what may be said of a database's ``error``: message, SQLSTATE, constraint; None for any other error.
+    """Return what may be logged of a database's ``error``: message, SQLSTATE, constraint; None for any other error.
 
-    What a caller sent stays out: no parameters, no DETAIL (it shows the row), and not even the message where it may
-    repeat values: those that the server or the driver could not take (class 22), and whatever a function raises.
+    Nothing that a caller sent is in it: no parameters, no DETAIL (it shows the row), and no message that may repeat
+    values: of a value that the server or the driver could not take (class 22), or one that a function raised.
     """
     if not isinstance(error, (exc.SQLAlchemyError, exc.EmulatedDBAPIException, *_DRIVER_TYPES)):
         return None
     cause = next((cause for cause in _driver_errors(error) if isinstance(cause, _DRIVER_TYPES)), None)
     if cause is None:
-        # Of what SQLAlchemy itself says, the pool's sentence is all that is known to hold no value.
+        # Of SQLAlchemy's own messages, only that of the pool's time-out is known to contain no value.
         return str(error) if isinstance(error, exc.TimeoutError) else type(error).__name__
     sqlstate, constraint = getattr(cause, "sqlstate", None) or "", getattr(cause, "constraint_name", None)
     if isinstance(cause, ValueError) or sqlstate.startswith(_DATA_CLASS):
@@ -136,8 +130,10 @@ def described(error: BaseException) -> str | None:
 
 
 def reason(error: BaseException) -> str:
-    """Return why ``error`` happened in one line for the log, the same for the same cause: what the database or the
-    system said, or else the kind of error and where it was raised. It holds nothing that a client sent.
+    """Return in one line for the log why ``error`` happened; the same cause gives the same line.
+
+    The line is what the database or the system said, or else the kind of error and where it was raised. It contains
+    nothing that a client sent.
     """
     causes = [cause for cause in _driver_errors(error) if not isinstance(cause, asyncio.CancelledError)] or [error]
     for cause in causes:

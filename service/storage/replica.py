@@ -8,21 +8,23 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import text
 
+from service.errors import SchemaBehindError
 from service.storage.database import Database
 from service.storage.errors import reason
-from service.storage.migrations import SchemaBehindError, verify_revision
+from service.storage.migrations import verify_revision
 
 logger = logging.getLogger(__name__)
 
 READ_SECONDS_MAX = 1.5
-"""How long a read may take on the replica before the primary is asked instead."""
-_LOOK_INTERVAL_SECONDS = 1.0
+"""How long a read may take on the replica before it goes to the primary instead."""
+LOOK_INTERVAL_SECONDS = 1.0
 _LOOK_SECONDS_MAX = 1.0
 _LEFT_ALONE_SECONDS = 5.0
 _MOMENTS_MAX = 600
 _BEHIND = timedelta(seconds=10)
 
-# Flushed, because a commit is shown to nobody before its record is: who reads at this moment sees what lies before it.
+# The position of the flushed log, because a commit is visible to others only after its record is flushed: a read at
+# this moment sees only what lies before that position.
 _WRITTEN = text("SELECT clock_timestamp(), (pg_current_wal_flush_lsn() - '0/0')::bigint")
 _REPLAYED = text("""
     SELECT pg_last_xact_replay_timestamp(),
@@ -32,11 +34,12 @@ _REPLAYED = text("""
 
 
 class Replica:
-    """Looks at the replica every second, so that no read has to find out by waiting.
+    """Knows whether reads may use the replica, and how old its rows are at most. A PeriodicWorker calls ``look`` every
+    LOOK_INTERVAL_SECONDS, so that no read has to find out by waiting.
 
-    A replica that failed a read is left alone for _LEFT_ALONE_SECONDS and then looked at again, by one look and not by
-    the reads of callers, until it answers and its schema is the service's. ``primary`` is asked how far it has written:
-    once the replica has replayed as much, what is read there is as of that moment at least.
+    A replica that failed a read is not used for _LEFT_ALONE_SECONDS. Then ``look`` checks it again, and not the reads
+    of callers, until it answers and has the schema that the service needs. ``look`` also notes how far the primary has
+    written: once the replica has replayed as much, its rows are as of that moment or later (``as_of``).
     """
 
     def __init__(self, database: Database, primary: Database) -> None:
@@ -44,35 +47,25 @@ class Replica:
         self._primary = primary
         self._moments: deque[tuple[int, datetime]] = deque(maxlen=_MOMENTS_MAX)
         self._left_alone_until = 0.0
-        self._task: asyncio.Task[None] | None = None
         self.usable = False
         self.as_of: datetime | None = None
         self.trouble: str | None = "not looked at yet"
 
-    async def start(self) -> None:
-        """Look once, then go on looking."""
-        await self.look()
-        self._task = asyncio.create_task(self._watch(), name="replica-watch")
-
-    async def stop(self) -> None:
-        """Look no more."""
-        if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
-
     def fail(self, error: BaseException) -> None:
-        """Leave the replica alone for a while: a read met ``error`` there."""
+        """Stop using the replica for a while, because a read failed there with ``error``."""
         self._left_alone_until = asyncio.get_running_loop().time() + _LEFT_ALONE_SECONDS
         self._give_up("failed a read", error)
 
     @property
     def behind(self) -> bool:
-        """Whether what is read there is much older than now."""
+        """Whether the rows of the replica are much older than now."""
         return self.as_of is not None and datetime.now(UTC) - self.as_of > _BEHIND
 
     async def look(self) -> None:
-        """Find out whether the replica answers, has the service's schema, and how far it is."""
+        """Check whether the replica answers, whether it has the schema that the service needs, and how far it is.
+
+        A failure of the replica is noted and logged, and not raised.
+        """
         if asyncio.get_running_loop().time() < self._left_alone_until:
             return
         await self._note_moment()
@@ -83,13 +76,13 @@ class Replica:
                 await verify_revision(self._database.engine)
         except SchemaBehindError as error:
             self._give_up("its schema is behind", error)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the replica cannot be read
+        except Exception as error:  # noqa: BLE001 - whatever the cause, the replica cannot be read
             self._give_up("does not answer", error)
         else:
             self._use(replayed_at, position)
 
     async def _note_moment(self) -> None:
-        """Remember how far the primary has written by now; while it is away, the replica gets no newer either."""
+        """Note how far the primary has written by now. While it does not answer, the replica gets no newer either."""
         with suppress(Exception):
             async with asyncio.timeout(_LOOK_SECONDS_MAX), self._primary.engine.connect() as connection:
                 moment, position = (await connection.execute(_WRITTEN)).one()
@@ -108,8 +101,3 @@ class Replica:
     def _give_up(self, trouble: str, error: BaseException) -> None:
         self.usable, self.as_of, self.trouble = False, None, trouble
         logger.warning("the replica is not read", extra={"reason": f"it {trouble}: {reason(error)}"})
-
-    async def _watch(self) -> None:
-        while True:
-            await asyncio.sleep(_LOOK_INTERVAL_SECONDS)
-            await self.look()

@@ -1,1 +1,1 @@
-"""What the service tells about itself while it runs."""
+"""What the service reports about itself while it runs: logs."""

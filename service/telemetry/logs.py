@@ -1,7 +1,7 @@
 """Logs: the standard library's logging, one JSON object a line, or a readable line on a terminal.
 
-What may stand in a log line is the caller's choice, field by field (``extra``): never a body, a header or a token.
-Exceptions are written by ``tracebacks``, which leaves out what a caller sent.
+The code that logs chooses each field of a line (``extra``): never a body, a header or a token. Exceptions are written
+by ``tracebacks``, which leaves out everything that a caller sent.
 """
 
 import json
@@ -14,14 +14,15 @@ from service.telemetry.repeats import RepeatFilter
 from service.telemetry.tracebacks import format_exception, print_exception
 
 _STANDARD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message"}
-_CHATTY_LOGGERS = ("alembic",)  # what it tells at level info, the commands say in a sentence
+_CHATTY_LOGGERS = ("alembic", "httpcore", "httpx")  # at level info: told by commands in a sentence; every request
 _COLORS = {logging.DEBUG: "2", logging.WARNING: "33", logging.ERROR: "31", logging.CRITICAL: "31;1"}
 
 
 def configure_logging(level: str, stream: TextIO | None = None) -> None:
     """Send every log line of at least ``level`` to ``stream`` (standard error); call it again to change either.
 
-    A terminal gets lines for people; anything else gets JSON. What ends the process unhandled is written as logs are.
+    A terminal gets lines for people; anything else gets JSON. An exception that ends the process is written in the same
+    form as those in the log.
     """
     stream = sys.stderr if stream is None else stream
     handler = logging.StreamHandler(stream)
@@ -59,7 +60,7 @@ class TerminalFormatter(logging.Formatter):
     """A line for people: time, level, message and the extra fields; the exception below it."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line, coloured from warnings on."""
+        """Return the line, in color for warnings and worse."""
         extra = "".join(f" {name}={value}" for name, value in extra_fields(record).items())
         line = f"{_time(record)} {record.levelname.lower():<7} {record.name}: {record.getMessage()}{extra}"
         if error := _exception(record):
@@ -69,7 +70,7 @@ class TerminalFormatter(logging.Formatter):
 
 
 def extra_fields(record: logging.LogRecord) -> dict[str, object]:
-    """Return what the caller added with ``extra``."""
+    """Return the fields that the logging code added to ``record`` with ``extra``."""
     return {name: value for name, value in vars(record).items() if name not in _STANDARD_FIELDS}
 
 

@@ -1,4 +1,4 @@
-"""One log line for one cause: what happens again within a minute is counted, not written again."""
+"""One log line for one cause: a line that repeats within a minute is counted and not written again."""
 
 import logging
 import time
@@ -11,8 +11,8 @@ _CAUSES_MAX = 1_000
 class RepeatFilter(logging.Filter):
     """Lets a record that carries a ``reason`` pass once in REPEAT_SECONDS for each logger, message and reason.
 
-    The next one to pass says in ``repeated`` how many did not. A database that is away fails every request for one
-    and the same reason: a line, with its traceback, for each of them would hide the cause and fill the disk. Records
+    The next record to pass says in ``repeated`` how many did not. While the database is unavailable, every request
+    fails for the same reason: a line with a traceback for each of them would hide the cause and fill the disk. Records
     without a ``reason`` always pass.
     """
 

@@ -1,4 +1,4 @@
-"""Exceptions as text, without what a caller sent: of a database's error stands only what may be told."""
+"""Exceptions as text without anything that a caller sent: a database's error is reduced to what may be logged."""
 
 import sys
 import traceback
@@ -12,14 +12,14 @@ _MEANWHILE = "\nDuring handling of the above exception, another exception occurr
 
 
 def format_exception(error: BaseException) -> str:
-    """Return ``error`` with its causes as Python writes them, but with the text of ``storage.errors.described`` for a
-    database's errors, and no text for what the database's driver met inside itself.
+    """Return ``error`` and its causes as Python writes them, except those of the database: its errors get the text of
+    ``storage.errors.described``, and the exceptions inside its driver that caused them no text.
     """
     return "".join(_lines(error, set(), silent=False)).rstrip("\n")
 
 
 def print_exception(_kind: type[BaseException], error: BaseException, _traceback: TracebackType | None) -> None:
-    """Write ``error`` to standard error: a ``sys.excepthook``."""
+    """Write ``error`` to standard error. The function is a ``sys.excepthook``."""
     sys.stderr.write(format_exception(error) + "\n")
 
 

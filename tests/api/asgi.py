@@ -1,11 +1,11 @@
-"""The application called as a server calls it: for paths and bodies that no client library would send."""
+"""Calls of the application as a server makes them, for paths and bodies that no client library would send."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote
 
-from tests.api.conftest import Application
+from tests.support.application import Application
 
 
 @dataclass(frozen=True)

@@ -1,31 +1,31 @@
-"""Accounts in every state that a rule asks for."""
+"""Accounts in every state that a rule checks."""
 
 from uuid import uuid4
 
 from service.domain.limits import INT64_MAX
-from tests.api.ledger import JSON, Book, unique
+from tests.support.http_ledger import JSON, LedgerClient, unique
 
 
 class Parties:
-    """Makes accounts in every state that a rule asks for."""
+    """Makes accounts in every state that a rule checks."""
 
-    def __init__(self, book: Book) -> None:
-        self._book = book
+    def __init__(self, ledger: LedgerClient) -> None:
+        self._ledger = ledger
 
     async def open(self) -> JSON:
-        return await self._book.account()
+        return await self._ledger.account()
 
     async def poor(self) -> JSON:
-        return await self._book.account(minimum_balance=0)
+        return await self._ledger.account(minimum_balance=0)
 
     async def limited(self) -> JSON:
-        return await self._book.account(maximum_balance=0)
+        return await self._ledger.account(maximum_balance=0)
 
     async def full(self) -> JSON:
         """An account whose debits and credits are as large as they can be, with a balance of zero."""
         account, other = await self.open(), await self.open()
-        await self._book.move(account, other, INT64_MAX)
-        await self._book.move(other, account, INT64_MAX)
+        await self._ledger.move(account, other, INT64_MAX)
+        await self._ledger.move(other, account, INT64_MAX)
         return account
 
     async def frozen(self) -> JSON:
@@ -38,11 +38,11 @@ class Parties:
         return {"id": str(uuid4())}
 
     async def foreign(self) -> JSON:
-        other = await Book.open(self._book.client, unique("other"))
+        other = await LedgerClient.open(self._ledger.client, unique("other"))
         return await other.account()
 
     async def _in_status(self, status: str) -> JSON:
         account = await self.open()
-        response = await self._book.revise(account, status=status)
+        response = await self._ledger.revise(account, status=status)
         assert response.status_code == 200, response.text
         return account

@@ -1,4 +1,4 @@
-"""Watching the event loop: how long one request keeps it from everybody else."""
+"""A watch of the event loop: how long one request holds it up."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -19,7 +19,7 @@ class Pauses:
 
 @asynccontextmanager
 async def watched_loop() -> AsyncIterator[Pauses]:
-    """Watch the running loop: a task that asks for its turn all the time measures how long it waits for it."""
+    """Watch the running loop with a task that yields all the time and measures how long it waits to run again."""
     pauses = Pauses()
 
     async def watch() -> None:

@@ -6,8 +6,8 @@ import json
 from typing import Any
 from urllib.parse import urlsplit
 
-from tests.api.contract import Contract, Exchange, Headers
-from tests.servers import RunningService
+from tests.support.contract import Contract, Exchange, Headers
+from tests.support.servers import RunningService
 
 ANSWER_SECONDS_MAX = 10.0
 

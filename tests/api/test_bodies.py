@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from service.api.bodies import refuse_cut_off
-from service.api.problems import ProblemError
+from service.api.http.bodies import refuse_cut_off
+from service.wire.errors import MalformedError
 
 PART: Any = {"type": "http.request", "body": b"{", "more_body": True}
 END: Any = {"type": "http.request", "body": b"}", "more_body": False}
@@ -33,9 +33,9 @@ async def test_a_body_that_is_cut_off_is_a_problem(before: list[Any]) -> None:
     receive = _receiving(*before, GONE)
     for _ in before:
         await receive()
-    with pytest.raises(ProblemError) as caught:
+    with pytest.raises(MalformedError) as caught:
         await receive()
-    assert caught.value.code == "malformed_request"
+    assert (caught.value.pointer, caught.value.reason) == ("", "the request was cut off")
 
 
 async def test_who_leaves_after_the_body_has_sent_it_whole() -> None:

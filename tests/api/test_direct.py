@@ -10,10 +10,10 @@ import pytest
 from litestar.types import HTTPScope, Receive, Send
 
 from service.api.application import Application as DirectApplication
-from service.api.wire import StrictJSON
+from service.api.http.decoding import StrictJSON
 from tests.api.asgi import Answered, Sent, call
-from tests.api.conftest import Application, serving
-from tests.api.ledger import JSON, Book, transfer, unique
+from tests.support.application import Application, serving
+from tests.support.http_ledger import JSON, LedgerClient, transfer, unique
 
 UUID_PATTERN = re.compile(rb"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 TIME_PATTERN = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z")
@@ -21,7 +21,7 @@ LIMIT = 64 * 1024
 
 
 class World:
-    """A ledger for one way of answering, filled like the other's; what differs by nature is masked alike."""
+    """A ledger for one of the two ways of answering. Both are filled alike, and what must differ is masked alike."""
 
     def __init__(self, application: Application, name: str) -> None:
         self.application = application
@@ -30,11 +30,13 @@ class World:
 
     async def fill(self) -> None:
         async with self.application.client(self.application.settings.admin_token) as client:
-            self.book = book = await Book.open(client, self.name)
-            self.rich, self.poor = await book.account(name="rich"), await book.account(minimum_balance=0)
-            self.closed = await book.account()
-            await book.revise(self.closed, status="closed")
-            self.posted = await book.move(self.rich, await book.account(), 5, reference="ünïcode", metadata={"k": '"'})
+            self.ledger = ledger = await LedgerClient.open(client, self.name)
+            self.rich, self.poor = await ledger.account(name="rich"), await ledger.account(minimum_balance=0)
+            self.closed = await ledger.account()
+            await ledger.revise(self.closed, status="closed")
+            self.posted = await ledger.move(
+                self.rich, await ledger.account(), 5, reference="ünïcode", metadata={"k": '"'}
+            )
 
     async def answer(self, sent: Sent) -> Answered:
         answered = await call(self.application, sent)
@@ -79,7 +81,7 @@ async def worlds(application: Application, long_way: Application) -> tuple[World
 def _post(world: World, body: object, key: str | None = None, **changes: Any) -> Sent:
     headers = {"content-type": "application/json"} | ({} if key is None else {"idempotency-key": key})
     content = body if isinstance(body, (bytes, list)) else json.dumps(body).encode()
-    return Sent(**{"method": "POST", "path": world.book.transfers, "body": content, "headers": headers} | changes)
+    return Sent(**{"method": "POST", "path": world.ledger.transfers, "body": content, "headers": headers} | changes)
 
 
 def _transfers(world: World) -> Iterator[Sent]:
@@ -135,14 +137,14 @@ def _transfers(world: World) -> Iterator[Sent]:
     yield _post(world, right, headers={"idempotency-key": "utf", "content-type": "application/json; charset=utf-8"})
     yield _post(world, right, headers={"idempotency-key": "set", "content-type": "application/json; charset=latin1"})
     for query in ("?", "?unknown=1", "?dry_run=x"):
-        yield _post(world, right, f"query{query}", path=world.book.transfers + query)
+        yield _post(world, right, f"query{query}", path=world.ledger.transfers + query)
     yield _post(world, right, "elsewhere", path="/v1/ledgers/absent/transfers")
-    yield _post(world, right, "slash", path=world.book.transfers + "/")
+    yield _post(world, right, "slash", path=world.ledger.transfers + "/")
     yield _post(world, b"{", path="/v1/ledgers/absent/transfers")
 
 
 def _reads(world: World) -> Iterator[Sent]:
-    found = [f"{world.book.transfers}/{world.posted['id']}", f"{world.book.accounts}/{world.rich['id']}"]
+    found = [f"{world.ledger.transfers}/{world.posted['id']}", f"{world.ledger.accounts}/{world.rich['id']}"]
     for path in found:
         for query in ("", "?", "?expand=transfers", "?expand=accounts", "?expand=", "?unknown=1", "?a&b=%00"):
             yield Sent("GET", path + query)
@@ -159,15 +161,15 @@ def _reads(world: World) -> Iterator[Sent]:
         yield Sent("GET", path[:-36] + "not-a-uuid")
         for method in ("HEAD", "OPTIONS", "PUT", "DELETE"):
             yield Sent(method, path)
-    yield Sent("GET", f"{world.book.accounts}/{world.closed['id']}")
-    yield Sent("GET", f"{world.book.transfers}/00000000-0000-7000-8000-000000000000")
-    yield Sent("GET", f"{world.book.accounts}/00000000-0000-7000-8000-000000000000")
+    yield Sent("GET", f"{world.ledger.accounts}/{world.closed['id']}")
+    yield Sent("GET", f"{world.ledger.transfers}/00000000-0000-7000-8000-000000000000")
+    yield Sent("GET", f"{world.ledger.accounts}/00000000-0000-7000-8000-000000000000")
     for authorization in ("", "Bearer wrong", "Basic eA=="):
         yield Sent("GET", found[0], headers={"authorization": authorization})
 
 
 def _of_every_operation(world: World) -> Iterator[Sent]:
-    """Requests to every operation there is, hot or not: those that are added are compared as well."""
+    """Requests to every operation, hot or not, so that new operations are compared as well."""
     for operation in world.application.contract.operations:
         path = re.sub(
             r"\{\w+\}", "00000000-0000-7000-8000-000000000000", operation.template.replace("{ledger_name}", world.name)
@@ -185,8 +187,8 @@ def _of_every_operation(world: World) -> Iterator[Sent]:
 @pytest.mark.parametrize("requests", [_transfers, _reads, _of_every_operation])
 async def test_both_ways_give_the_same_answers(worlds: tuple[World, World], requests: Any) -> None:
     statuses = set()
-    for sent, twin in zip(requests(worlds[0]), requests(worlds[1]), strict=True):
-        direct, long = await worlds[0].answer(sent), await worlds[1].answer(twin)
+    for sent, same in zip(requests(worlds[0]), requests(worlds[1]), strict=True):
+        direct, long = await worlds[0].answer(sent), await worlds[1].answer(same)
         assert direct == long, sent
         statuses.add(direct.status)
     assert len(statuses) > 2, "these requests compare little"
@@ -214,8 +216,8 @@ async def test_the_direct_way_is_taken_by_what_is_usual_and_only_there(
 @pytest.mark.parametrize("parts", [1, 2])
 async def test_a_request_that_is_cut_off_moves_nothing(application: Application, parts: int) -> None:
     async with application.client(application.settings.admin_token) as client:
-        book = await Book.open(client, unique("cut"))
-        debit, credit = await book.account(), await book.account()
+        ledger = await LedgerClient.open(client, unique("cut"))
+        debit, credit = await ledger.account(), await ledger.account()
         body = json.dumps(transfer(debit, credit)).encode()
         # The whole of a transfer, and the server said that more was to come.
         halves = [body] if parts == 1 else [body[:20], body[20:]]
@@ -224,7 +226,7 @@ async def test_a_request_that_is_cut_off_moves_nothing(application: Application,
             "idempotency-key": str(uuid4()),
             "content-length": str(len(body) + 1),
         }
-        answered = await call(application, Sent("POST", book.transfers, halves, headers, cut_off=True))
+        answered = await call(application, Sent("POST", ledger.transfers, halves, headers, cut_off=True))
         assert answered.status >= 400
-        listed: JSON = (await client.get(book.transfers)).json()
+        listed: JSON = (await client.get(ledger.transfers)).json()
         assert listed["items"] == []

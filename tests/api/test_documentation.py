@@ -3,18 +3,26 @@
 import re
 from collections.abc import Iterator
 from html.parser import HTMLParser
-from typing import Any
+from importlib import import_module
+from pkgutil import iter_modules
+from typing import Any, cast
 
 import httpx
 import pytest
 from jsonschema import Draft202012Validator
 from litestar.routes import HTTPRoute
+from msgspec import Struct
 
-from service.api.catalogue import CATALOGUE
+from service import wire
+from service.domain.operations import Operation
+from service.domain.reasons import code_of
+from service.domain.rules import RULES
 from service.server.refusals import Refusal
-from tests.api.conftest import Application
-from tests.api.contract import PROBLEM
-from tests.api.ledger import answer
+from service.wire.catalogue import CATALOGUE
+from service.wire.problems import PROBLEM_TYPES
+from tests.support.application import Application
+from tests.support.contract import CODES, PROBLEM
+from tests.support.http_ledger import answer
 
 INT64_MAX = 2**63 - 1
 EVERYWHERE = {"unauthenticated", "forbidden", "internal_error", "malformed_request"}
@@ -42,11 +50,28 @@ def _schemas(document: Any) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 @pytest.fixture
-async def document(stranger: httpx.AsyncClient) -> Any:
-    response = await stranger.get("/openapi.json")
+async def document(anonymous: httpx.AsyncClient) -> Any:
+    response = await anonymous.get("/openapi.json")
     assert response.status_code == 200
     assert response.headers["content-type"].startswith("application/vnd.oai.openapi+json")
     return answer(response)
+
+
+def _wire_types() -> set[str]:
+    """The names of all structs that service.wire defines."""
+    modules = [import_module(f"service.wire.{module.name}") for module in iter_modules(wire.__path__)]
+    return {
+        kind.__name__
+        for module in modules
+        for kind in [*vars(module).values(), *PROBLEM_TYPES.values()]
+        if isinstance(kind, type) and issubclass(kind, Struct) and kind.__module__ == module.__name__
+    }
+
+
+async def test_every_schema_is_a_type_of_the_wire(document: Any) -> None:
+    pages = re.compile("Page_(.*)_")
+    named = {pages.sub(r"\1", name) for name in document["components"]["schemas"]}
+    assert named - _wire_types() == {"ProblemDetails"}  # the union of all problems
 
 
 async def test_the_served_document_is_the_one_that_judges_these_tests(application: Application, document: Any) -> None:
@@ -145,7 +170,8 @@ async def test_headers_are_described_as_they_are_read(
 async def test_headers_are_required_where_they_are_needed(application: Application) -> None:
     for operation in application.contract.operations:
         for name, parameter in application.contract.parameters(operation, "header").items():
-            assert parameter["required"] == (operation.method == "POST" or name == "If-Match"), operation.template
+            is_key = operation.method == "POST" and name == "Idempotency-Key"
+            assert parameter["required"] == (is_key or name == "If-Match"), operation.template
 
 
 async def test_parameters_of_paths_are_described(application: Application) -> None:
@@ -193,6 +219,38 @@ async def test_problems_are_described_by_codes_of_the_catalogue(application: App
         assert ("ledger_not_found" in described) == ("{ledger_name}" in operation.template)
 
 
+async def test_the_rules_of_an_operation_are_described_in_their_order(application: Application) -> None:
+    of_rules = {rule.code for rules in RULES.values() for rule in rules}
+    described = set()
+    for one in application.contract.operations:
+        name = code_of(one.description["operationId"]).replace("fence_idempotency_key", "fence_key")
+        if name not in RULES:
+            continue
+        described.add(name)
+        promised = list(dict.fromkeys(rule.code for rule in RULES[cast("Operation", name)]))
+        for status, response in one.description["responses"].items():
+            told = [code for code in CODES.findall(response["description"]) if code in of_rules]
+            assert told == [code for code in promised if CATALOGUE[code].status == int(status)], f"{name} {status}"
+        assert {code for codes in one.codes.values() for code in codes} >= {*promised}
+    assert described == RULES.keys()
+
+
+async def test_a_problem_is_one_type_told_by_its_code(application: Application, document: Any) -> None:
+    schemas = document["components"]["schemas"]
+    assert schemas["ProblemDetails"]["discriminator"]["mapping"].keys() == CATALOGUE.keys()
+    for operation in application.contract.operations:
+        for status, codes in operation.codes.items():
+            schema = operation.description["responses"][status]["content"][PROBLEM]["schema"]
+            types = [option["$ref"].rpartition("/")[2] for option in schema.get("oneOf", [schema])]
+            assert [code_of(name) for name in types] == [
+                schemas[name]["properties"]["code"]["enum"][0] for name in types
+            ]
+            assert {code_of(name) for name in types} == codes
+            if len(types) > 1:
+                assert schema["discriminator"]["propertyName"] == "code"
+                assert schema["discriminator"]["mapping"].keys() == codes
+
+
 async def test_every_code_belongs_to_some_operation(application: Application) -> None:
     described = frozenset().union(*(codes for one in application.contract.operations for codes in one.codes.values()))
     # No operation is asked for when the method is wrong, or when the server refuses what is no request yet.
@@ -212,30 +270,30 @@ class _References(HTMLParser):
         self.found += [value or "" for name, value in attrs if name in {"src", "href", "action", "data", "srcset"}]
 
 
-async def test_the_page_loads_from_the_service_alone(stranger: httpx.AsyncClient) -> None:
-    page = await stranger.get("/docs")
+async def test_the_page_loads_from_the_service_alone(anonymous: httpx.AsyncClient) -> None:
+    page = await anonymous.get("/docs")
     assert page.headers["content-type"].startswith("text/html")
     assert not EXTERNAL.search(page.text)
     references = _References()
     references.feed(page.text)
     assert len(references.found) >= 3
     for reference in references.found:
-        asset = await stranger.get(reference)
+        asset = await anonymous.get(reference)
         assert (asset.status_code, len(asset.content) > 0) == (200, True), reference
         if reference.endswith(".css"):
             assert not re.search(r"@import|url\((?!\s*['\"]?(data:|#))", asset.text), f"{reference} loads more"
 
 
-async def test_assets_are_served_with_their_types(stranger: httpx.AsyncClient) -> None:
+async def test_assets_are_served_with_their_types(anonymous: httpx.AsyncClient) -> None:
     for name, kind in {
         "swagger-ui.css": "text/css",
         "swagger-ui-bundle.js": "javascript",
         "favicon-32x32.png": "image/png",
     }.items():
-        assert kind in (await stranger.get(f"/docs/assets/{name}")).headers["content-type"]
+        assert kind in (await anonymous.get(f"/docs/assets/{name}")).headers["content-type"]
 
 
-async def test_the_page_shows_the_document_that_is_served(stranger: httpx.AsyncClient, document: Any) -> None:
-    assert answer(await stranger.get("/docs/openapi.json")) == document
-    page = (await stranger.get("/docs")).text
+async def test_the_page_shows_the_document_that_is_served(anonymous: httpx.AsyncClient, document: Any) -> None:
+    assert answer(await anonymous.get("/docs/openapi.json")) == document
+    page = (await anonymous.get("/docs")).text
     assert all(operation["operationId"] in page for item in document["paths"].values() for operation in item.values())

@@ -1,17 +1,18 @@
 """A client that a generator makes of the document, unchanged: it posts, holds, captures, reads and revises."""
 
+import asyncio
 import importlib
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 from uuid import UUID, uuid4
 
 import httpx
 import pytest
 
-from tests.servers import RunningService
+from tests.support.servers import RunningService, TestPostgres
+from tests.support.service_process import launch
 
 PREFIX = "/funds"
 INT64_MAX = 2**63 - 1
@@ -41,10 +42,23 @@ class Generated:
         return answered.parsed
 
 
-@pytest.fixture
-def generated(serve: Callable[..., RunningService], tmp_path: Path) -> Iterator[Generated]:
-    """A client generated from the document that the service serves below a prefix."""
-    service = serve(FUNDS_PATH_PREFIX=PREFIX)
+@pytest.fixture(scope="module")
+async def service(postgres: TestPostgres, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningService]:
+    """A service that serves below a prefix."""
+    async with postgres.fresh_database() as database:
+        log = tmp_path_factory.mktemp("generated") / "serve.log"
+        service = launch(database.service_url, log, FUNDS_PATH_PREFIX=PREFIX)
+        try:
+            await asyncio.to_thread(service.wait_until_ready)
+            yield service
+        finally:
+            service.stop()
+
+
+@pytest.fixture(scope="module")
+def generated(service: RunningService, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Generated]:
+    """A client generated from the document that the service serves."""
+    tmp_path = tmp_path_factory.mktemp("client")
     package = f"funds_client_{uuid4().hex}"
     config = tmp_path / "config.yaml"
     config.write_text("post_hooks: []\n")  # which would format the code by tools that need not be there
@@ -106,7 +120,7 @@ def test_a_generated_client_revises_and_is_told_problems(generated: Generated) -
 
     request = models.TransferRequest(debit_account_id=poor.id, credit_account_id=rich.id, amount=5, currency="USD")
     refused = generated.call("transfers", "post_transfer", "main", body=request, idempotency_key="a/b")
-    assert isinstance(refused.parsed, models.ProblemDetails)
+    assert isinstance(refused.parsed, models.InsufficientFunds)
     assert (refused.status_code, refused.parsed.code, refused.parsed.shortfall) == (422, "insufficient_funds", 5)
     shown = generated.call("idempotency_keys", "get_idempotency_key", "main", "a/b").parsed
     assert (shown.outcome, shown.problem.instance) == ("rejected", f"{PREFIX}/v1/ledgers/main/idempotency-keys/a%2Fb")

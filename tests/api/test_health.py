@@ -1,14 +1,14 @@
-"""Probes: alive while the process answers, ready while every part is; not ready with the reason."""
+"""Probes: live while the process answers, ready while all its parts are; otherwise not ready, with the reason."""
 
 from collections.abc import AsyncIterator
 
 import httpx
 import pytest
 
-from tests.api.conftest import Application, serving
-from tests.api.faults import IMPATIENT, execute, gone
-from tests.api.ledger import JSON, answer, problem
-from tests.servers import TestDatabase
+from tests.support.application import Application, serving
+from tests.support.database_faults import IMPATIENT, execute, gone
+from tests.support.http_ledger import JSON, answer, problem, recovered
+from tests.support.servers import TestDatabase
 
 
 @pytest.fixture
@@ -32,12 +32,13 @@ async def _failing(probe: httpx.AsyncClient) -> set[str]:
     assert (told["retryable"], int(response.headers["Retry-After"]) >= 1) == (True, True)
     failing = {name for name, check in told["checks"].items() if not check["ready"]}
     assert all(name in told["detail"] for name in failing)
+    assert all(told["checks"][name]["reason"] for name in failing)
     return failing
 
 
-async def test_a_service_that_is_alive_and_ready(stranger: httpx.AsyncClient) -> None:
-    assert answer(await stranger.get("/health/live")) == {"status": "alive"}
-    ready: JSON = answer(await stranger.get("/health/ready"))
+async def test_a_service_that_is_alive_and_ready(anonymous: httpx.AsyncClient) -> None:
+    assert answer(await anonymous.get("/health/live")) == {"status": "alive"}
+    ready: JSON = answer(await anonymous.get("/health/ready"))
     assert ready["status"] == "ready"
     assert {"database", "migrations", "engine"} <= ready["checks"].keys()
     for check in ready["checks"].values():
@@ -49,7 +50,7 @@ async def test_a_database_that_is_gone_and_comes_back(mortal: Application, probe
     async with gone(mortal.database):
         assert {"database", "migrations"} <= await _failing(probe)
         assert (await probe.get("/health/live")).status_code == 200
-    assert (await probe.get("/health/ready")).status_code == 200
+    assert (await recovered(probe, "GET", "/health/ready")).status_code == 200
 
 
 async def test_readiness_names_no_host_user_or_version(mortal: Application, probe: httpx.AsyncClient) -> None:
@@ -65,6 +66,6 @@ async def test_a_schema_that_is_behind(mortal: Application, probe: httpx.AsyncCl
     assert await _failing(probe) == {"migrations"}
 
 
-async def test_an_engine_that_has_stopped(mortal: Application, probe: httpx.AsyncClient) -> None:
-    await mortal.app.state.services.engine.stop()
+async def test_a_committer_that_has_stopped(mortal: Application, probe: httpx.AsyncClient) -> None:
+    await mortal.app.state.services.committer.stop()
     assert "engine" in await _failing(probe)

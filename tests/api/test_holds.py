@@ -7,7 +7,6 @@ import httpx
 import pytest
 
 from service.domain.limits import HOLD_SECONDS_MAX
-from tests.api.ledger import JSON, Book, answer, keyed, pointers, problem, transfer, unique
 from tests.api.moves import (
     capture,
     funded,
@@ -20,6 +19,7 @@ from tests.api.moves import (
     void,
 )
 from tests.api.parties import Parties
+from tests.support.http_ledger import JSON, LedgerClient, answer, keyed, pointers, problem, transfer, unique
 
 DAY = 86_400
 
@@ -28,14 +28,14 @@ def seconds_between(earlier: str, later: str) -> float:
     return (datetime.fromisoformat(later) - datetime.fromisoformat(earlier)).total_seconds()
 
 
-async def test_a_hold_reserves_at_once_and_moves_nothing(book: Book, payer: JSON, payee: JSON) -> None:
+async def test_a_hold_reserves_at_once_and_moves_nothing(ledger: LedgerClient, payer: JSON, payee: JSON) -> None:
     members: JSON = {"reference": "r-1", "description": "ünïcode", "metadata": {"k": "v"}}
-    response = await post_hold(book, payer, payee, amount=30, expires_in_seconds=60, **members)
+    response = await post_hold(ledger, payer, payee, amount=30, expires_in_seconds=60, **members)
     assert response.status_code == 201
     hold = answer(response)
-    assert response.headers["Location"] == f"{book.path}/holds/{hold['id']}"
+    assert response.headers["Location"] == f"{ledger.path}/holds/{hold['id']}"
     assert hold == hold | members | {
-        "ledger": book.name,
+        "ledger": ledger.name,
         "debit_account_id": payer["id"],
         "credit_account_id": payee["id"],
         "amount": 30,
@@ -50,17 +50,17 @@ async def test_a_hold_reserves_at_once_and_moves_nothing(book: Book, payer: JSON
         "closed_at": None,
     }
     assert seconds_between(hold["created_at"], hold["expires_at"]) == 60
-    assert await read_hold(book, hold) == hold
-    payer, payee = await book.read_account(payer), await book.read_account(payee)
+    assert await read_hold(ledger, hold) == hold
+    payer, payee = await ledger.read_account(payer), await ledger.read_account(payee)
     assert held(payer) == (100, 70, 30, 0)
     assert held(payee) == (0, 0, 0, 30)
     assert (payer["version"], payee["version"]) == (hold["debit_account_version"], hold["credit_account_version"])
-    assert answer(await book.client.get(f"{book.transfers}?account_id={payee['id']}"))["items"] == []
+    assert answer(await ledger.client.get(f"{ledger.transfers}?account_id={payee['id']}"))["items"] == []
 
 
-async def test_what_is_reserved_counts_against_the_minimum(book: Book, payer: JSON, payee: JSON) -> None:
-    await open_hold(book, payer, payee, 70)
-    for response in (await book.post(payer, payee, amount=31), await post_hold(book, payer, payee, amount=31)):
+async def test_what_is_reserved_counts_against_the_minimum(ledger: LedgerClient, payer: JSON, payee: JSON) -> None:
+    await open_hold(ledger, payer, payee, 70)
+    for response in (await ledger.post(payer, payee, amount=31), await post_hold(ledger, payer, payee, amount=31)):
         refused = problem(response, 422, "insufficient_funds")
         explanation = {
             "account_id": payer["id"],
@@ -72,24 +72,24 @@ async def test_what_is_reserved_counts_against_the_minimum(book: Book, payer: JS
             "shortfall": 1,
         }
         assert refused | explanation == refused
-    await book.move(payer, payee, 30)
+    await ledger.move(payer, payee, 30)
 
 
-async def test_a_debit_normal_account_is_reserved_on_the_side_that_lowers_it(book: Book) -> None:
-    cash, customer = await book.account(normal_side="debit", minimum_balance=0), await book.account()
-    await book.move(cash, customer, 50)
-    await open_hold(book, customer, cash, 20)
-    assert held(await book.read_account(cash)) == (50, 30, 0, 20)
-    refused = problem(await book.post(customer, cash, amount=31), 422, "insufficient_funds")
+async def test_a_debit_normal_account_is_reserved_on_the_side_that_lowers_it(ledger: LedgerClient) -> None:
+    cash, customer = await ledger.account(normal_side="debit", minimum_balance=0), await ledger.account()
+    await ledger.move(cash, customer, 50)
+    await open_hold(ledger, customer, cash, 20)
+    assert held(await ledger.read_account(cash)) == (50, 30, 0, 20)
+    refused = problem(await ledger.post(customer, cash, amount=31), 422, "insufficient_funds")
     assert (refused["account_id"], refused["held"], refused["shortfall"]) == (cash["id"], 20, 1)
 
 
-async def test_money_to_come_is_not_available(book: Book, payer: JSON) -> None:
-    payee = await book.account(minimum_balance=0)
-    hold = await open_hold(book, payer, payee, 10)
-    problem(await book.post(payee, payer), 422, "insufficient_funds")
-    await capture(book, hold)
-    await book.move(payee, payer, 10)
+async def test_money_to_come_is_not_available(ledger: LedgerClient, payer: JSON) -> None:
+    payee = await ledger.account(minimum_balance=0)
+    hold = await open_hold(ledger, payer, payee, 10)
+    problem(await ledger.post(payee, payer), 422, "insufficient_funds")
+    await capture(ledger, hold)
+    await ledger.move(payee, payer, 10)
 
 
 @pytest.mark.parametrize(
@@ -97,16 +97,16 @@ async def test_money_to_come_is_not_available(book: Book, payer: JSON) -> None:
     [({}, 7 * DAY), ({"expires_in_seconds": 1}, 1), ({"expires_in_seconds": 31 * DAY}, 31 * DAY)],
 )
 async def test_a_hold_expires_after_a_time(
-    book: Book, payer: JSON, payee: JSON, terms: dict[str, int], seconds: int
+    ledger: LedgerClient, payer: JSON, payee: JSON, terms: dict[str, int], seconds: int
 ) -> None:
-    hold = await open_hold(book, payer, payee, **terms)
+    hold = await open_hold(ledger, payer, payee, **terms)
     assert seconds_between(hold["created_at"], hold["expires_at"]) == seconds
 
 
-async def test_a_hold_expires_at_a_moment(book: Book, payer: JSON, payee: JSON) -> None:
+async def test_a_hold_expires_at_a_moment(ledger: LedgerClient, payer: JSON, payee: JSON) -> None:
     moment = (datetime.now(UTC) + timedelta(days=30)).replace(microsecond=123456)
     zone = moment.astimezone(tz=datetime.fromisoformat("2026-01-01T00:00:00+05:30").tzinfo)
-    hold = await open_hold(book, payer, payee, expires_at=zone.isoformat())
+    hold = await open_hold(ledger, payer, payee, expires_at=zone.isoformat())
     assert hold["expires_at"] == moment.isoformat().replace("+00:00", "Z")
 
 
@@ -119,12 +119,12 @@ async def test_a_hold_expires_at_a_moment(book: Book, payer: JSON, payee: JSON) 
         {"expires_at": "9999-01-01T00:00:00Z"},
     ],
 )
-async def test_the_time_of_a_hold_is_bounded(book: Book, payer: JSON, payee: JSON, terms: JSON) -> None:
-    refused = problem(await post_hold(book, payer, payee, **terms), 422, "time_out_of_range")
+async def test_the_time_of_a_hold_is_bounded(ledger: LedgerClient, payer: JSON, payee: JSON, terms: JSON) -> None:
+    refused = problem(await post_hold(ledger, payer, payee, **terms), 422, "time_out_of_range")
     assert refused["field"] == "expires_at"
     assert seconds_between(refused["earliest"], refused["latest"]) == 31 * DAY
     assert not refused["earliest"] < refused["value"] <= refused["latest"]
-    assert await book.read_account(payer) == payer
+    assert await ledger.read_account(payer) == payer
 
 
 @pytest.mark.parametrize(
@@ -141,8 +141,8 @@ async def test_the_time_of_a_hold_is_bounded(book: Book, payer: JSON, payee: JSO
         ({"effective_at": "2030-01-01T00:00:00Z"}, "/effective_at"),
     ],
 )
-async def test_a_malformed_hold(book: Book, payer: JSON, payee: JSON, terms: JSON, pointer: str) -> None:
-    assert pointers(await post_hold(book, payer, payee, **terms)) == [pointer]
+async def test_a_malformed_hold(ledger: LedgerClient, payer: JSON, payee: JSON, terms: JSON, pointer: str) -> None:
+    assert pointers(await post_hold(ledger, payer, payee, **terms)) == [pointer]
 
 
 # Each pair breaks its rule and, where it can, every rule after it: what is answered is the first in the order.
@@ -166,78 +166,80 @@ RULES = [
 
 @pytest.mark.parametrize(("code", "status", "debit", "credit", "members"), RULES)
 async def test_the_first_broken_rule_of_opening_is_named(
-    book: Book, code: str, status: int, debit: str, credit: str, members: JSON
+    ledger: LedgerClient, code: str, status: int, debit: str, credit: str, members: JSON
 ) -> None:
-    parties = Parties(book)
+    parties = Parties(ledger)
     one = await getattr(parties, debit)()
     other = one if credit == "same" else await getattr(parties, credit)()
-    refused = problem(await post_hold(book, one, other, **members), status, code)
+    refused = problem(await post_hold(ledger, one, other, **members), status, code)
     assert (refused["outcome"], refused["retryable"]) == ("not_applied", False)
-    assert answer(await book.client.get(f"{book.path}/holds"))["items"] == []
+    assert answer(await ledger.client.get(f"{ledger.path}/holds"))["items"] == []
 
 
-async def test_a_hold_is_found_in_its_own_ledger_only(book: Book, payer: JSON, payee: JSON) -> None:
-    hold = await open_hold(book, payer, payee)
-    other = await Book.open(book.client, unique("other"))
-    for elsewhere in (other, book):
-        missing = hold if elsewhere is other else await Parties(book).unknown()
-        read = await book.client.get(f"{elsewhere.path}/holds/{missing['id']}")
+async def test_a_hold_is_found_in_its_own_ledger_only(ledger: LedgerClient, payer: JSON, payee: JSON) -> None:
+    hold = await open_hold(ledger, payer, payee)
+    other = await LedgerClient.open(ledger.client, unique("other"))
+    for elsewhere in (other, ledger):
+        missing = hold if elsewhere is other else await Parties(ledger).unknown()
+        read = await ledger.client.get(f"{elsewhere.path}/holds/{missing['id']}")
         for response in (read, await post_capture(elsewhere, missing), await post_void(elsewhere, missing)):
             assert problem(response, 404, "hold_not_found")["hold_id"] == missing["id"]
-    assert await read_hold(book, hold) == hold
+    assert await read_hold(ledger, hold) == hold
 
 
-async def _holds(book: Book, **query: Any) -> list[JSON]:
+async def _holds(ledger: LedgerClient, **query: Any) -> list[JSON]:
     """Walk the list of holds, two a page."""
     found: list[JSON] = []
-    path: str | None = str(httpx.URL(f"{book.path}/holds", params=query | {"limit": 2}))
+    path: str | None = str(httpx.URL(f"{ledger.path}/holds", params=query | {"limit": 2}))
     while path is not None:
-        response = await book.client.get(path)
+        response = await ledger.client.get(path)
         found += answer(response)["items"]
         path = response.links["next"]["url"] if "next" in response.links else None
     return found
 
 
-async def test_holds_are_listed_newest_first_by_account_and_status(book: Book, payer: JSON, payee: JSON) -> None:
-    third = await funded(book, 10)
+async def test_holds_are_listed_newest_first_by_account_and_status(
+    ledger: LedgerClient, payer: JSON, payee: JSON
+) -> None:
+    third = await funded(ledger, 10)
     pairs = [(payer, payee), (payee, payer), (payer, third), (third, payee), (payer, payee)]
-    holds = [await open_hold(book, debit, credit) for debit, credit in pairs]
-    await void(book, holds[0])
-    await capture(book, holds[3])
-    now = [await read_hold(book, hold) for hold in reversed(holds)]
-    assert await _holds(book) == now
+    holds = [await open_hold(ledger, debit, credit) for debit, credit in pairs]
+    await void(ledger, holds[0])
+    await capture(ledger, holds[3])
+    now = [await read_hold(ledger, hold) for hold in reversed(holds)]
+    assert await _holds(ledger) == now
     for status in ("open", "captured", "voided", "expired"):
-        assert await _holds(book, status=status) == [hold for hold in now if hold["status"] == status]
+        assert await _holds(ledger, status=status) == [hold for hold in now if hold["status"] == status]
         for account in (payer, payee, third):
             sides = [hold for hold in now if account["id"] in (hold["debit_account_id"], hold["credit_account_id"])]
-            assert await _holds(book, account_id=account["id"]) == sides
+            assert await _holds(ledger, account_id=account["id"]) == sides
             of_both = [hold for hold in sides if hold["status"] == status]
-            assert await _holds(book, account_id=account["id"], status=status) == of_both
-    other = await Book.open(book.client, unique("other"))
+            assert await _holds(ledger, account_id=account["id"], status=status) == of_both
+    other = await LedgerClient.open(ledger.client, unique("other"))
     assert await _holds(other, account_id=payer["id"]) == []
 
 
-async def test_an_account_is_shown_with_its_open_holds(book: Book, payer: JSON, payee: JSON) -> None:
+async def test_an_account_is_shown_with_its_open_holds(ledger: LedgerClient, payer: JSON, payee: JSON) -> None:
     holds = [
-        await open_hold(book, payer, payee, 10),
-        await open_hold(book, payee, payer),
-        await open_hold(book, payer, payee),
+        await open_hold(ledger, payer, payee, 10),
+        await open_hold(ledger, payee, payer),
+        await open_hold(ledger, payer, payee),
     ]
-    await void(book, holds[1])
-    part = await capture(book, holds[0], amount=4, final=False)
-    expected = [await read_hold(book, hold) for hold in (holds[2], holds[0])]
+    await void(ledger, holds[1])
+    part = await capture(ledger, holds[0], amount=4, final=False)
+    expected = [await read_hold(ledger, hold) for hold in (holds[2], holds[0])]
     for account in (payer, payee):
-        shown = answer(await book.client.get(f"{book.accounts}/{account['id']}?expand=holds"))
+        shown = answer(await ledger.client.get(f"{ledger.accounts}/{account['id']}?expand=holds"))
         assert shown.pop("holds") == expected
-        assert shown == await book.read_account(account)
-    both = answer(await book.client.get(f"{book.accounts}/{payee['id']}?expand=holds&expand=transfers"))
+        assert shown == await ledger.read_account(account)
+    both = answer(await ledger.client.get(f"{ledger.accounts}/{payee['id']}?expand=holds&expand=transfers"))
     assert both["holds"] == expected
     assert [one["id"] for one in both["transfers"]] == [part["id"]]
 
 
-async def test_a_hold_of_the_same_terms_is_another_hold(book: Book, payer: JSON, payee: JSON) -> None:
+async def test_a_hold_of_the_same_terms_is_another_hold(ledger: LedgerClient, payer: JSON, payee: JSON) -> None:
     body = transfer(payer, payee, amount=60)
-    first = await book.client.post(f"{book.path}/holds", json=body, headers=keyed())
-    second = await book.client.post(f"{book.path}/holds", json=body, headers=keyed())
+    first = await ledger.client.post(f"{ledger.path}/holds", json=body, headers=keyed())
+    second = await ledger.client.post(f"{ledger.path}/holds", json=body, headers=keyed())
     assert first.status_code == 201
     problem(second, 422, "insufficient_funds")

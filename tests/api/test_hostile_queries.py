@@ -1,4 +1,4 @@
-"""Whatever a client sends in a query is answered or refused, never a fault: every parameter, every list's cursor."""
+"""Any query that a client sends is answered or refused, and never causes a fault: every parameter, every cursor."""
 
 import base64
 import json
@@ -9,9 +9,11 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from tests.api.conftest import Application, MakeClient
-from tests.api.ledger import JSON, Book, answer, problem, unique
+from tests.api.conftest import MakeClient
 from tests.api.moves import open_hold
+from tests.support.application import Application
+from tests.support.contract import Operation
+from tests.support.http_ledger import JSON, LedgerClient, answer, keyed, problem, unique
 
 TIMES = [
     "0001-01-01T00:00:00Z",
@@ -73,7 +75,7 @@ TEXTS = [
     "true",
 ]
 IDS = [str(uuid4()), "00000000-0000-0000-0000-000000000000", "ffffffff-ffff-ffff-ffff-ffffffffffff", "urn:uuid:x"]
-# As they go over the wire, where no library would write them so.
+# As they are sent; no client library would write them so.
 RAW = [
     b"%00",
     b"%FF",
@@ -118,14 +120,20 @@ async def test_any_value_of_any_parameter(application: Application, client: http
 
 async def test_any_bytes_of_any_query(application: Application, client: httpx.AsyncClient) -> None:
     carrier = httpx.ASGITransport(app=application.app, raise_app_exceptions=False)  # type: ignore[arg-type]
-    for method, path, name in _parameters(application):
-        for raw in RAW:
-            for query in (name.encode() + b"=" + raw, raw + b"=1", raw, raw + b"&" + name.encode()):
-                request = client.build_request(method, path)
-                request.url = _Raw(request.url, path.encode() + b"?" + query)
-                response = await carrier.handle_async_request(request)
-                await response.aread()
-                _answered(response, method, path, query)
+    for operation in application.contract.operations:
+        method, path = operation.method, operation.path
+        for query in _raw_queries(application, operation):
+            request = client.build_request(method, path)
+            request.url = _Raw(request.url, path.encode() + b"?" + query)
+            response = await carrier.handle_async_request(request)
+            await response.aread()
+            _answered(response, method, path, query)
+
+
+def _raw_queries(application: Application, operation: Operation) -> set[bytes]:
+    names = [name.encode() for name in (*application.contract.parameters(operation, "query"), "unknown")]
+    beside_names = {query for name in names for raw in RAW for query in (name + b"=" + raw, raw + b"&" + name)}
+    return beside_names | {query for raw in RAW for query in (raw + b"=1", raw)}
 
 
 class _Raw(httpx.URL):
@@ -144,21 +152,35 @@ class _Raw(httpx.URL):
         return self._raw.partition(b"?")[2]
 
 
+ALL_TIMES = {
+    "from": "2020-01-01T00:00:00Z",
+    "to": "2100-01-01T00:00:00Z",
+    "as_of": "2100-01-01T00:00:00Z",
+    "known_from": "2020-01-01T00:00:00Z",
+}
+"""What lists need that tell of a period."""
+
+
 class Lists:
     """A ledger in which every list has a second page."""
 
-    def __init__(self, book: Book, account: JSON) -> None:
-        self.book, self.account = book, account
+    def __init__(self, ledger: LedgerClient, account: JSON) -> None:
+        self.ledger, self.account = ledger, account
 
     @classmethod
     async def fill(cls, client: httpx.AsyncClient) -> "Lists":
-        book = await Book.open(client, unique("lists"))
-        poor, other = await book.account(minimum_balance=0, reference="poor"), await book.account()
+        ledger = await LedgerClient.open(client, unique("lists"))
+        poor, other = await ledger.account(minimum_balance=0, reference="poor"), await ledger.account()
         for _ in range(2):
-            await book.move(other, poor, 10)
-            await open_hold(book, poor, other)
-            problem(await book.post(poor, other, amount=1_000), 422, "insufficient_funds")
-        return cls(book, poor)
+            await ledger.move(other, poor, 10, reference="paid")
+            await open_hold(ledger, poor, other)
+            problem(await ledger.post(poor, other, amount=1_000), 422, "insufficient_funds")
+        assert (await ledger.revise(poor, name="till")).status_code == 200
+        for day in ("2020-01-01", "2020-01-02"):
+            closing = {"closed_until": f"{day}T00:00:00Z"}
+            closed = await ledger.client.post(f"{ledger.path}/closings", json=closing, headers=keyed())
+            assert closed.status_code == 201, closed.text
+        return cls(ledger, poor)
 
     def paths(self, application: Application) -> Iterator[str]:
         """Every list that the document has, without filters and with those that make it another list."""
@@ -166,9 +188,10 @@ class Lists:
             parameters = application.contract.parameters(operation, "query")
             if "cursor" not in parameters:
                 continue
-            path = operation.template.replace("{ledger_name}", self.book.name)
-            yield path
-            for name, value in (("account_id", self.account["id"]), ("credit_account_reference", "poor")):
+            path = operation.template.format(ledger_name=self.ledger.name, account_id=self.account["id"])
+            yield f"{path}?{httpx.QueryParams({name: ALL_TIMES[name] for name in ALL_TIMES.keys() & parameters})}"
+            filters = {"account_id": self.account["id"], "credit_account_reference": "poor", "reference_prefix": "p"}
+            for name, value in filters.items():
                 if name in parameters:
                     yield f"{path}?{name}={value}"
 
@@ -233,9 +256,9 @@ async def test_cursors_that_are_no_base64(application: Application, client: http
             assert response.status_code in {400, 404}, response.text
 
 
-async def test_the_longest_names_fit_into_every_index(book: Book, make_client: MakeClient) -> None:
+async def test_the_longest_names_fit_into_every_index(ledger: LedgerClient, make_client: MakeClient) -> None:
     client = await make_client("transfers:write", "read", name="\U0001f3e6" * 128)
-    poor, other = await book.account(minimum_balance=0, reference="\U0001f3e6" * 255), await book.account()
-    theirs = book.seen_by(client)
+    poor, other = await ledger.account(minimum_balance=0, reference="\U0001f3e6" * 255), await ledger.account()
+    theirs = ledger.seen_by(client)
     problem(await theirs.post(poor, other, "k" * 255, amount=5), 422, "insufficient_funds")
     assert (await theirs.post(other, poor, "l" * 255, reference="\U0001f3e6" * 255)).status_code == 201

@@ -1,4 +1,4 @@
-"""Idempotency keys: how they are written, whose they are, and that a key stands for one request for ever."""
+"""Idempotency keys: how they are written, to which client they belong, and that one stands for one request for ever."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from tests.api.conftest import MakeClient
-from tests.api.ledger import JSON, Book, answer, keyed, problem, transfer, unique
+from tests.support.http_ledger import JSON, LedgerClient, answer, keyed, problem, transfer, unique
 
 Post = Callable[[str], Awaitable[httpx.Response]]
 
@@ -31,13 +31,13 @@ INVALID_KEYS = [
 KEYS_OF_ANOTHER_SCRIPT = ["ü".encode(), b"\x80", b'"\xff"', b"a\x7f"]
 
 
-async def _creates(book: Book) -> dict[str, tuple[str, JSON]]:
+async def _creates(ledger: LedgerClient) -> dict[str, tuple[str, JSON]]:
     """The path and a body of every POST that takes a key in its header."""
-    debit, credit = await book.account(), await book.account()
+    debit, credit = await ledger.account(), await ledger.account()
     return {
         "ledger": ("/v1/ledgers", {"name": unique("ledger")}),
-        "account": (book.accounts, {"currency": "USD", "reference": unique("reference")}),
-        "transfer": (book.transfers, transfer(debit, credit)),
+        "account": (ledger.accounts, {"currency": "USD", "reference": unique("reference")}),
+        "transfer": (ledger.transfers, transfer(debit, credit)),
     }
 
 
@@ -65,15 +65,15 @@ async def test_a_key_is_visible_ascii(client: httpx.AsyncClient, create: str, ke
 
 
 @pytest.mark.parametrize("create", CREATES)
-async def test_two_keys_are_none(book: Book, create: str) -> None:
-    path, body = (await _creates(book))[create]
+async def test_two_keys_are_none(ledger: LedgerClient, create: str) -> None:
+    path, body = (await _creates(ledger))[create]
     first, second = unique("key"), unique("key")
-    response = await book.client.post(
+    response = await ledger.client.post(
         path, json=body, headers=[("Idempotency-Key", first), ("idempotency-key", second)]
     )
     problem(response, 400, "idempotency_key_invalid")
     for key in (first, second):
-        created = await book.client.post(path, json=body | _other(create), headers=keyed(key))
+        created = await ledger.client.post(path, json=body | _other(create), headers=keyed(key))
         assert created.status_code == 201
 
 
@@ -91,26 +91,26 @@ def _other(create: str) -> JSON:
         ("!#$%&'()*+,-./:;<=>?@[]^_`{|}~", '"!#$%&\'()*+,-./:;<=>?@[]^_`{|}~"'),
     ],
 )
-async def test_a_quoted_key_is_its_content(book: Book, first: str, second: str) -> None:
-    debit, credit = await book.account(), await book.account()
-    posted = await book.post(debit, credit, first)
-    replayed = await book.post(debit, credit, second)
+async def test_a_quoted_key_is_its_content(ledger: LedgerClient, first: str, second: str) -> None:
+    debit, credit = await ledger.account(), await ledger.account()
+    posted = await ledger.post(debit, credit, first)
+    replayed = await ledger.post(debit, credit, second)
     assert (posted.status_code, replayed.status_code) == (201, 201)
     assert replayed.headers["Idempotency-Replayed"] == "true"
     assert replayed.content == posted.content
 
 
-async def test_keys_tell_upper_from_lower_case(book: Book) -> None:
-    debit, credit = await book.account(), await book.account()
-    posted = [await book.post(debit, credit, key) for key in ("key", "Key")]
+async def test_keys_tell_upper_from_lower_case(ledger: LedgerClient) -> None:
+    debit, credit = await ledger.account(), await ledger.account()
+    posted = [await ledger.post(debit, credit, key) for key in ("key", "Key")]
     assert answer(posted[0])["id"] != answer(posted[1])["id"]
 
 
 @pytest.mark.parametrize("create", CREATES)
-async def test_the_same_request_gets_the_same_answer(book: Book, create: str) -> None:
-    path, body = (await _creates(book))[create]
+async def test_the_same_request_gets_the_same_answer(ledger: LedgerClient, create: str) -> None:
+    path, body = (await _creates(ledger))[create]
     key = unique("key")
-    first, *again = [await book.client.post(path, json=body, headers=keyed(key)) for _ in range(3)]
+    first, *again = [await ledger.client.post(path, json=body, headers=keyed(key)) for _ in range(3)]
     assert first.status_code == 201
     assert "Idempotency-Replayed" not in first.headers
     for replayed in again:
@@ -118,12 +118,12 @@ async def test_the_same_request_gets_the_same_answer(book: Book, create: str) ->
         assert dict(replayed.headers) == dict(first.headers) | {"idempotency-replayed": "true"}
 
 
-async def test_a_replay_shows_the_account_as_it_was_made(book: Book) -> None:
+async def test_a_replay_shows_the_account_as_it_was_made(ledger: LedgerClient) -> None:
     key, body = unique("key"), {"currency": "USD", "name": "before"}
-    made = await book.client.post(book.accounts, json=body, headers=keyed(key))
-    await book.revise(answer(made), name="after")
-    await book.move(answer(made), await book.account())
-    replayed = await book.client.post(book.accounts, json=body, headers=keyed(key))
+    made = await ledger.client.post(ledger.accounts, json=body, headers=keyed(key))
+    await ledger.revise(answer(made), name="after")
+    await ledger.move(answer(made), await ledger.account())
+    replayed = await ledger.client.post(ledger.accounts, json=body, headers=keyed(key))
     assert replayed.content == made.content
     assert replayed.headers["ETag"] == made.headers["ETag"]
 
@@ -138,10 +138,12 @@ async def test_a_replay_shows_the_account_as_it_was_made(book: Book) -> None:
     ],
     ids=["the same", "in another order", "defaults said", "capital letters"],
 )
-async def test_a_request_is_the_same_however_it_is_written(book: Book, written: Callable[[JSON], JSON]) -> None:
-    key, body = unique("key"), transfer(await book.account(), await book.account())
-    await book.client.post(book.transfers, json=body, headers=keyed(key))
-    again = await book.client.post(book.transfers, json=written(body), headers=keyed(key))
+async def test_a_request_is_the_same_however_it_is_written(
+    ledger: LedgerClient, written: Callable[[JSON], JSON]
+) -> None:
+    key, body = unique("key"), transfer(await ledger.account(), await ledger.account())
+    await ledger.client.post(ledger.transfers, json=body, headers=keyed(key))
+    again = await ledger.client.post(ledger.transfers, json=written(body), headers=keyed(key))
     assert (again.status_code, again.headers.get("Idempotency-Replayed")) == (201, "true")
 
 
@@ -157,37 +159,37 @@ async def test_a_request_is_the_same_however_it_is_written(book: Book, written: 
     ],
     ids=lambda change: next(iter(change)),
 )
-async def test_a_key_used_for_another_request(book: Book, change: JSON) -> None:
-    key, body = unique("key"), transfer(await book.account(), await book.account())
-    posted = await book.client.post(book.transfers, json=body, headers=keyed(key))
-    refused = await book.client.post(book.transfers, json=body | change, headers=keyed(key))
+async def test_a_key_used_for_another_request(ledger: LedgerClient, change: JSON) -> None:
+    key, body = unique("key"), transfer(await ledger.account(), await ledger.account())
+    posted = await ledger.client.post(ledger.transfers, json=body, headers=keyed(key))
+    refused = await ledger.client.post(ledger.transfers, json=body | change, headers=keyed(key))
     assert problem(refused, 422, "idempotency_key_reused")["idempotency_key"] == key
     assert "Idempotency-Replayed" not in refused.headers
-    replayed = await book.client.post(book.transfers, json=body, headers=keyed(key))
+    replayed = await ledger.client.post(ledger.transfers, json=body, headers=keyed(key))
     assert replayed.content == posted.content
 
 
-async def test_a_key_of_one_operation_serves_no_other(book: Book) -> None:
+async def test_a_key_of_one_operation_serves_no_other(ledger: LedgerClient) -> None:
     key = unique("key")
-    await book.client.post(book.accounts, json={"currency": "USD"}, headers=keyed(key))
-    refused = await book.post(await book.account(), await book.account(), key)
+    await ledger.client.post(ledger.accounts, json={"currency": "USD"}, headers=keyed(key))
+    refused = await ledger.post(await ledger.account(), await ledger.account(), key)
     problem(refused, 422, "idempotency_key_reused")
-    refused = await book.client.post(book.accounts, json={"currency": "EUR"}, headers=keyed(key))
+    refused = await ledger.client.post(ledger.accounts, json={"currency": "EUR"}, headers=keyed(key))
     problem(refused, 422, "idempotency_key_reused")
 
 
-async def test_a_refusal_is_remembered_and_replayed(book: Book) -> None:
-    source, payer, payee = await book.account(), await book.account(minimum_balance=0), await book.account()
+async def test_a_rejection_is_remembered_and_replayed(ledger: LedgerClient) -> None:
+    source, payer, payee = await ledger.account(), await ledger.account(minimum_balance=0), await ledger.account()
     key = unique("key")
-    refused = await book.post(payer, payee, key)
+    refused = await ledger.post(payer, payee, key)
     problem(refused, 422, "insufficient_funds")
     assert "Idempotency-Replayed" not in refused.headers
 
-    await book.move(source, payer, 100)
-    replayed = await book.post(payer, payee, key)
+    await ledger.move(source, payer, 100)
+    replayed = await ledger.post(payer, payee, key)
     assert answer(replayed) == answer(refused)
     assert replayed.headers["Idempotency-Replayed"] == "true"
-    await book.move(payer, payee)
+    await ledger.move(payer, payee)
 
 
 @pytest.mark.parametrize(
@@ -198,54 +200,58 @@ async def test_a_refusal_is_remembered_and_replayed(book: Book) -> None:
         ("account", {"currency": "USD", "minimum_balance": 1}, 422, "insufficient_funds"),
     ],
 )
-async def test_refusals_of_every_operation_replay(book: Book, create: str, body: JSON, status: int, code: str) -> None:
-    path, _ = (await _creates(book))[create]
+async def test_rejections_of_every_operation_replay(
+    ledger: LedgerClient, create: str, body: JSON, status: int, code: str
+) -> None:
+    path, _ = (await _creates(ledger))[create]
     key = unique("key")
-    first, again = [await book.client.post(path, json=body, headers=keyed(key)) for _ in range(2)]
+    first, again = [await ledger.client.post(path, json=body, headers=keyed(key)) for _ in range(2)]
     assert problem(first, status, code) == answer(again)
     assert again.headers["Idempotency-Replayed"] == "true"
 
 
-async def test_a_malformed_request_is_not_remembered(book: Book) -> None:
-    key, body = unique("key"), transfer(await book.account(), await book.account())
+async def test_a_malformed_request_is_not_remembered(ledger: LedgerClient) -> None:
+    key, body = unique("key"), transfer(await ledger.account(), await ledger.account())
     problem(
-        await book.client.post(book.transfers, json=body | {"amount": 0}, headers=keyed(key)), 400, "malformed_request"
+        await ledger.client.post(ledger.transfers, json=body | {"amount": 0}, headers=keyed(key)),
+        400,
+        "malformed_request",
     )
-    posted = await book.client.post(book.transfers, json=body, headers=keyed(key))
+    posted = await ledger.client.post(ledger.transfers, json=body, headers=keyed(key))
     assert posted.status_code == 201
     assert "Idempotency-Replayed" not in posted.headers
 
 
-async def test_a_key_belongs_to_its_client(book: Book, make_client: MakeClient) -> None:
+async def test_a_key_belongs_to_its_client(ledger: LedgerClient, make_client: MakeClient) -> None:
     clients = [await make_client("transfers:write", "accounts:write", "read") for _ in range(2)]
-    key, debit, credit = unique("key"), await book.account(), await book.account()
-    posted = [await book.seen_by(client).post(debit, credit, key) for client in clients]
+    key, debit, credit = unique("key"), await ledger.account(), await ledger.account()
+    posted = [await ledger.seen_by(client).post(debit, credit, key) for client in clients]
     assert [one.status_code for one in posted] == [201, 201]
     assert answer(posted[0])["id"] != answer(posted[1])["id"]
 
 
-async def test_two_tokens_of_one_client_share_its_keys(book: Book, make_client: MakeClient) -> None:
+async def test_two_tokens_of_one_client_share_its_keys(ledger: LedgerClient, make_client: MakeClient) -> None:
     name, key = unique("client"), unique("key")
     clients = [await make_client("transfers:write", name=name) for _ in range(2)]
-    debit, credit = await book.account(), await book.account()
-    posted = [await book.seen_by(client).post(debit, credit, key) for client in clients]
+    debit, credit = await ledger.account(), await ledger.account()
+    posted = [await ledger.seen_by(client).post(debit, credit, key) for client in clients]
     assert posted[0].content == posted[1].content
     assert posted[1].headers["Idempotency-Replayed"] == "true"
 
 
-async def test_a_key_belongs_to_its_ledger(book: Book) -> None:
-    other = await Book.open(book.client, unique("other"))
+async def test_a_key_belongs_to_its_ledger(ledger: LedgerClient) -> None:
+    other = await LedgerClient.open(ledger.client, unique("other"))
     key = unique("key")
-    for one in (book, other):
+    for one in (ledger, other):
         posted = await one.post(await one.account(), await one.account(), key)
         assert (posted.status_code, posted.headers.get("Idempotency-Replayed")) == (201, None)
 
 
 @pytest.mark.parametrize("create", CREATES)
-async def test_twins_at_once_make_one(book: Book, create: str) -> None:
-    path, body = (await _creates(book))[create]
+async def test_concurrent_duplicates_make_one(ledger: LedgerClient, create: str) -> None:
+    path, body = (await _creates(ledger))[create]
     key = unique("key")
-    answers = await asyncio.gather(*(book.client.post(path, json=body, headers=keyed(key)) for _ in range(8)))
+    answers = await asyncio.gather(*(ledger.client.post(path, json=body, headers=keyed(key)) for _ in range(8)))
     assert {one.status_code for one in answers} == {201}
     assert len({one.content for one in answers}) == 1
     assert sum("Idempotency-Replayed" not in one.headers for one in answers) == 1

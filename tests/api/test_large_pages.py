@@ -12,25 +12,25 @@ import asyncpg
 import httpx
 import pytest
 
-from service.api.pagination import PAGE_BYTES_MAX
-from tests.api.conftest import Application, serving
-from tests.api.ledger import JSON, answer
+from service.api.http.pagination import PAGE_BYTES_MAX
 from tests.api.pauses import watched_loop
-from tests.rows import MAIN
-from tests.servers import TestPostgres
-from tests.storage.million import id_of, identifier_of
+from tests.support.application import Application, serving
+from tests.support.http_ledger import JSON, answer
+from tests.support.million_transfers import id_of, identifier_of
+from tests.support.rows import MAIN
+from tests.support.servers import TestPostgres
 
 COUNT = 400
-"""So many transfers of 100 KB, and a tenth of it of everything else, which has 150 KB each."""
+"""This many transfers of 100 KB, and a tenth as many of everything else, of 150 KB each."""
 
 FEW = COUNT // 10
 LEDGERS = 300
 ITEM_BYTES_MAX = 160_000
 REST_BYTES_MAX = 5_000
-"""What an answer has around its items."""
+"""The bytes of an answer that are not items."""
 
 PEAK_BYTES_MAX = 20_000_000
-"""What answering one page may take at any time, all transfers together being 40 MB."""
+"""How much memory answering one page may use at any time. All transfers together are 40 MB."""
 
 PAUSE_SECONDS_MAX = 0.05
 TRIES = 5
@@ -50,23 +50,27 @@ FILL = (
     """,
     f"""
     INSERT INTO funds.holds (ledger_id, id, debit_account_id, credit_account_id, amount, currency, status, expires_at,
-                             debit_account_version, credit_account_version, metadata, created_at)
+                             debit_account_version, credit_account_version, metadata, created_at, client_id,
+                             idempotency_key)
     SELECT {MAIN}, {identifier_of("n")}, '{BANK}', '{CUSTOMER}', 1, 'USD', 'open', '9000-01-01Z', n, n, {_CONTROL},
-           now()
+           now(), 'client', 'hold ' || n
     FROM generate_series(1, {FEW}) AS n
     """,
     f"""
     INSERT INTO funds.transfers (ledger_id, id, debit_account_id, credit_account_id, amount, currency,
                                  debit_account_version, credit_account_version, debit_balance_after,
-                                 credit_balance_after, reference, metadata, effective_at, created_at)
-    SELECT {MAIN}, {identifier_of("n")}, '{BANK}', '{CUSTOMER}', 1, 'USD', n, n, 0, 0, 'large', {_WIDE}, now(), now()
+                                 credit_balance_after, reference, metadata, effective_at, created_at, client_id,
+                                 idempotency_key)
+    SELECT {MAIN}, {identifier_of("n")}, '{BANK}', '{CUSTOMER}', 1, 'USD', n, n, 0, 0, 'large', {_WIDE}, now(), now(),
+           'client', 'transfer ' || n
     FROM generate_series(1, {COUNT}) AS n
     """,
     f"""
     INSERT INTO funds.decisions (ledger_id, client_id, idempotency_key, fingerprint, operation, outcome, problem, terms,
                                  debit_account_id, credit_account_id, created_at)
     SELECT {MAIN}, 'client', 'key ' || n, '', 'post_transfer', 'rejected',
-           '{{"code": "insufficient_funds", "detail": "No.", "members": {{}}}}', {_CONTROL}, '{BANK}', '{CUSTOMER}',
+           '{{"code": "account_frozen", "detail": "No.", "members": {{"account_id": "{BANK}"}}}}', {_CONTROL},
+           '{BANK}', '{CUSTOMER}',
            now()
     FROM generate_series(1, {FEW}) AS n
     """,
@@ -79,14 +83,13 @@ FILL = (
 
 @pytest.fixture(scope="module")
 async def large(postgres: TestPostgres) -> AsyncIterator[Application]:
-    name, database = await postgres.make_database()
-    superuser = await asyncpg.connect(database.superuser_url)
-    for statement in FILL:
-        await superuser.execute(statement)
-    await superuser.close()
-    async with serving(database) as application:
-        yield application
-    await postgres.drop_database(name)
+    async with postgres.fresh_database() as database:
+        superuser = await asyncpg.connect(database.superuser_url)
+        for statement in FILL:
+            await superuser.execute(statement)
+        await superuser.close()
+        async with serving(database) as application:
+            yield application
 
 
 @pytest.fixture
@@ -139,7 +142,7 @@ async def test_a_page_has_about_a_mebibyte_and_the_next_ones_the_rest(
 async def test_an_item_that_fills_a_page_comes_alone(
     caller: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("service.api.pagination.PAGE_BYTES_MAX", 1_000)
+    monkeypatch.setattr("service.api.http.pagination.PAGE_BYTES_MAX", 1_000)
     page = answer(await caller.get(f"{LEDGER}/transfers"))
     assert [one["id"] for one in page["items"]] == [str(id_of(COUNT))]
     assert page["next_cursor"]

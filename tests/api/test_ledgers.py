@@ -4,7 +4,7 @@ import httpx
 import pytest
 
 from tests.api.conftest import MakeClient
-from tests.api.ledger import JSON, Book, answer, keyed, problem, unique
+from tests.support.http_ledger import JSON, LedgerClient, answer, keyed, problem, unique
 
 
 async def test_main_is_there_from_the_start(client: httpx.AsyncClient) -> None:
@@ -12,27 +12,27 @@ async def test_main_is_there_from_the_start(client: httpx.AsyncClient) -> None:
 
 
 @pytest.mark.parametrize("members", [{}, {"description": None}, {"description": "Savings, ünïcode\nand lines"}])
-async def test_a_created_ledger_is_read_where_location_says(book: Book, members: JSON) -> None:
+async def test_a_created_ledger_is_read_where_location_says(ledger: LedgerClient, members: JSON) -> None:
     name = unique("ledger")
-    created = await book.client.post("/v1/ledgers", json={"name": name} | members, headers=keyed())
+    created = await ledger.client.post("/v1/ledgers", json={"name": name} | members, headers=keyed())
     assert created.status_code == 201
     assert created.headers["Location"] == f"/v1/ledgers/{name}"
     assert answer(created)["name"] == name
     assert answer(created)["description"] == members.get("description")
-    assert (await book.client.get(created.headers["Location"])).json() == created.json()
+    assert (await ledger.client.get(created.headers["Location"])).json() == created.json()
 
 
 @pytest.mark.parametrize("name", ["0", "a" * 47, "a_b-c"])
-async def test_names_of_every_kind(book: Book, name: str) -> None:
+async def test_names_of_every_kind(ledger: LedgerClient, name: str) -> None:
     name += unique("")[1:]
-    created = await book.client.post("/v1/ledgers", json={"name": name}, headers=keyed())
+    created = await ledger.client.post("/v1/ledgers", json={"name": name}, headers=keyed())
     assert created.status_code == 201
-    assert (await book.client.get(f"/v1/ledgers/{name}")).status_code == 200
+    assert (await ledger.client.get(f"/v1/ledgers/{name}")).status_code == 200
 
 
-async def test_a_name_is_given_once(book: Book) -> None:
-    taken = await book.client.post("/v1/ledgers", json={"name": book.name}, headers=keyed())
-    assert problem(taken, 409, "reference_taken")["name"] == book.name
+async def test_a_name_is_given_once(ledger: LedgerClient) -> None:
+    taken = await ledger.client.post("/v1/ledgers", json={"name": ledger.name}, headers=keyed())
+    assert problem(taken, 409, "reference_taken")["name"] == ledger.name
 
 
 @pytest.mark.parametrize(
@@ -44,23 +44,25 @@ async def test_no_ledger_of_this_name(client: httpx.AsyncClient, name: str) -> N
     assert answer(response)["code"] in {"ledger_not_found", "not_found"}
 
 
-async def test_ledgers_are_listed_by_name(book: Book) -> None:
+async def test_ledgers_are_listed_by_name(ledger: LedgerClient) -> None:
     names = [unique("list") for _ in range(3)]
     for name in names:
-        await Book.open(book.client, name)
-    listed = [one["name"] for one in answer(await book.client.get("/v1/ledgers?limit=1000"))["items"]]
+        await LedgerClient.open(ledger.client, name)
+    listed = [one["name"] for one in answer(await ledger.client.get("/v1/ledgers?limit=1000"))["items"]]
     assert listed == sorted(listed)
     assert {"main", *names} <= set(listed)
 
 
-async def test_a_limited_token_sees_its_ledgers_and_creates_no_other(book: Book, make_client: MakeClient) -> None:
-    limited = await make_client("admin", ledgers=[book.name, "main"])
+async def test_a_limited_token_sees_its_ledgers_and_creates_no_other(
+    ledger: LedgerClient, make_client: MakeClient
+) -> None:
+    limited = await make_client("admin", ledgers=[ledger.name, "main"])
     listed = answer(await limited.get("/v1/ledgers"))
-    assert [one["name"] for one in listed["items"]] == sorted([book.name, "main"])
+    assert [one["name"] for one in listed["items"]] == sorted([ledger.name, "main"])
 
     other = unique("other")
     problem(await limited.post("/v1/ledgers", json={"name": other}, headers=keyed()), 403, "forbidden")
-    problem(await book.client.get(f"/v1/ledgers/{other}"), 404, "ledger_not_found")
+    problem(await ledger.client.get(f"/v1/ledgers/{other}"), 404, "ledger_not_found")
 
 
 async def test_a_limited_token_may_create_the_ledger_it_is_for(make_client: MakeClient) -> None:
@@ -72,8 +74,8 @@ async def test_a_limited_token_may_create_the_ledger_it_is_for(make_client: Make
     assert (await limited.get(f"/v1/ledgers/{name}")).status_code == 200
 
 
-async def test_ledgers_do_not_mix(book: Book) -> None:
-    other = await Book.open(book.client, unique("other"))
-    await book.move(await book.account(), await book.account())
+async def test_ledgers_do_not_mix(ledger: LedgerClient) -> None:
+    other = await LedgerClient.open(ledger.client, unique("other"))
+    await ledger.move(await ledger.account(), await ledger.account())
     for path in (other.accounts, other.transfers):
-        assert answer(await book.client.get(path)) == {"items": [], "next_cursor": None}
+        assert answer(await ledger.client.get(path)) == {"items": [], "next_cursor": None}

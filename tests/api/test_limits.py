@@ -1,4 +1,4 @@
-"""What one client may ask for at a time and a second; others are not touched by it."""
+"""Limits of one client's requests, at a time and in a second; they do not affect other clients."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -8,62 +8,20 @@ from typing import Any
 import httpx
 import pytest
 
-from service.api.limits import ClientLimits
-from service.api.problems import ProblemError
+from service.access.tokens import issue
 from service.settings import Settings
 from service.storage.database import Database
-from service.storage.tokens import create_token
-from tests.api.conftest import Application, MakeClient, serving
-from tests.api.faults import locked, wait_until_blocked
-from tests.api.ledger import answer, problem, unique
-from tests.servers import TestDatabase
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-def test_a_bucket_holds_a_second_and_fills_steadily() -> None:
-    clock = Clock()
-    usage = ClientLimits(Settings(client_requests_per_second=4), clock=clock).of("a")
-    assert [usage.spend()["RateLimit"] for _ in range(4)] == [f'"client";r={left};t=1' for left in (3, 2, 1, 0)]
-    with pytest.raises(ProblemError) as caught:
-        usage.spend()
-    assert caught.value.code == "rate_limited"
-    assert caught.value.headers == {
-        "RateLimit-Policy": '"client";q=4;w=1',
-        "RateLimit": '"client";r=0;t=1',
-        "Retry-After": "1",
-    }
-    clock.now += 0.25
-    usage.spend()
-    with pytest.raises(ProblemError):
-        usage.spend()
-    clock.now += 60
-    assert usage.spend()["RateLimit"] == '"client";r=3;t=1'
-
-
-def test_no_rate_is_no_limit() -> None:
-    assert not ClientLimits(Settings()).of("a").rated
-
-
-def test_clients_are_counted_apart() -> None:
-    limits = ClientLimits(Settings(client_requests_max=1))
-    assert limits.of("a") is limits.of("a")
-    with limits.of("a"), limits.of("b"), pytest.raises(ProblemError), limits.of("a"):
-        pass
-    with limits.of("a"):
-        pass
+from tests.api.conftest import MakeClient
+from tests.support.application import Application, serving
+from tests.support.database_faults import locked, wait_until_blocked
+from tests.support.http_ledger import answer, problem, unique
+from tests.support.servers import TestDatabase
 
 
 async def _token(database: TestDatabase, client: str) -> str:
     owner = Database.connect(database.operator_url, Settings())
     async with owner.sessions() as session, session.begin():
-        made = await create_token(session, client=client, scopes=["admin"])
+        made = await issue(session, client=client, scopes=["admin"])
     await owner.close()
     return made.token
 
@@ -89,6 +47,7 @@ async def test_a_rate_is_told_on_every_answer_and_held(test_database: TestDataba
             assert answer(one)["outcome"] == "not_applied"
             problem(one, 429, "rate_limited")
             assert (one.headers["Retry-After"], one.headers["RateLimit"]) == ("1", '"client";r=0;t=1')
+            assert one.headers["RateLimit-Policy"] == '"client";q=5;w=1'
         hot = await greedy.get(f"/v1/ledgers/main/accounts/{'0' * 8}-0000-7000-8000-{'0' * 12}")
         assert "RateLimit" in hot.headers
         assert (await modest.get("/v1/ledgers")).status_code == 200
@@ -98,7 +57,7 @@ async def test_a_rate_is_told_on_every_answer_and_held(test_database: TestDataba
     "path", ["/v1/ledgers/main/accounts", f"/v1/ledgers/main/accounts/{'0' * 8}-0000-7000-8000-{'0' * 12}"]
 )
 async def test_requests_under_way_are_bounded(test_database: TestDatabase, path: str) -> None:
-    """On the short way to a route and on the long one; the place is free again after the answer."""
+    """The limit holds for direct routes and for others, and an answered request counts no more."""
     async with _limited(test_database, client_requests_max=3) as (_, (greedy, modest)):
         assert (await greedy.get("/v1/ledgers/main")).status_code == 200  # the token is known, the ledger too
         assert (await modest.get("/v1/ledgers/main")).status_code == 200

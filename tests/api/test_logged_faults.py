@@ -9,10 +9,10 @@ import httpx
 import pytest
 
 from service.telemetry.logs import configure_logging
-from tests.api.conftest import Application, serving
-from tests.api.faults import execute
-from tests.api.ledger import JSON, Book, item, keyed, transfer, unique
-from tests.servers import TestDatabase
+from tests.support.application import Application, serving
+from tests.support.database_faults import execute
+from tests.support.http_ledger import JSON, LedgerClient, item, keyed, transfer, unique
+from tests.support.servers import TestDatabase
 
 PLANTED = "S3cr-4111111111111111"
 
@@ -53,32 +53,32 @@ def log() -> Iterator[io.StringIO]:
     logging.captureWarnings(capture=False)
 
 
-async def sent(book: Book, debit: JSON, credit: JSON) -> list[httpx.Response]:
+async def sent(ledger: LedgerClient, debit: JSON, credit: JSON) -> list[httpx.Response]:
     """Every writing request, with the secret wherever it may stand."""
     fields = {"reference": unique(PLANTED), "metadata": {"card": PLANTED}}
     account = {"currency": "USD", "name": PLANTED} | fields
     moved = transfer(debit, credit, description=PLANTED, **fields)
     return [
-        await book.client.post("/v1/ledgers", json={"name": unique("l"), "description": PLANTED}, headers=keyed()),
-        await book.client.post(book.accounts, json=account, headers=keyed()),
-        await book.revise(debit, name=PLANTED, metadata={"card": PLANTED}),
-        await book.client.post(book.transfers, json=moved, headers=keyed(unique(PLANTED))),
-        await book.client.post(f"{book.path}/holds", json=moved, headers=keyed(unique(PLANTED))),
-        await book.batch(item(debit, credit, unique(PLANTED), description=PLANTED, **fields)),
+        await ledger.client.post("/v1/ledgers", json={"name": unique("l"), "description": PLANTED}, headers=keyed()),
+        await ledger.client.post(ledger.accounts, json=account, headers=keyed()),
+        await ledger.revise(debit, name=PLANTED, metadata={"card": PLANTED}),
+        await ledger.client.post(ledger.transfers, json=moved, headers=keyed(unique(PLANTED))),
+        await ledger.client.post(f"{ledger.path}/holds", json=moved, headers=keyed(unique(PLANTED))),
+        await ledger.batch(item(debit, credit, unique(PLANTED), description=PLANTED, **fields)),
     ]
 
 
 @pytest.mark.parametrize("rule", RULES)
 async def test_nothing_of_a_request_is_logged(watched: Application, log: io.StringIO, rule: str) -> None:
     async with watched.client(watched.settings.admin_token) as client:
-        book = await Book.open(client, unique("ledger"))
-        debit, credit = await book.account(), await book.account()
+        ledger = await LedgerClient.open(client, unique("ledger"))
+        debit, credit = await ledger.account(), await ledger.account()
         for table, column in COLUMNS:
             await execute(
                 watched.database,
                 f"ALTER TABLE funds.{table} ADD CONSTRAINT planted_rule_{column} {rule.format(column=column)}",
             )
-        answers = await sent(book, debit, credit)
+        answers = await sent(ledger, debit, credit)
         assert {500, 207} >= {answered.status_code for answered in answers}
     said = log.getvalue()
     assert "4111" not in said

@@ -1,11 +1,11 @@
 """A ledger at a glance."""
 
-from tests.api.ledger import Book, answer, problem, unique
+from tests.support.http_ledger import LedgerClient, answer, problem, unique
 
 
-async def test_an_empty_ledger(book: Book) -> None:
-    assert answer(await book.client.get(f"{book.path}/overview")) == {
-        "ledger": book.name,
+async def test_an_empty_ledger(ledger: LedgerClient) -> None:
+    assert answer(await ledger.client.get(f"{ledger.path}/overview")) == {
+        "ledger": ledger.name,
         "account_counts": {},
         "account_counts_complete": True,
         "transfer_count": 0,
@@ -16,15 +16,15 @@ async def test_an_empty_ledger(book: Book) -> None:
     }
 
 
-async def test_counts_totals_and_the_latest(book: Book) -> None:
-    bank = await book.account(normal_side="debit", reference="bank")
-    customer = await book.account(reference="customer", minimum_balance=0)
-    euros = [await book.account(currency="EUR") for _ in range(2)]
-    await book.revise(euros[1], status="frozen")
-    posted = [await book.move(bank, customer, 100), await book.move(customer, bank, 30)]
+async def test_counts_totals_and_the_latest(ledger: LedgerClient) -> None:
+    bank = await ledger.account(normal_side="debit", reference="bank")
+    customer = await ledger.account(reference="customer", minimum_balance=0)
+    euros = [await ledger.account(currency="EUR") for _ in range(2)]
+    await ledger.revise(euros[1], status="frozen")
+    posted = [await ledger.move(bank, customer, 100), await ledger.move(customer, bank, 30)]
 
-    overview = answer(await book.client.get(f"{book.path}/overview"))
-    assert overview["ledger"] == book.name
+    overview = answer(await ledger.client.get(f"{ledger.path}/overview"))
+    assert overview["ledger"] == ledger.name
     assert overview["account_counts"] == {"open": 3, "frozen": 1}
     assert overview["transfer_count"] == 2
     assert overview["account_counts_complete"]
@@ -40,12 +40,12 @@ async def test_counts_totals_and_the_latest(book: Book) -> None:
     ]
 
 
-async def test_totals_may_exceed_what_one_account_can_hold(book: Book) -> None:
+async def test_totals_may_exceed_what_one_account_can_hold(ledger: LedgerClient) -> None:
     for _ in range(2):
-        await book.move(await book.account(), await book.account(), 2**63 - 1)
-    [total] = answer(await book.client.get(f"{book.path}/overview"))["totals"]
+        await ledger.move(await ledger.account(), await ledger.account(), 2**63 - 1)
+    [total] = answer(await ledger.client.get(f"{ledger.path}/overview"))["totals"]
     assert total["debits_posted"] == total["credits_posted"] == str(2 * (2**63 - 1))
 
 
-async def test_a_ledger_that_is_not_there(book: Book) -> None:
-    problem(await book.client.get(f"/v1/ledgers/{unique('absent')}/overview"), 404, "ledger_not_found")
+async def test_a_ledger_that_is_not_there(ledger: LedgerClient) -> None:
+    problem(await ledger.client.get(f"/v1/ledgers/{unique('absent')}/overview"), 404, "ledger_not_found")

@@ -1,4 +1,4 @@
-"""No request holds the event loop for more than 100 ms: one caller's body is no reason to keep all others waiting."""
+"""No request holds up the event loop for more than 100 ms, whatever one caller sends."""
 
 import gc
 import json
@@ -10,23 +10,32 @@ import httpx
 import msgspec
 import pytest
 
-from service.api.batch_bodies import ITEM_BYTES_MAX
-from service.api.batches import REQUEST_BYTES_MAX
-from tests.api.conftest import Application
-from tests.api.ledger import JSON, Book, item, unique
+from service.api.http.batch_bodies import ITEM_BYTES_MAX
+from service.api.resources.batches import REQUEST_BYTES_MAX
 from tests.api.pauses import watched_loop
 from tests.api.wrong_bodies import TRANSFER
+from tests.support.application import Application, serving
+from tests.support.http_ledger import JSON, LedgerClient, item, unique
+from tests.support.patience import PATIENT
+from tests.support.servers import TestPostgres
 
 PAUSE_SECONDS_MAX = 0.1
-TRIES = 3
+TRIES = 10
 """The machine may be busy with others: what is slow by itself is so every time."""
 
 ITEM = msgspec.json.encode(TRANSFER | {"idempotency_key": "key"})
 
 
 @pytest.fixture(scope="module")
+async def application(postgres: TestPostgres) -> AsyncIterator[Application]:
+    # Whether the largest batch is answered in time is another question, which a slow machine answers otherwise.
+    async with postgres.fresh_database() as database, serving(database, **PATIENT) as application:
+        yield application
+
+
+@pytest.fixture(scope="module")
 async def caller(application: Application) -> AsyncIterator[httpx.AsyncClient]:
-    """A client whose answers are not judged, which would hold the loop itself; garbage is collected as in a worker."""
+    """A client whose answers are not judged, which would hold the loop itself."""
     carrier = httpx.ASGITransport(app=application.app, raise_app_exceptions=False)  # type: ignore[arg-type]
     headers = {"Authorization": f"Bearer {application.settings.admin_token}", "Content-Type": "application/json"}
     gc.collect()
@@ -37,12 +46,21 @@ async def caller(application: Application) -> AsyncIterator[httpx.AsyncClient]:
 
 
 async def _longest_pause(caller: httpx.AsyncClient, method: str, url: str, body: bytes, *, below: int = 500) -> float:
-    """Return the shortest of the longest pauses, in seconds, that the request makes when it is tried again."""
+    """Return the shortest of the longest pauses, in seconds, that the request makes when it is tried again.
+
+    Garbage is collected between the requests: a full collection holds the loop for as long as this process has objects,
+    most of which are the tests'. Workers have few, and tune their collector (``cli/worker.py``).
+    """
     best = float("inf")
     for _ in range(TRIES):
         headers = {"Idempotency-Key": unique("key"), "If-Match": "*"}
-        async with watched_loop() as pauses:
-            response = await caller.request(method, url, content=body, headers=headers)
+        gc.collect()
+        gc.disable()
+        try:
+            async with watched_loop() as pauses:
+                response = await caller.request(method, url, content=body, headers=headers)
+        finally:
+            gc.enable()
         assert response.status_code < below, response.text[:500]
         best = min(best, pauses.longest_seconds)
         if best <= PAUSE_SECONDS_MAX:
@@ -166,9 +184,9 @@ async def test_hostile_queries(caller: httpx.AsyncClient, query: str) -> None:
 
 
 @pytest.fixture(scope="module")
-async def accounts(caller: httpx.AsyncClient) -> tuple[Book, JSON, JSON]:
-    book = await Book.open(caller, unique("pauses"))
-    return book, await book.account(), await book.account()
+async def accounts(caller: httpx.AsyncClient) -> tuple[LedgerClient, JSON, JSON]:
+    ledger = await LedgerClient.open(caller, unique("pauses"))
+    return ledger, await ledger.account(), await ledger.account()
 
 
 METADATA = {f"name of the entry {number}": f"value of the entry {number}" for number in range(30)}
@@ -187,22 +205,39 @@ METADATA = {f"name of the entry {number}": f"value of the entry {number}" for nu
     ids=lambda value: json.dumps(value)[:30],
 )
 async def test_the_largest_batches(
-    caller: httpx.AsyncClient, accounts: tuple[Book, JSON, JSON], members: dict[str, Any], mode: str
+    caller: httpx.AsyncClient, accounts: tuple[LedgerClient, JSON, JSON], members: dict[str, Any], mode: str
 ) -> None:
-    book, debit, credit = accounts
+    ledger, debit, credit = accounts
     items = [item(debit, credit, **members) for _ in range(10_000)]
     body = json.dumps({"transfers": items, "mode": mode}).encode()
     assert len(body) <= REQUEST_BYTES_MAX
-    # The first try posts it and the others replay it.
-    assert await _longest_pause(caller, "POST", book.batches, body, below=300) <= PAUSE_SECONDS_MAX
-    assert await _longest_pause(caller, "POST", f"{book.batches}?dry_run=true", body, below=300) <= PAUSE_SECONDS_MAX
+    # The first request posts it and the others replay it.
+    assert await _longest_pause(caller, "POST", ledger.batches, body, below=300) <= PAUSE_SECONDS_MAX
+    assert await _longest_pause(caller, "POST", f"{ledger.batches}?dry_run=true", body, below=300) <= PAUSE_SECONDS_MAX
 
 
 @pytest.mark.parametrize("mode", ["independent", "atomic"])
 async def test_the_largest_batches_that_are_refused(
-    caller: httpx.AsyncClient, accounts: tuple[Book, JSON, JSON], mode: str
+    caller: httpx.AsyncClient, accounts: tuple[LedgerClient, JSON, JSON], mode: str
 ) -> None:
-    book, debit, credit = accounts
+    ledger, debit, credit = accounts
     items = [item(debit, credit) for _ in range(9_999)] + [item(debit, credit, currency="EUR")]
     body = json.dumps({"transfers": items, "mode": mode}).encode()
-    assert await _longest_pause(caller, "POST", book.batches, body) <= PAUSE_SECONDS_MAX
+    assert await _longest_pause(caller, "POST", ledger.batches, body) <= PAUSE_SECONDS_MAX
+
+
+@pytest.mark.parametrize("path", ["/openapi.json", "/docs"])
+async def test_the_document_and_its_page(application: Application, path: str) -> None:
+    """The first request for either has the document made."""
+    best = float("inf")
+    for _ in range(TRIES):
+        async with serving(application.database) as fresh:
+            carrier = httpx.ASGITransport(app=fresh.app)  # type: ignore[arg-type]
+            async with httpx.AsyncClient(transport=carrier, base_url="http://funds") as client:
+                gc.collect()
+                async with watched_loop() as pauses:
+                    assert (await client.get(path)).status_code == 200
+        best = min(best, pauses.longest_seconds)
+        if best <= PAUSE_SECONDS_MAX:
+            break
+    assert best <= PAUSE_SECONDS_MAX

@@ -8,8 +8,8 @@ import httpx
 import pytest
 
 from tests.api.asgi import Sent, call
-from tests.api.conftest import Application, serving
-from tests.api.ledger import Book, answer, item, keyed, transfer, unique
+from tests.support.application import Application, serving
+from tests.support.http_ledger import LedgerClient, answer, item, keyed, transfer, unique
 
 PREFIX = "/bank/funds"
 
@@ -44,13 +44,13 @@ def _below(path: str) -> str:
 
 async def test_what_was_made_is_found_where_its_location_says(http: httpx.AsyncClient) -> None:
     created = await http.post("/v1/ledgers", json={"name": unique("prefix")}, headers=keyed())
-    book = Book(http, answer(created)["name"])
-    assert created.headers["Location"] == f"{PREFIX}{book.path}"
-    opened = await http.post(book.accounts, json={"currency": "USD"}, headers=keyed())
-    debit, credit = answer(opened), await book.account()
-    posted = await book.post(debit, credit)
-    held = await http.post(f"{book.path}/holds", json=transfer(debit, credit), headers=keyed())
-    captured = await http.post(f"{book.path}/holds/{answer(held)['id']}/captures", json={}, headers=keyed())
+    ledger = LedgerClient(http, answer(created)["name"])
+    assert created.headers["Location"] == f"{PREFIX}{ledger.path}"
+    opened = await http.post(ledger.accounts, json={"currency": "USD"}, headers=keyed())
+    debit, credit = answer(opened), await ledger.account()
+    posted = await ledger.post(debit, credit)
+    held = await http.post(f"{ledger.path}/holds", json=transfer(debit, credit), headers=keyed())
+    captured = await http.post(f"{ledger.path}/holds/{answer(held)['id']}/captures", json={}, headers=keyed())
     for made in (created, opened, posted, held, captured):
         assert made.status_code == 201, made.text
         found = await http.get(_below(made.headers["Location"]))
@@ -59,9 +59,9 @@ async def test_what_was_made_is_found_where_its_location_says(http: httpx.AsyncC
 
 
 async def test_the_next_page_is_found_where_the_link_says(http: httpx.AsyncClient) -> None:
-    book = await Book.open(http, unique("prefix"))
-    ids = {(await book.account())["id"] for _ in range(3)}
-    path, seen = f"{book.accounts}?limit=1", set()
+    ledger = await LedgerClient.open(http, unique("prefix"))
+    ids = {(await ledger.account())["id"] for _ in range(3)}
+    path, seen = f"{ledger.accounts}?limit=1", set()
     while path:
         page = await http.get(path)
         seen |= {one["id"] for one in answer(page)["items"]}
@@ -71,27 +71,27 @@ async def test_the_next_page_is_found_where_the_link_says(http: httpx.AsyncClien
 
 
 async def test_problems_lead_to_their_explanation(http: httpx.AsyncClient) -> None:
-    book = await Book.open(http, unique("prefix"))
-    poor, rich = await book.account(minimum_balance=0), await book.account()
+    ledger = await LedgerClient.open(http, unique("prefix"))
+    poor, rich = await ledger.account(minimum_balance=0), await ledger.account()
     refused = [
-        (await book.post(poor, rich, "refused"), book.transfers),
-        (await http.get(f"{book.path}/nothing"), f"{book.path}/nothing"),
-        (await http.delete(book.path), book.path),
-        (await http.get(f"{book.path}?x=1"), book.path),
+        (await ledger.post(poor, rich, "refused"), ledger.transfers),
+        (await http.get(f"{ledger.path}/nothing"), f"{ledger.path}/nothing"),
+        (await http.delete(ledger.path), ledger.path),
+        (await http.get(f"{ledger.path}?x=1"), ledger.path),
         (await http.get("/problems/none"), "/problems/none"),
     ]
     problems = [(answer(response), f"{PREFIX}{path}") for response, path in refused]
-    batch = answer(await book.batch(item(poor, rich, "in-a-batch"), mode="independent"))
-    problems.append((batch["results"][0]["problem"], f"{PREFIX}{book.batches}"))
-    key = answer(await http.get(f"{book.path}/idempotency-keys/refused"))
-    problems.append((key["problem"], f"{PREFIX}{book.path}/idempotency-keys/refused"))
-    listed = answer(await http.get(f"{book.path}/decisions"))
+    batch = answer(await ledger.batch(item(poor, rich, "in-a-batch"), mode="independent"))
+    problems.append((batch["results"][0]["problem"], f"{PREFIX}{ledger.batches}"))
+    key = answer(await http.get(f"{ledger.path}/idempotency-keys/refused"))
+    problems.append((key["problem"], f"{PREFIX}{ledger.path}/idempotency-keys/refused"))
+    listed = answer(await http.get(f"{ledger.path}/decisions"))
     problems += [
-        (one["problem"], f"{PREFIX}{book.path}/idempotency-keys/{one['idempotency_key']}") for one in listed["items"]
+        (one["problem"], f"{PREFIX}{ledger.path}/idempotency-keys/{one['idempotency_key']}") for one in listed["items"]
     ]
-    used = answer(await book.post(poor, rich, "refused", amount=2))
-    problems.append((used, f"{PREFIX}{book.transfers}"))
-    assert used["earlier_request"]["path"] == f"{PREFIX}{book.path}/idempotency-keys/refused"
+    used = answer(await ledger.post(poor, rich, "refused", amount=2))
+    problems.append((used, f"{PREFIX}{ledger.transfers}"))
+    assert used["earlier_request"]["path"] == f"{PREFIX}{ledger.path}/idempotency-keys/refused"
     for problem, instance in problems:
         assert problem["instance"] == instance
         assert problem["type"] == f"{PREFIX}/problems/{problem['code']}"
@@ -126,3 +126,10 @@ async def test_probes_come_from_beside_the_proxy(prefixed: Application, http: ht
     async with _client(prefixed, "") as beside:
         for path in ("/health/live", "/health/ready"):
             assert (await beside.get(path)).status_code == (await http.get(path)).status_code == 200
+
+
+async def test_the_keys_of_logs_are_at_the_root_of_the_host_too(prefixed: Application, http: httpx.AsyncClient) -> None:
+    async with _client(prefixed, "") as beside:
+        for client in (beside, http):
+            response = await client.get("/.well-known/funds-log")
+            assert (response.status_code, answer(response)["code"]) == (404, "log_not_signed")

@@ -6,70 +6,72 @@ import httpx
 import pytest
 
 from tests.api.conftest import MakeClient
-from tests.api.ledger import JSON, Book, answer, keyed, pointers, problem
+from tests.support.http_ledger import JSON, LedgerClient, answer, keyed, pointers, problem
 
 
-async def _revise(book: Book, account: JSON, key: str, if_match: str = "*", **members: object) -> httpx.Response:
-    path = f"{book.accounts}/{account['id']}"
-    return await book.client.patch(path, json=members, headers=keyed(key) | {"If-Match": if_match})
+async def _revise(
+    ledger: LedgerClient, account: JSON, key: str, if_match: str = "*", **members: object
+) -> httpx.Response:
+    path = f"{ledger.accounts}/{account['id']}"
+    return await ledger.client.patch(path, json=members, headers=keyed(key) | {"If-Match": if_match})
 
 
-async def _tag(book: Book, account: JSON) -> str:
-    return (await book.client.get(f"{book.accounts}/{account['id']}")).headers["ETag"]
+async def _tag(ledger: LedgerClient, account: JSON) -> str:
+    return (await ledger.client.get(f"{ledger.accounts}/{account['id']}")).headers["ETag"]
 
 
-async def test_a_retry_gets_the_first_answer_though_the_tag_has_changed(book: Book, payee: JSON) -> None:
-    account = await book.account(name="old")
-    tag = await _tag(book, account)
-    first = await _revise(book, account, "key", tag, name="new", minimum_balance=-5)
+async def test_a_retry_gets_the_first_answer_though_the_tag_has_changed(ledger: LedgerClient, payee: JSON) -> None:
+    account = await ledger.account(name="old")
+    tag = await _tag(ledger, account)
+    first = await _revise(ledger, account, "key", tag, name="new", minimum_balance=-5)
     assert (first.status_code, answer(first)["name"]) == (200, "new")
     assert "Idempotency-Replayed" not in first.headers
 
-    await book.move(account, payee, 3)
-    await book.revise(account, name="newest")
+    await ledger.move(account, payee, 3)
+    await ledger.revise(account, name="newest")
 
-    again = await _revise(book, account, "key", tag, name="new", minimum_balance=-5)
+    again = await _revise(ledger, account, "key", tag, name="new", minimum_balance=-5)
     assert (again.status_code, again.content) == (200, first.content)
     assert (again.headers["Idempotency-Replayed"], again.headers["ETag"]) == ("true", first.headers["ETag"])
-    assert (await book.read_account(account))["name"] == "newest"
+    assert (await ledger.read_account(account))["name"] == "newest"
 
 
-async def test_the_order_of_tags_and_their_weakness_is_nothing_else(book: Book) -> None:
-    account = await book.account()
-    tag = await _tag(book, account)
-    assert (await _revise(book, account, "key", f'"x", {tag}', name="n")).status_code == 200
-    again = await _revise(book, account, "key", f'W/{tag} ,"x"', name="n")
+async def test_the_order_of_tags_and_their_weakness_is_nothing_else(ledger: LedgerClient) -> None:
+    account = await ledger.account()
+    tag = await _tag(ledger, account)
+    assert (await _revise(ledger, account, "key", f'"x", {tag}', name="n")).status_code == 200
+    again = await _revise(ledger, account, "key", f'W/{tag} ,"x"', name="n")
     assert (again.status_code, again.headers["Idempotency-Replayed"]) == (200, "true")
 
 
-async def test_another_revision_under_the_key_is_refused(book: Book) -> None:
-    account, other = await book.account(name="old"), await book.account()
-    tag = await _tag(book, account)
-    assert (await _revise(book, account, "key", tag, name="new")).status_code == 200
+async def test_another_revision_under_the_key_is_rejected(ledger: LedgerClient) -> None:
+    account, other = await ledger.account(name="old"), await ledger.account()
+    tag = await _tag(ledger, account)
+    assert (await _revise(ledger, account, "key", tag, name="new")).status_code == 200
     for changed in (
-        await _revise(book, account, "key", tag, name="newer"),
-        await _revise(book, account, "key", tag, name=None),
-        await _revise(book, account, "key", tag, name="new", metadata={}),
-        await _revise(book, account, "key", tag),
-        await _revise(book, account, "key", "*", name="new"),
-        await _revise(book, other, "key", tag, name="new"),
-        await book.client.post(book.accounts, json={"currency": "USD"}, headers=keyed("key")),
+        await _revise(ledger, account, "key", tag, name="newer"),
+        await _revise(ledger, account, "key", tag, name=None),
+        await _revise(ledger, account, "key", tag, name="new", metadata={}),
+        await _revise(ledger, account, "key", tag),
+        await _revise(ledger, account, "key", "*", name="new"),
+        await _revise(ledger, other, "key", tag, name="new"),
+        await ledger.client.post(ledger.accounts, json={"currency": "USD"}, headers=keyed("key")),
     ):
         problem(changed, 422, "idempotency_key_reused")
-    assert (await book.read_account(account))["name"] == "new"
+    assert (await ledger.read_account(account))["name"] == "new"
 
 
-async def test_a_key_of_another_operation_revises_nothing(book: Book, payer: JSON, payee: JSON) -> None:
-    await book.post(payer, payee, "posted")
-    problem(await _revise(book, payer, "posted", name="n"), 422, "idempotency_key_reused")
-    await book.client.post(f"{book.path}/idempotency-keys/fenced/fence")
-    problem(await _revise(book, payer, "fenced", name="n"), 409, "key_fenced")
-    assert (await book.read_account(payer))["name"] is None
+async def test_a_key_of_another_operation_revises_nothing(ledger: LedgerClient, payer: JSON, payee: JSON) -> None:
+    await ledger.post(payer, payee, "posted")
+    problem(await _revise(ledger, payer, "posted", name="n"), 422, "idempotency_key_reused")
+    await ledger.client.post(f"{ledger.path}/idempotency-keys/fenced/fence")
+    problem(await _revise(ledger, payer, "fenced", name="n"), 409, "key_fenced")
+    assert (await ledger.read_account(payer))["name"] is None
 
 
-async def test_rejections_are_remembered(book: Book, payer: JSON) -> None:
-    tag = await _tag(book, payer)
-    await book.revise(payer, name="changed")
+async def test_rejections_are_remembered(ledger: LedgerClient, payer: JSON) -> None:
+    tag = await _tag(ledger, payer)
+    await ledger.revise(payer, name="changed")
     absent = payer | {"id": "00000000-0000-7000-8000-000000000000"}
     for key, account, if_match, members, (status, code) in (
         ("mismatch", payer, tag, {"name": "n"}, (412, "version_mismatch")),
@@ -77,63 +79,63 @@ async def test_rejections_are_remembered(book: Book, payer: JSON) -> None:
         ("closing", payer, "*", {"status": "closed"}, (409, "account_not_empty")),
         ("absent", absent, "*", {"name": "n"}, (404, "account_not_found")),
     ):
-        first = await _revise(book, account, key, if_match, **members)
+        first = await _revise(ledger, account, key, if_match, **members)
         assert "Idempotency-Replayed" not in first.headers
-        again = await _revise(book, account, key, if_match, **members)
+        again = await _revise(ledger, account, key, if_match, **members)
         assert again.headers["Idempotency-Replayed"] == "true"
         assert problem(again, status, code) == problem(first, status, code)
-        shown = answer(await book.client.get(f"{book.path}/idempotency-keys/{key}"))
+        shown = answer(await ledger.client.get(f"{ledger.path}/idempotency-keys/{key}"))
         assert (shown["operation"], shown["outcome"], shown["problem"]["code"]) == ("revise_account", "rejected", code)
-    await book.revise(payer, minimum_balance=None)
-    problem(await _revise(book, payer, "floor", "*", minimum_balance=101), 422, "insufficient_funds")
+    await ledger.revise(payer, minimum_balance=None)
+    problem(await _revise(ledger, payer, "floor", "*", minimum_balance=101), 422, "insufficient_funds")
 
 
-async def test_the_key_shows_what_was_answered(book: Book) -> None:
-    account = await book.account(name="old")
-    revised = answer(await _revise(book, account, "key", name="new"))
-    await book.revise(account, name="newest")
-    shown = answer(await book.client.get(f"{book.path}/idempotency-keys/key"))
+async def test_the_key_shows_what_was_answered(ledger: LedgerClient) -> None:
+    account = await ledger.account(name="old")
+    revised = answer(await _revise(ledger, account, "key", name="new"))
+    await ledger.revise(account, name="newest")
+    shown = answer(await ledger.client.get(f"{ledger.path}/idempotency-keys/key"))
     assert (shown["operation"], shown["outcome"], shown["account"]) == ("revise_account", "applied", revised)
-    fenced = answer(await book.client.post(f"{book.path}/idempotency-keys/key/fence"))
+    fenced = answer(await ledger.client.post(f"{ledger.path}/idempotency-keys/key/fence"))
     assert fenced["outcome"] == "applied"
 
 
-async def test_what_is_malformed_leaves_the_key_unused(book: Book) -> None:
-    account = await book.account()
-    problem(await _revise(book, account, "key", "text", name="n"), 400, "malformed_request")
-    problem(await _revise(book, account, "key", "*", status="lost"), 400, "malformed_request")
+async def test_what_is_malformed_leaves_the_key_unused(ledger: LedgerClient) -> None:
+    account = await ledger.account()
+    problem(await _revise(ledger, account, "key", "text", name="n"), 400, "malformed_request")
+    problem(await _revise(ledger, account, "key", "*", status="lost"), 400, "malformed_request")
     for key in ("", "a b", "x" * 256, '"'):
-        problem(await _revise(book, account, key or '""', name="n"), 400, "idempotency_key_invalid")
-    assert (await _revise(book, account, "key", name="n")).status_code == 200
+        problem(await _revise(ledger, account, key or '""', name="n"), 400, "idempotency_key_invalid")
+    assert (await _revise(ledger, account, "key", name="n")).status_code == 200
 
 
-async def test_keys_belong_to_their_client(book: Book, make_client: MakeClient) -> None:
-    account = await book.account()
-    other = book.seen_by(await make_client("accounts:write", "read"))
-    assert (await _revise(book, account, "key", name="mine")).status_code == 200
+async def test_keys_belong_to_their_client(ledger: LedgerClient, make_client: MakeClient) -> None:
+    account = await ledger.account()
+    other = ledger.seen_by(await make_client("accounts:write", "read"))
+    assert (await _revise(ledger, account, "key", name="mine")).status_code == 200
     revised = await _revise(other, account, "key", name="theirs")
     assert (revised.status_code, answer(revised)["name"]) == (200, "theirs")
 
 
-async def test_of_twins_one_revises_and_the_others_replay(book: Book) -> None:
-    account = await book.account()
-    tag = await _tag(book, account)
-    answers = await asyncio.gather(*(_revise(book, account, "key", tag, name="n") for _ in range(8)))
+async def test_of_concurrent_duplicates_one_revises_and_the_others_replay(ledger: LedgerClient) -> None:
+    account = await ledger.account()
+    tag = await _tag(ledger, account)
+    answers = await asyncio.gather(*(_revise(ledger, account, "key", tag, name="n") for _ in range(8)))
     assert {one.status_code for one in answers} == {200}
     assert len({one.content for one in answers}) == 1
     assert sorted("Idempotency-Replayed" in one.headers for one in answers) == [False] + [True] * 7
 
 
-async def test_a_tag_that_a_proxy_made_weak(book: Book) -> None:
-    account = await book.account()
+async def test_a_tag_that_a_proxy_made_weak(ledger: LedgerClient) -> None:
+    account = await ledger.account()
     for number, spelled in enumerate(("W/{tag}", '"x",W/{tag}', ' W/{tag} , "y"', ",{tag},")):
-        if_match = spelled.format(tag=await _tag(book, account))
-        assert (await book.revise(account, if_match=if_match, name=f"n{number}")).status_code == 200, if_match
+        if_match = spelled.format(tag=await _tag(ledger, account))
+        assert (await ledger.revise(account, if_match=if_match, name=f"n{number}")).status_code == 200, if_match
 
 
 @pytest.mark.parametrize("if_match", ['"text"', '""', 'W/"text"', '"a,b"', '"*"', '"a", W/"b"'])
-async def test_a_tag_that_is_not_the_accounts(book: Book, if_match: str) -> None:
-    problem(await book.revise(await book.account(), if_match=if_match, name="n"), 412, "version_mismatch")
+async def test_a_tag_that_is_not_the_accounts(ledger: LedgerClient, if_match: str) -> None:
+    problem(await ledger.revise(await ledger.account(), if_match=if_match, name="n"), 412, "version_mismatch")
 
 
 @pytest.mark.parametrize(
@@ -161,9 +163,9 @@ async def test_a_tag_that_is_not_the_accounts(book: Book, if_match: str) -> None
         '"' * 2000 + "x",
     ],
 )
-async def test_what_is_no_tag(book: Book, if_match: str) -> None:
-    account = await book.account()
-    refused = await book.revise(account, if_match=if_match, name="n")
+async def test_what_is_no_tag(ledger: LedgerClient, if_match: str) -> None:
+    account = await ledger.account()
+    refused = await ledger.revise(account, if_match=if_match, name="n")
     assert pointers(refused) == ["/header/If-Match"]
     assert "double quotes" in answer(refused)["detail"]
-    assert await book.read_account(account) == account
+    assert await ledger.read_account(account) == account

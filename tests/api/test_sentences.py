@@ -11,9 +11,9 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from tests.api.conftest import Application
-from tests.api.ledger import Book, keyed, pointers, problem
 from tests.api.wrong_bodies import NO_OBJECT, NOT_JSON, TRANSFER, WRONG_ACCOUNTS, WRONG_LEDGERS, WRONG_TRANSFERS
+from tests.support.application import Application
+from tests.support.http_ledger import LedgerClient, keyed, pointers, problem
 
 SENT_AS_JSON = {"Content-Type": "application/json"}
 TRANSFERS = "/v1/ledgers/main/transfers"
@@ -107,7 +107,7 @@ async def test_a_body_that_is_no_object(client: httpx.AsyncClient, body: bytes, 
 
 @pytest.mark.parametrize("path", ["/v1/ledgers", "/v1/ledgers/main/accounts", TRANSFERS, f"{TRANSFERS}/batch"])
 async def test_no_fault_of_a_body_is_told_in_a_foreign_language(client: httpx.AsyncClient, path: str) -> None:
-    """The contract looks at every answer; here every kind of fault meets every kind of body."""
+    """The contract checks every answer; this test sends every kind of fault in every kind of body."""
     wrong: dict[str, list[tuple[str, Any]]] = {
         "/v1/ledgers": WRONG_LEDGERS,
         "/v1/ledgers/main/accounts": WRONG_ACCOUNTS,
@@ -134,7 +134,7 @@ async def test_no_fault_of_a_body_is_told_in_a_foreign_language(client: httpx.As
         ("limit=1&limit=2", "this is given more than once; give it once"),
         ("reference=", "this must be a text of 1 to 255 visible characters"),
         ("reference=%00", "a value has no NUL"),
-        ("refrence=x", "this operation has no such parameter; it has limit, cursor, account_id"),
+        ("refrence=x", "this operation has no such parameter; it has limit, cursor, order, account_id"),
         ("&".join(f"p{number}=1" for number in range(101)), "a query has at most 100 parameters"),
     ],
 )
@@ -153,30 +153,30 @@ async def test_other_parameters_that_are_wrong(client: httpx.AsyncClient) -> Non
 
 
 @pytest.mark.parametrize("digits", ["9999999", "0000000", "123456789", "1" * 40])
-async def test_no_digit_of_a_second_is_rounded_away(book: Book, digits: str) -> None:
-    debit, credit = await book.account(), await book.account()
+async def test_no_digit_of_a_second_is_rounded_away(ledger: LedgerClient, digits: str) -> None:
+    debit, credit = await ledger.account(), await ledger.account()
     time = f"2026-01-31T23:59:59.{digits}Z"
-    assert pointers(await book.post(debit, credit, effective_at=time)) == ["/effective_at"]
+    assert pointers(await ledger.post(debit, credit, effective_at=time)) == ["/effective_at"]
     hold = {"debit_account_id": debit["id"], "credit_account_id": credit["id"], "amount": 1, "currency": "USD"}
-    held = await book.client.post(f"{book.path}/holds", json=hold | {"expires_at": time}, headers=keyed())
+    held = await ledger.client.post(f"{ledger.path}/holds", json=hold | {"expires_at": time}, headers=keyed())
     assert pointers(held) == ["/expires_at"]
     item = hold | {"idempotency_key": "k"}
-    assert pointers(await book.batch(item | {"effective_at": time})) == ["/transfers/0/effective_at"]
-    assert pointers(await book.batch(item | {"hold": {"expires_at": time}})) == ["/transfers/0/hold/expires_at"]
+    assert pointers(await ledger.batch(item | {"effective_at": time})) == ["/transfers/0/effective_at"]
+    assert pointers(await ledger.batch(item | {"hold": {"expires_at": time}})) == ["/transfers/0/hold/expires_at"]
     for name in ("created_from", "created_to"):
-        assert pointers(await book.client.get(book.transfers, params={name: time})) == [f"/query/{name}"]
-    posted = await book.move(debit, credit)
+        assert pointers(await ledger.client.get(ledger.transfers, params={name: time})) == [f"/query/{name}"]
+    posted = await ledger.move(debit, credit)
     for path, body in (
-        (f"{book.transfers}/{posted['id']}/reversals", {"effective_at": time}),
-        (f"{book.path}/holds/{uuid4()}/captures", {"effective_at": time}),
+        (f"{ledger.transfers}/{posted['id']}/reversals", {"effective_at": time}),
+        (f"{ledger.path}/holds/{uuid4()}/captures", {"effective_at": time}),
     ):
-        assert pointers(await book.client.post(path, json=body, headers=keyed())) == ["/effective_at"]
+        assert pointers(await ledger.client.post(path, json=body, headers=keyed())) == ["/effective_at"]
 
 
-async def test_six_digits_of_a_second_are_kept(book: Book) -> None:
-    debit, credit = await book.account(), await book.account()
+async def test_six_digits_of_a_second_are_kept(ledger: LedgerClient) -> None:
+    debit, credit = await ledger.account(), await ledger.account()
     time = f"{debit['created_at'][:10]}T00:00:00.999999"
-    posted = await book.move(debit, credit, effective_at=f"{time}+00:00")
+    posted = await ledger.move(debit, credit, effective_at=f"{time}+00:00")
     assert posted["effective_at"] == f"{time}Z"
 
 

@@ -6,12 +6,12 @@ from collections.abc import AsyncIterator, Iterator
 import httpx
 import pytest
 
-from tests.api.conftest import Application
-from tests.api.contract import Exchange, JudgedTransport
-from tests.api.ledger import JSON, Book, keyed, problem, transfer, unique
 from tests.api.raw import Wire, chunked, encoded, request
-from tests.concurrency.services import launch
-from tests.servers import RunningService
+from tests.support.application import Application
+from tests.support.contract import Exchange, JudgedTransport
+from tests.support.http_ledger import JSON, LedgerClient, keyed, problem, transfer, unique
+from tests.support.servers import RunningService
+from tests.support.service_process import launch
 
 SINGLE_LIMIT = 64 * 1024
 BATCH_LIMIT = 16 * 2**20
@@ -37,8 +37,8 @@ async def http(service: RunningService, application: Application) -> AsyncIterat
 
 
 @pytest.fixture
-async def book(http: httpx.AsyncClient) -> Book:
-    return await Book.open(http, unique("ledger"))
+async def ledger(http: httpx.AsyncClient) -> LedgerClient:
+    return await LedgerClient.open(http, unique("ledger"))
 
 
 @pytest.fixture
@@ -56,60 +56,62 @@ def _code(exchange: Exchange | None, status: int) -> str:
     return code
 
 
-async def _count(book: Book) -> int:
-    listed: JSON = (await book.client.get(book.transfers)).json()
+async def _count(ledger: LedgerClient) -> int:
+    listed: JSON = (await ledger.client.get(ledger.transfers)).json()
     return len(listed["items"])
 
 
-async def _transfer(book: Book) -> JSON:
-    return transfer(await book.account(), await book.account())
+async def _transfer(ledger: LedgerClient) -> JSON:
+    return transfer(await ledger.account(), await ledger.account())
 
 
 @pytest.mark.parametrize("size", [SINGLE_LIMIT + 1, 2**20, 8 * 2**20])
-async def test_a_body_that_is_too_large(book: Book, size: int) -> None:
-    body = encoded(await _transfer(book)).ljust(size)
-    for path in (book.transfers, book.accounts, "/v1/ledgers"):
-        response = await book.client.post(path, content=body, headers=keyed() | {"Content-Type": "application/json"})
+async def test_a_body_that_is_too_large(ledger: LedgerClient, size: int) -> None:
+    body = encoded(await _transfer(ledger)).ljust(size)
+    for path in (ledger.transfers, ledger.accounts, "/v1/ledgers"):
+        response = await ledger.client.post(path, content=body, headers=keyed() | {"Content-Type": "application/json"})
         problem(response, 413, "request_too_large")
-    assert await _count(book) == 0
+    assert await _count(ledger) == 0
 
 
-async def test_an_answer_that_needs_no_body_is_heard_over_a_large_one(book: Book) -> None:
-    """Whoever answers and closes while the other side still sends loses the answer."""
+async def test_an_answer_that_needs_no_body_is_heard_over_a_large_one(ledger: LedgerClient) -> None:
+    """A server that answers and closes while the client still sends would lose the answer."""
     body, wrong = b" " * 8 * 2**20, {"Authorization": "Bearer wrong"}
-    client, headers = book.client, {"Content-Type": "application/json"}
-    problem(await client.post(book.batches, content=body, headers=headers | wrong), 401, "unauthenticated")
-    problem(await client.post(book.batches, content=body, headers={"Content-Type": "x"}), 415, "unsupported_media_type")
+    client, headers = ledger.client, {"Content-Type": "application/json"}
+    problem(await client.post(ledger.batches, content=body, headers=headers | wrong), 401, "unauthenticated")
+    problem(
+        await client.post(ledger.batches, content=body, headers={"Content-Type": "x"}), 415, "unsupported_media_type"
+    )
     problem(await client.post("/nothing", content=body), 404, "not_found")
     problem(await client.put("/v1/ledgers", content=body), 405, "method_not_allowed")
 
 
-async def test_a_body_at_the_limit(book: Book) -> None:
-    body = encoded(await _transfer(book)).ljust(SINGLE_LIMIT)
+async def test_a_body_at_the_limit(ledger: LedgerClient) -> None:
+    body = encoded(await _transfer(ledger)).ljust(SINGLE_LIMIT)
     headers = keyed() | {"Content-Type": "application/json"}
-    assert (await book.client.post(book.transfers, content=body, headers=headers)).status_code == 201
+    assert (await ledger.client.post(ledger.transfers, content=body, headers=headers)).status_code == 201
 
 
-async def test_a_batch_that_is_too_large(book: Book) -> None:
+async def test_a_batch_that_is_too_large(ledger: LedgerClient) -> None:
     body = b" " * (BATCH_LIMIT + 1)
-    response = await book.client.post(book.batches, content=body, headers={"Content-Type": "application/json"})
+    response = await ledger.client.post(ledger.batches, content=body, headers={"Content-Type": "application/json"})
     problem(response, 413, "request_too_large")
 
 
 @pytest.mark.parametrize("path", ["transfers", "accounts", "batches"])
-async def test_a_body_in_chunks_that_becomes_too_large(book: Book, path: str) -> None:
+async def test_a_body_in_chunks_that_becomes_too_large(ledger: LedgerClient, path: str) -> None:
     async def endless() -> AsyncIterator[bytes]:
         for _ in range((BATCH_LIMIT if path == "batches" else SINGLE_LIMIT) // 2**14 + 2):
             yield b" " * 2**14
 
     headers = keyed() | {"Content-Type": "application/json"}
-    response = await book.client.post(getattr(book, path), content=endless(), headers=headers)
+    response = await ledger.client.post(getattr(ledger, path), content=endless(), headers=headers)
     problem(response, 413, "request_too_large")
 
 
-async def test_a_body_in_chunks(book: Book, wire: Wire, service: RunningService) -> None:
-    body = encoded(await _transfer(book))
-    asked = f"POST {book.transfers}"
+async def test_a_body_in_chunks(ledger: LedgerClient, wire: Wire, service: RunningService) -> None:
+    body = encoded(await _transfer(ledger))
+    asked = f"POST {ledger.transfers}"
     head = request(
         asked, service.admin_token, Transfer_Encoding="chunked", Content_Type="application/json", Idempotency_Key='"k"'
     )
@@ -119,9 +121,9 @@ async def test_a_body_in_chunks(book: Book, wire: Wire, service: RunningService)
     assert (answered.status, answered.content["amount"]) == (201, 1)
 
 
-async def test_a_body_that_comes_byte_by_byte(book: Book, wire: Wire, service: RunningService) -> None:
-    asked = f"POST {book.transfers}"
-    whole = request(asked, service.admin_token, encoded(await _transfer(book)), Idempotency_Key="k")
+async def test_a_body_that_comes_byte_by_byte(ledger: LedgerClient, wire: Wire, service: RunningService) -> None:
+    asked = f"POST {ledger.transfers}"
+    whole = request(asked, service.admin_token, encoded(await _transfer(ledger)), Idempotency_Key="k")
     await wire.send(*(bytes([byte]) for byte in whole))
     answered = await wire.receive(asked)
     assert answered is not None
@@ -130,9 +132,9 @@ async def test_a_body_that_comes_byte_by_byte(book: Book, wire: Wire, service: R
 
 @pytest.mark.parametrize("cut", ["in the head", "before the body", "in the body", "in a chunk"])
 async def test_a_request_that_is_cut_off_moves_nothing(
-    book: Book, wire: Wire, service: RunningService, cut: str
+    ledger: LedgerClient, wire: Wire, service: RunningService, cut: str
 ) -> None:
-    asked, body = f"POST {book.transfers}", encoded(await _transfer(book))
+    asked, body = f"POST {ledger.transfers}", encoded(await _transfer(ledger))
     whole = request(asked, service.admin_token, body, Idempotency_Key="k")
     in_chunks = request(
         asked, service.admin_token, Transfer_Encoding="chunked", Content_Type="application/json", Idempotency_Key="k"
@@ -148,7 +150,7 @@ async def test_a_request_that_is_cut_off_moves_nothing(
     wire.end_sending()
     answered = await wire.receive(asked)
     assert answered is None or answered.status >= 400
-    assert await _count(book) == 0
+    assert await _count(ledger) == 0
 
 
 @pytest.mark.parametrize(
@@ -180,7 +182,7 @@ async def test_broken_http_is_refused_and_harms_nobody(http: httpx.AsyncClient, 
     with contextlib.suppress(OSError):  # refused while it was still being sent
         await wire.send(broken)
     wire.end_sending()
-    # The path is named where it was understood, before the body went wrong.
+    # The answer names the path where the head was parsed before the body failed.
     answered = await wire.receive("POST /v1/ledgers" if b"\r\nzz" in broken else "GET /")
     assert answered is None or 400 <= answered.status < 500, answered
     assert (await http.get("/health/live")).status_code == 200
@@ -188,10 +190,10 @@ async def test_broken_http_is_refused_and_harms_nobody(http: httpx.AsyncClient, 
 
 @pytest.mark.parametrize("smuggled", ["Content-Length first", "Transfer-Encoding first"])
 async def test_a_length_and_chunks_at_once_are_one_request(
-    book: Book, wire: Wire, service: RunningService, smuggled: str
+    ledger: LedgerClient, wire: Wire, service: RunningService, smuggled: str
 ) -> None:
     """What follows the body must not be taken for a request by anybody in between (request smuggling)."""
-    body, asked = encoded(await _transfer(book)), f"POST {book.transfers}"
+    body, asked = encoded(await _transfer(ledger)), f"POST {ledger.transfers}"
     hidden = request(asked, service.admin_token, body, Idempotency_Key="hidden")
     framing = [f"Content-Length: {len(chunked() + hidden)}", "Transfer-Encoding: chunked"]
     if smuggled != "Content-Length first":
@@ -203,7 +205,7 @@ async def test_a_length_and_chunks_at_once_are_one_request(
     assert answered is not None
     assert answered.status == 400
     assert await wire.ended()
-    assert await _count(book) == 0
+    assert await _count(ledger) == 0
 
 
 async def test_requests_in_a_pipeline_are_answered_in_their_order(wire: Wire, service: RunningService) -> None:
@@ -213,9 +215,9 @@ async def test_requests_in_a_pipeline_are_answered_in_their_order(wire: Wire, se
     assert [one and one.status for one in answers] == [200, 404, 200, 200]
 
 
-async def test_a_connection_goes_on_after_a_problem(book: Book, wire: Wire, service: RunningService) -> None:
-    asked = f"POST {book.transfers}"
-    for body in (b"{", b"[]", encoded(await _transfer(book))):
+async def test_a_connection_goes_on_after_a_problem(ledger: LedgerClient, wire: Wire, service: RunningService) -> None:
+    asked = f"POST {ledger.transfers}"
+    for body in (b"{", b"[]", encoded(await _transfer(ledger))):
         await wire.send(request(asked, service.admin_token, body, Idempotency_Key="k"))
         answered = await wire.receive(asked)
     assert answered is not None
@@ -224,9 +226,9 @@ async def test_a_connection_goes_on_after_a_problem(book: Book, wire: Wire, serv
 
 @pytest.mark.parametrize("framing", ["told", "chunked", "chunked, empty"])
 async def test_a_body_that_is_not_asked_for_is_refused_and_the_connection_goes_on(
-    book: Book, wire: Wire, service: RunningService, framing: str
+    ledger: LedgerClient, wire: Wire, service: RunningService, framing: str
 ) -> None:
-    for asked in (f"GET {book.accounts}", f"POST {book.path}/idempotency-keys/k/fence"):
+    for asked in (f"GET {ledger.accounts}", f"POST {ledger.path}/idempotency-keys/k/fence"):
         chunks: JSON = {"Transfer_Encoding": "chunked", "Content_Length": "-"}
         body = {"told": b"{}", "chunked": chunked(b"{", b"}"), "chunked, empty": chunked()}[framing]
         await wire.send(request(asked, service.admin_token, body, **({} if framing == "told" else chunks)))
@@ -303,16 +305,18 @@ async def test_targets_of_every_form(wire: Wire, service: RunningService, target
     ],
 )
 async def test_headers_as_they_come_over_the_wire(
-    book: Book, wire: Wire, service: RunningService, headers: dict[str, str], status: int, code: str
+    ledger: LedgerClient, wire: Wire, service: RunningService, headers: dict[str, str], status: int, code: str
 ) -> None:
-    asked = f"POST {book.transfers}"
-    await wire.send(request(asked, service.admin_token, encoded(await _transfer(book)), **headers))
+    asked = f"POST {ledger.transfers}"
+    await wire.send(request(asked, service.admin_token, encoded(await _transfer(ledger)), **headers))
     assert _code(await wire.receive(asked), status) == code
-    assert await _count(book) == 0
+    assert await _count(ledger) == 0
 
 
-async def test_a_body_that_is_awaited_by_100_continue(book: Book, wire: Wire, service: RunningService) -> None:
-    asked, body = f"POST {book.transfers}", encoded(await _transfer(book))
+async def test_a_body_that_is_awaited_by_100_continue(
+    ledger: LedgerClient, wire: Wire, service: RunningService
+) -> None:
+    asked, body = f"POST {ledger.transfers}", encoded(await _transfer(ledger))
     whole = request(asked, service.admin_token, body, Idempotency_Key="k", Expect="100-continue")
     await wire.send(whole[: -len(body)])
     interim = await wire.receive(asked)

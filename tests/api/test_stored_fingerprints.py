@@ -7,9 +7,9 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from tests.api.conftest import Application
-from tests.api.ledger import JSON, Book, item, keyed, transfer, unique
-from tests.rows import add_account
+from tests.support.application import Application
+from tests.support.http_ledger import JSON, LedgerClient, item, keyed, transfer, unique
+from tests.support.rows import add_account
 
 A, B = {"id": str(UUID(int=0xA))}, {"id": str(UUID(int=0xB))}
 FULL: JSON = {"reference": "r", "description": "d", "metadata": {"b": "2", "a": "1"}}
@@ -40,17 +40,17 @@ STORED = {
 
 
 @pytest.fixture
-async def book(application: Application, client: Any) -> Book:
+async def ledger(application: Application, client: Any) -> LedgerClient:
     """A ledger with two accounts of known names."""
-    book = await Book.open(client, unique("ledger"))
+    ledger = await LedgerClient.open(client, unique("ledger"))
     connection = await asyncpg.connect(application.database.superuser_url)
     try:
-        ledger_id = await connection.fetchval("SELECT id FROM funds.ledgers WHERE name = $1", book.name)
+        ledger_id = await connection.fetchval("SELECT id FROM funds.ledgers WHERE name = $1", ledger.name)
         for account in (A, B):
             await add_account(connection, ledger_id=ledger_id, id=UUID(account["id"]))
     finally:
         await connection.close()
-    return book
+    return ledger
 
 
 @pytest.fixture
@@ -60,20 +60,20 @@ async def connection(application: Application) -> AsyncIterator[asyncpg.Connecti
     await connection.close()
 
 
-async def test_requests_of_today(book: Book, connection: asyncpg.Connection) -> None:
+async def test_requests_of_today(ledger: LedgerClient, connection: asyncpg.Connection) -> None:
     account = {"currency": "USD", "metadata": {"b": "2", "a": "1"}, "minimum_balance": 0}
-    await book.client.post(book.accounts, json=account, headers=keyed("account"))
-    await book.post(A, B, "least")
-    await book.post(A, B, "most", amount={"at_most": 5}, effective_at=TIME, **FULL)
-    holds = f"{book.path}/holds"
-    await book.client.post(holds, json=transfer(A, B), headers=keyed("hold"))
-    await book.client.post(holds, json=transfer(A, B, expires_at=TIME, **FULL), headers=keyed("hold-until"))
-    await book.client.post(f"{book.path}/idempotency-keys/fenced/fence")
-    assert (await book.batch(*BATCH)).status_code < 300
-    await book.batch(*ATOMIC, mode="atomic")
+    await ledger.client.post(ledger.accounts, json=account, headers=keyed("account"))
+    await ledger.post(A, B, "least")
+    await ledger.post(A, B, "most", amount={"at_most": 5}, effective_at=TIME, **FULL)
+    holds = f"{ledger.path}/holds"
+    await ledger.client.post(holds, json=transfer(A, B), headers=keyed("hold"))
+    await ledger.client.post(holds, json=transfer(A, B, expires_at=TIME, **FULL), headers=keyed("hold-until"))
+    await ledger.client.post(f"{ledger.path}/idempotency-keys/fenced/fence")
+    assert (await ledger.batch(*BATCH)).status_code < 300
+    await ledger.batch(*ATOMIC, mode="atomic")
 
     rows = await connection.fetch(
         "SELECT idempotency_key, fingerprint FROM funds.decisions JOIN funds.ledgers ON id = ledger_id WHERE name = $1",
-        book.name,
+        ledger.name,
     )
     assert {row["idempotency_key"]: row["fingerprint"].hex() for row in rows} == STORED

@@ -1,4 +1,4 @@
-"""A key that stands for another request: the answer says what became of that one, and where to read it."""
+"""A key that stands for another request: the answer says what was decided on that one, and where to read it."""
 
 from collections.abc import Awaitable, Callable
 from itertools import product
@@ -6,8 +6,8 @@ from itertools import product
 import httpx
 import pytest
 
-from tests.api.ledger import JSON, Book, answer, item, keyed, problem, transfer, unique
 from tests.api.moves import fence, key_path, open_hold, post_capture, post_hold, post_reversal, post_void, read_key
+from tests.support.http_ledger import JSON, LedgerClient, answer, item, keyed, problem, transfer, unique
 
 Send = Callable[[str], Awaitable[httpx.Response]]
 
@@ -17,43 +17,45 @@ class Requests:
     100, and a limit of them.
     """
 
-    def __init__(self, book: Book, payer: JSON, payee: JSON) -> None:
-        self.book, self._payer, self._payee = book, payer, payee
+    def __init__(self, ledger: LedgerClient, payer: JSON, payee: JSON) -> None:
+        self.ledger, self._payer, self._payee = ledger, payer, payee
 
     def post(self, amount: int = 1) -> Send:
-        return lambda key: self.book.post(self._payer, self._payee, key, amount=amount)
+        return lambda key: self.ledger.post(self._payer, self._payee, key, amount=amount)
 
     def hold(self, amount: int = 1) -> Send:
-        return lambda key: post_hold(self.book, self._payer, self._payee, key, amount=amount)
+        return lambda key: post_hold(self.ledger, self._payer, self._payee, key, amount=amount)
 
     async def capture(self, amount: int = 1) -> Send:
-        hold = await open_hold(self.book, self._payer, self._payee)
-        return lambda key: post_capture(self.book, hold, key, amount=amount)
+        hold = await open_hold(self.ledger, self._payer, self._payee)
+        return lambda key: post_capture(self.ledger, hold, key, amount=amount)
 
     async def void(self) -> Send:
-        hold = await open_hold(self.book, self._payer, self._payee)
-        return lambda key: post_void(self.book, hold, key)
+        hold = await open_hold(self.ledger, self._payer, self._payee)
+        return lambda key: post_void(self.ledger, hold, key)
 
     async def reverse(self, amount: int = 1) -> Send:
-        posted = await self.book.move(self._payer, self._payee)
-        return lambda key: post_reversal(self.book, posted, key, amount=amount)
+        posted = await self.ledger.move(self._payer, self._payee)
+        return lambda key: post_reversal(self.ledger, posted, key, amount=amount)
 
     def open_account(self, currency: str = "USD") -> Send:
         body = {"currency": currency}
-        return lambda key: self.book.client.post(self.book.accounts, json=body, headers=keyed(key))
+        return lambda key: self.ledger.client.post(self.ledger.accounts, json=body, headers=keyed(key))
 
     async def revise(self, minimum: int = -5) -> Send:
-        path = f"{self.book.accounts}/{(await self.book.account())['id']}"
+        path = f"{self.ledger.accounts}/{(await self.ledger.account())['id']}"
         headers = {"If-Match": "*"}
-        return lambda key: self.book.client.patch(path, json={"minimum_balance": minimum}, headers=headers | keyed(key))
+        return lambda key: self.ledger.client.patch(
+            path, json={"minimum_balance": minimum}, headers=headers | keyed(key)
+        )
 
     async def all(self) -> dict[str, tuple[Send, Send, str]]:
-        """Return, for each operation, what is applied, what is refused, and with which code."""
+        """Return, for each operation, a request that is applied, one that is rejected, and the code of that."""
         return {
             "post_transfer": (self.post(), self.post(1_000), "insufficient_funds"),
             "open_hold": (self.hold(), self.hold(1_000), "insufficient_funds"),
             "capture_hold": (await self.capture(), await self.capture(1_000), "capture_exceeds_hold"),
-            "void_hold": (await self.void(), lambda key: post_void(self.book, self._nothing, key), "hold_not_found"),
+            "void_hold": (await self.void(), lambda key: post_void(self.ledger, self._nothing, key), "hold_not_found"),
             "reverse_transfer": (await self.reverse(), await self.reverse(1_000), "reversal_exceeds_transfer"),
             "create_account": (self.open_account(), self.open_account("XXX"), "currency_unknown"),
             "revise_account": (await self.revise(), await self.revise(5), "insufficient_funds"),
@@ -76,8 +78,8 @@ MAKES = {
 
 
 @pytest.fixture
-def requests(book: Book, payer: JSON, payee: JSON) -> Requests:
-    return Requests(book, payer, payee)
+def requests(ledger: LedgerClient, payer: JSON, payee: JSON) -> Requests:
+    return Requests(ledger, payer, payee)
 
 
 def said(response: httpx.Response, status: int, code: str) -> tuple[JSON, JSON]:
@@ -88,11 +90,11 @@ def said(response: httpx.Response, status: int, code: str) -> tuple[JSON, JSON]:
 
 
 async def test_it_was_applied(requests: Requests) -> None:
-    book = requests.book
+    ledger = requests.ledger
     for operation, (applied, _, _) in (await requests.all()).items():
         key = unique("key")
         made = answer(await applied(key))
-        shown = await read_key(book, key)
+        shown = await read_key(ledger, key)
         for other in (requests.post(77), requests.hold(77), await requests.capture(), await requests.void()):
             refused, earlier = said(await other(key), 422, "idempotency_key_reused")
             name, place = MAKES[operation]
@@ -101,20 +103,20 @@ async def test_it_was_applied(requests: Requests) -> None:
                 "outcome": "applied",
                 "decided_at": shown["decided_at"],
                 name: made["id"],
-                "path": f"{book.path}/{place}/{made['id']}",
+                "path": f"{ledger.path}/{place}/{made['id']}",
             }
             assert "not carried out" in refused["detail"]
             assert "HAS been applied" in refused["detail"]
             assert made["id"] in refused["detail"]
-        assert answer(await book.client.get(earlier["path"]))["id"] == made["id"]
+        assert answer(await ledger.client.get(earlier["path"]))["id"] == made["id"]
 
 
 async def test_it_was_rejected(requests: Requests) -> None:
-    book = requests.book
+    ledger = requests.ledger
     for operation, (_, rejected, code) in (await requests.all()).items():
         key = unique("key")
         answer(await rejected(key))
-        shown = await read_key(book, key)
+        shown = await read_key(ledger, key)
         for other in (requests.post(77), requests.open_account("EUR"), await requests.revise(-7)):
             refused, earlier = said(await other(key), 422, "idempotency_key_reused")
             assert earlier == {
@@ -122,58 +124,58 @@ async def test_it_was_rejected(requests: Requests) -> None:
                 "outcome": "rejected",
                 "decided_at": shown["decided_at"],
                 "code": code,
-                "path": key_path(book, key),
+                "path": key_path(ledger, key),
             }
             assert "Nothing was or will be applied" in refused["detail"]
             assert code in refused["detail"]
-        assert answer(await book.client.get(earlier["path"])) == shown
+        assert answer(await ledger.client.get(earlier["path"])) == shown
 
 
 async def test_it_was_fenced(requests: Requests) -> None:
-    book = requests.book
+    ledger = requests.ledger
     for applied, rejected, _ in (await requests.all()).values():
         key = unique("k/y?")
-        fenced = await fence(book, key)
+        fenced = await fence(ledger, key)
         for request in (applied, rejected):
             refused, earlier = said(await request(key), 409, "key_fenced")
             assert earlier == {
                 "operation": "fence_key",
                 "outcome": "fenced",
                 "decided_at": fenced["decided_at"],
-                "path": key_path(book, key),
+                "path": key_path(ledger, key),
             }
             assert "Nothing was or will be applied" in refused["detail"]
-        assert answer(await book.client.get(earlier["path"]))["outcome"] == "fenced"
+        assert answer(await ledger.client.get(earlier["path"]))["outcome"] == "fenced"
 
 
 @pytest.mark.parametrize(("grouped", "mode"), [*product([False, True], ["independent", "atomic"])])
 async def test_items_of_batches_say_it_and_are_said(
-    book: Book, payer: JSON, payee: JSON, *, grouped: bool, mode: str
+    ledger: LedgerClient, payer: JSON, payee: JSON, *, grouped: bool, mode: str
 ) -> None:
     group = {"group": "g"} if grouped and mode == "independent" else {}
     keys = [unique("key") for _ in range(2)]
     items = [item(payer, payee, keys[0], **group), item(payer, payee, keys[1], hold={}, **group)]
-    made = answer(await book.batch(*items, mode=mode))["results"]
+    made = answer(await ledger.batch(*items, mode=mode))["results"]
     for key, name, place, fact in (
         (keys[0], "transfer_id", "transfers", made[0]["transfer"]),
         (keys[1], "hold_id", "holds", made[1]["hold"]),
     ):
-        expected = {name: fact["id"], "path": f"{book.path}/{place}/{fact['id']}", "outcome": "applied"}
-        _, alone = said(await book.post(payer, payee, key, amount=7), 422, "idempotency_key_reused")
+        expected = {name: fact["id"], "path": f"{ledger.path}/{place}/{fact['id']}", "outcome": "applied"}
+        _, alone = said(await ledger.post(payer, payee, key, amount=7), 422, "idempotency_key_reused")
         assert alone | expected == alone
         changed = item(payer, payee, key, amount=7)
-        response = await book.batch(changed, mode=mode)
+        response = await ledger.batch(changed, mode=mode)
         content = answer(response)
         [result] = content["results"]
         assert (result["status"], result["problem"]["earlier_request"]) == (422, alone)
         assert "HAS been applied" in result["problem"]["detail"]
 
 
-async def test_a_dry_run_says_it(book: Book, payer: JSON, payee: JSON) -> None:
-    posted = answer(await book.post(payer, payee, "key"))
+async def test_a_dry_run_says_it(ledger: LedgerClient, payer: JSON, payee: JSON) -> None:
+    posted = answer(await ledger.post(payer, payee, "key"))
     asked = transfer(payer, payee, amount=7)
-    rehearsed = await book.client.post(book.transfers, params={"dry_run": "true"}, json=asked, headers=keyed("key"))
-    _, earlier = said(rehearsed, 422, "idempotency_key_reused")
+    foretold = await ledger.client.post(ledger.transfers, params={"dry_run": "true"}, json=asked, headers=keyed("key"))
+    _, earlier = said(foretold, 422, "idempotency_key_reused")
     assert earlier["transfer_id"] == posted["id"]
 
 

@@ -8,9 +8,6 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.api.conftest import Application
-from tests.api.contract import Operation
-from tests.api.ledger import JSON, Book, answer, item, keyed, pointers, problem
 from tests.api.moves import open_hold, read_hold, read_key
 from tests.api.wrong_bodies import (
     ACCOUNT,
@@ -24,6 +21,9 @@ from tests.api.wrong_bodies import (
     WRONG_PATCHES,
     WRONG_TRANSFERS,
 )
+from tests.support.application import Application
+from tests.support.contract import Operation
+from tests.support.http_ledger import JSON, LedgerClient, answer, item, keyed, pointers, problem
 
 
 def _cut(value: object) -> str:
@@ -126,12 +126,12 @@ async def test_a_transfer_that_lacks_a_member(client: httpx.AsyncClient, missing
 
 
 @pytest.mark.parametrize("time", ["0001-01-01T00:00:00+10:00", "9999-12-31T23:59:59-10:00"])
-async def test_a_time_outside_the_calendar(book: Book, time: str) -> None:
-    debit, credit = await book.account(), await book.account()
-    assert pointers(await book.post(debit, credit, effective_at=time)) == ["/effective_at"]
-    response = await book.batch(item(debit, credit), item(debit, credit, effective_at=time))
+async def test_a_time_outside_the_calendar(ledger: LedgerClient, time: str) -> None:
+    debit, credit = await ledger.account(), await ledger.account()
+    assert pointers(await ledger.post(debit, credit, effective_at=time)) == ["/effective_at"]
+    response = await ledger.batch(item(debit, credit), item(debit, credit, effective_at=time))
     assert pointers(response) == ["/transfers/1/effective_at"]
-    assert answer(await book.client.get(book.transfers))["items"] == []
+    assert answer(await ledger.client.get(ledger.transfers))["items"] == []
 
 
 def _operations(application: Application, *, body: bool) -> Iterator[tuple[str, str]]:
@@ -183,24 +183,26 @@ async def test_other_methods_take_no_body(client: httpx.AsyncClient, application
             assert response.status_code == 400
 
 
-async def test_no_bytes_are_no_body(book: Book) -> None:
-    account, other = await book.account(), await book.account()
+async def test_no_bytes_are_no_body(ledger: LedgerClient) -> None:
+    account, other = await ledger.account(), await ledger.account()
     for content in (None, b"", _chunked()):
-        assert (await book.client.request("GET", book.accounts, content=content)).status_code == 200
-        hold = await open_hold(book, account, other)
-        path = f"{book.path}/holds/{hold['id']}/void"
-        assert (await book.client.post(path, content=content, headers=keyed())).status_code == 200
+        assert (await ledger.client.request("GET", ledger.accounts, content=content)).status_code == 200
+        hold = await open_hold(ledger, account, other)
+        path = f"{ledger.path}/holds/{hold['id']}/void"
+        assert (await ledger.client.post(path, content=content, headers=keyed())).status_code == 200
 
 
 @pytest.mark.parametrize("path", ["captures", "void"])
-async def test_a_body_that_is_refused_settles_nothing(book: Book, path: str) -> None:
-    account, other = await book.account(), await book.account()
-    hold = await open_hold(book, account, other)
+async def test_a_body_that_is_refused_ends_no_hold(ledger: LedgerClient, path: str) -> None:
+    account, other = await ledger.account(), await ledger.account()
+    hold = await open_hold(ledger, account, other)
     content = b"" if path == "captures" else b'{"amount": 1}'
-    response = await book.client.post(f"{book.path}/holds/{hold['id']}/{path}", content=content, headers=keyed("once"))
+    response = await ledger.client.post(
+        f"{ledger.path}/holds/{hold['id']}/{path}", content=content, headers=keyed("once")
+    )
     assert pointers(response) == [""]
-    assert (await read_hold(book, hold))["status"] == "open"
-    assert (await read_key(book, "once"))["outcome"] == "never_seen"
+    assert (await read_hold(ledger, hold))["status"] == "open"
+    assert (await read_key(ledger, "once"))["outcome"] == "never_seen"
 
 
 @pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "zstd", "GZIP", "identity, gzip", "gzip, identity", "x"])
@@ -213,14 +215,14 @@ async def test_a_body_that_is_coded(client: httpx.AsyncClient, application: Appl
 
 
 @pytest.mark.parametrize("coding", ["identity", "Identity", "", "identity, identity"])
-async def test_every_way_to_say_that_a_body_comes_as_it_is(book: Book, coding: str) -> None:
-    response = await book.client.post(book.accounts, json=ACCOUNT, headers=keyed() | {"Content-Encoding": coding})
+async def test_every_way_to_say_that_a_body_comes_as_it_is(ledger: LedgerClient, coding: str) -> None:
+    response = await ledger.client.post(ledger.accounts, json=ACCOUNT, headers=keyed() | {"Content-Encoding": coding})
     assert response.status_code == 201
 
 
-async def test_codings_are_told_once(book: Book) -> None:
+async def test_codings_are_told_once(ledger: LedgerClient) -> None:
     told = [("Content-Encoding", "gzip"), ("Content-Encoding", "identity"), ("Idempotency-Key", "key")]
-    response = await book.client.post(book.accounts, json=ACCOUNT, headers=told)
+    response = await ledger.client.post(ledger.accounts, json=ACCOUNT, headers=told)
     assert pointers(response) == ["/header/Content-Encoding"]
 
 
@@ -265,8 +267,8 @@ async def test_a_body_that_is_not_called_json(
         "Application/JSON;a=b",
     ],
 )
-async def test_every_way_to_call_a_body_json(book: Book, content_type: str) -> None:
-    response = await book.client.post(book.accounts, json=ACCOUNT, headers=keyed() | {"Content-Type": content_type})
+async def test_every_way_to_call_a_body_json(ledger: LedgerClient, content_type: str) -> None:
+    response = await ledger.client.post(ledger.accounts, json=ACCOUNT, headers=keyed() | {"Content-Type": content_type})
     assert response.status_code == 201
 
 
@@ -280,27 +282,27 @@ async def test_a_body_in_another_charset(client: httpx.AsyncClient, application:
         assert "UTF-8" in problem(response, 415, "unsupported_media_type")["detail"]
 
 
-async def test_a_body_that_is_called_nothing_is_taken_for_json(book: Book) -> None:
-    response = await book.client.post(book.accounts, content=json.dumps(ACCOUNT), headers=keyed())
+async def test_a_body_that_is_called_nothing_is_taken_for_json(ledger: LedgerClient) -> None:
+    response = await ledger.client.post(ledger.accounts, content=json.dumps(ACCOUNT), headers=keyed())
     assert "content-type" not in response.request.headers
     assert response.status_code == 201
 
 
-async def test_a_megabyte_of_metadata(book: Book) -> None:
-    debit, credit = await book.account(), await book.account()
+async def test_a_megabyte_of_metadata(ledger: LedgerClient) -> None:
+    debit, credit = await ledger.account(), await ledger.account()
     metadata = {"key": "v" * 2**20}
-    problem(await book.post(debit, credit, metadata=metadata), 413, "request_too_large")
-    response = await book.client.post(book.accounts, json=ACCOUNT | {"metadata": metadata}, headers=keyed())
+    problem(await ledger.post(debit, credit, metadata=metadata), 413, "request_too_large")
+    response = await ledger.client.post(ledger.accounts, json=ACCOUNT | {"metadata": metadata}, headers=keyed())
     problem(response, 413, "request_too_large")
-    problem(await book.revise(debit, metadata=metadata), 413, "request_too_large")
-    assert pointers(await book.batch(item(debit, credit, metadata=metadata))) == ["/transfers/0"]
+    problem(await ledger.revise(debit, metadata=metadata), 413, "request_too_large")
+    assert pointers(await ledger.batch(item(debit, credit, metadata=metadata))) == ["/transfers/0"]
 
 
-async def test_members_of_the_largest_size_are_taken(book: Book) -> None:
+async def test_members_of_the_largest_size_are_taken(ledger: LedgerClient) -> None:
     largest: dict[str, Any] = {
         "reference": "\U0001f3e6" * 255,
         "description": "\U0001f3e6" * 1000,
         "metadata": {f"{number:064}": "v" * 500 for number in range(50)},
     }
-    posted = await book.move(await book.account(), await book.account(), **largest)
+    posted = await ledger.move(await ledger.account(), await ledger.account(), **largest)
     assert posted | largest == posted

@@ -1,11 +1,11 @@
 """Bodies with one thing wrong: each with the member that is wrong, by the request that it is part of."""
 
-from uuid import uuid4
+from tests.support.http_ledger import JSON, transfer
 
-from tests.api.ledger import JSON, transfer
-
-ACCOUNT_ID = str(uuid4())
-TRANSFER: JSON = transfer({"id": str(uuid4())}, {"id": str(uuid4())})
+ACCOUNT_ID = "d7a3f0b2-4c61-4e8e-9d5a-1b2c3d4e5f60"
+TRANSFER: JSON = transfer(
+    {"id": "0b9c8d7e-6f50-4a3b-8c2d-1e0f9a8b7c6d"}, {"id": "5e4d3c2b-1a09-4f8e-9d7c-6b5a49382716"}
+)
 ACCOUNT: JSON = {"currency": "USD"}
 
 # What breaks a text, a map of texts, an amount and a time, by the pointer under the member.
@@ -43,6 +43,8 @@ BROKEN_TIMES: list[object] = [
 ]
 BROKEN_BOUNDS: list[object] = [2**63, -(2**63), 1.5, "0", True]
 
+BROKEN_CODES: list[object] = ["", ":", "1000:", "a b", "=1", "1:-1", "ü", "1000\n", "1:" * 10 + "1", "c" * 256, 1000]
+
 WRONG_TRANSFERS = [
     *(("amount", value) for value in BROKEN_AMOUNTS),
     *(("currency", value) for value in BROKEN_CURRENCIES),
@@ -64,6 +66,7 @@ WRONG_ACCOUNTS = [
     *(("maximum_balance", value) for value in BROKEN_BOUNDS),
     *(("normal_side", value) for value in ("", "both", "Credit", 1, None)),
     *(("metadata", value) for value in (*BROKEN_METADATA, None)),
+    *(("code", value) for value in BROKEN_CODES),
     ("status", "open"),
     ("id", ACCOUNT_ID),
 ]
@@ -73,6 +76,7 @@ WRONG_PATCHES = [
     *(("maximum_balance", value) for value in BROKEN_BOUNDS),
     *(("status", value) for value in ("", "active", "OPEN", 1, None)),
     *(("metadata", value) for value in (*BROKEN_METADATA, None)),
+    *(("code", value) for value in BROKEN_CODES),
     *((name, "x") for name in ("currency", "reference", "normal_side", "balance")),
 ]
 WRONG_LEDGERS = [

@@ -1,10 +1,16 @@
-"""The benchmark: ``python -m tests.benchmarks quick`` (or ``full``, or ``publish``). README.md explains it."""
+"""The benchmark: ``python -m tests.benchmarks quick``, ``full``, ``publish``, ``audits``, ``framework``, ``growth``,
+``verifying``.
+
+README.md explains it, and docs/growth.md what grows.
+"""
 
 import argparse
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
+from tests.benchmarks import framework, growth, verifying
 from tests.benchmarks import results as results_module
 from tests.benchmarks.databases import new_server
 from tests.benchmarks.floors import floors
@@ -12,14 +18,14 @@ from tests.benchmarks.plots import write_plots
 from tests.benchmarks.report import page, publish
 from tests.benchmarks.results import Results
 from tests.benchmarks.suite import Plan, Suite
-from tests.servers import ROOT
+from tests.support.servers import ROOT
 
 HERE = Path(__file__).parent
 BUILD = ROOT / "build" / "benchmarks"
 
 
-def run(mode: str, plan: Plan) -> Path:
-    """Run the legs, write JSON and plots, print the tables; return where the JSON is."""
+def run(mode: str, plan: Plan, legs: Callable[[Suite], None] = Suite.run) -> Results:
+    """Run ``legs``, write JSON, print the tables."""
     BUILD.mkdir(parents=True, exist_ok=True)
     for log in BUILD.glob("*.log"):
         log.unlink()
@@ -30,27 +36,48 @@ def run(mode: str, plan: Plan) -> Path:
 
     with new_server(BUILD / "data") as server:
         results = Results(mode=mode, postgres=server.settings())
-        Suite(server, plan, results, BUILD, say).run()
+        legs(Suite(server, plan, results, BUILD, say))
     results.minutes = (time.monotonic() - began) / 60
     path = BUILD / f"{mode}.json"
     results.write(path, floors=[floor.as_dict() for floor in floors(results)])
-    write_plots(results, BUILD)
     print(f"\n{page(results, floors(results))}\n\nWritten to {path.relative_to(ROOT)}")  # noqa: T201
-    return path
+    return results
 
 
 def main() -> None:
     """Read the command line and run."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # stops the servers, as Ctrl-C does
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("mode", choices=["quick", "full", "publish"])
+    parser.add_argument("mode", choices=["quick", "full", "publish", "audits", "framework", "growth", "verifying"])
     parser.add_argument("--workers", type=int, default=1, help="workers of the service")
-    parser.add_argument("--growth", action="store_true", help="quick: with 1 and 5 million stored, too (15 minutes)")
+    parser.add_argument("--growth", action="store_true", help="quick: with 1 and 10 million stored, too (half an hour)")
     parser.add_argument(
         "--of", choices=["quick", "full"], default="full", help="publish: the run whose results to show"
     )
     parser.add_argument("--seconds", type=float, default=1.0, help="quick: how long a leg lasts (1)")
+    parser.add_argument(
+        "--transfers", type=int, help="growth: how many in batches (2 million); audits: how many are stored (1 million)"
+    )
+    parser.add_argument("--minutes", type=float, default=3.0, help="growth: how long transfers come one by one (3)")
+    parser.add_argument("--parts", type=int, default=12, help="growth: of a partitioned table of transfers (12)")
+    parser.add_argument("--turns", type=int, default=40, help="verifying: with and without, each (40)")
     arguments = parser.parse_args()
+    if arguments.mode == "framework":
+        framework.run()
+        return
+    if arguments.mode == "growth":
+        BUILD.mkdir(parents=True, exist_ok=True)
+        with new_server(BUILD / "growth") as server:
+            seconds = 60 * arguments.minutes
+            growth.run(
+                server, BUILD, transfers=arguments.transfers or 2_000_000, seconds=seconds, parts=arguments.parts
+            )
+        return
+    if arguments.mode == "verifying":
+        BUILD.mkdir(parents=True, exist_ok=True)
+        with new_server(BUILD / "verifying") as server:
+            verifying.run(server, BUILD, transfers=200_000, turns=arguments.turns, seconds=3.0)
+        return
     plans = {
         "quick": Plan(
             rounds=3,
@@ -73,8 +100,11 @@ def main() -> None:
             growth=True,
         ),
     }
+    if arguments.mode == "audits":
+        run("audits", plans["quick"], lambda suite: suite.run_audits(arguments.transfers or 1_000_000))
+        return
     if arguments.mode in plans:
-        run(arguments.mode, plans[arguments.mode])
+        write_plots(run(arguments.mode, plans[arguments.mode]), BUILD)
         return
     path = BUILD / f"{arguments.of}.json"
     results = results_module.read(path)

@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from msgspec import Struct
 
-from service.storage.embedded_host import program_directory
+from service.embedded.host import program_directory
 from tests.benchmarks.databases import BenchmarkDatabase
 from tests.benchmarks.traffic import ACCOUNT_ID, ACCOUNTS, CURRENCY, FIRST_ACCOUNT, ZIPF_EXPONENT, Workload
 

@@ -53,11 +53,11 @@ BEGIN
     WHERE ledger_id = p_ledger AND id = p_credit;
     INSERT INTO funds.transfers (ledger_id, id, debit_account_id, credit_account_id, amount, currency,
         debit_account_version, credit_account_version, debit_balance_after, credit_balance_after, metadata,
-        effective_at, created_at)
+        effective_at, created_at, client_id, idempotency_key)
     VALUES (p_ledger, transfer, p_debit, p_credit, p_amount, p_currency,
         debit.version + 1, credit.version + 1,
         debit.credits_posted - debit.debits_posted - p_amount,
-        credit.credits_posted - credit.debits_posted + p_amount, '{}', moment, moment);
+        credit.credits_posted - credit.debits_posted + p_amount, '{}', moment, moment, p_client, p_key);
     INSERT INTO funds.decisions (ledger_id, client_id, idempotency_key, fingerprint, operation, outcome, resource_id,
         created_at)
     VALUES (p_ledger, p_client, p_key, request, 'post_transfer', 'applied', transfer, moment);

@@ -10,10 +10,10 @@ from pathlib import Path
 import asyncpg
 from msgspec import Struct
 
-from service.storage.embedded import SERVICE, SUPERUSER, EmbeddedPostgres
+from service.embedded.postgres import SERVICE, SUPERUSER, EmbeddedPostgres
 from service.storage.migrations import upgrade
-from tests.benchmarks.traffic import ACCOUNT_ID, ACCOUNTS, CURRENCY, FIRST_ACCOUNT
-from tests.concurrency.invariants import assert_ledger_is_sound
+from tests.benchmarks.traffic import ACCOUNT_ID, ACCOUNTS, CURRENCY, FIRST_ACCOUNT, LEDGERS, ledger_name
+from tests.support.invariants import assert_ledger_is_sound
 
 # Production-like, sized for a small machine. What is not named here is PostgreSQL's default.
 POSTGRES_SETTINGS = {
@@ -31,6 +31,10 @@ OPENING_BALANCE = 1_000_000_000
 
 # The treasury's id sorts behind every account's. Opening balances are transfers like all others: sums agree from the
 # start. Key and fingerprint have the shape of real ones.
+# Identifiers are made as ``domain.identifiers`` makes them: the time, then the position.
+_ID = """(lpad(to_hex(floor(extract(epoch FROM now()) * 1000)::bigint), 12, '0')
+              || '7' || lpad(to_hex(extract(microseconds FROM now())::bigint % 1000 * 4096 / 1000), 3, '0')
+              || to_hex(32768 + number) || '000000000000')::uuid"""
 _FILL = f"""
     INSERT INTO funds.accounts (ledger_id, id, currency, normal_side, minimum_balance, debits_posted, credits_posted,
                                 version, created_at, updated_at)
@@ -43,18 +47,35 @@ _FILL = f"""
 
     INSERT INTO funds.transfers (ledger_id, id, debit_account_id, credit_account_id, amount, currency,
         debit_account_version, credit_account_version, debit_balance_after, credit_balance_after, metadata,
-        effective_at, created_at)
-    SELECT 1, uuidv7(), '{ACCOUNT_ID.format("999999999999")}', id, {OPENING_BALANCE}, currency,
-           number, 1, {OPENING_BALANCE} * number, {OPENING_BALANCE}, '{{}}', now(), now()
+        effective_at, created_at, client_id, idempotency_key)
+    SELECT 1, {_ID}, '{ACCOUNT_ID.format("999999999999")}', id, {OPENING_BALANCE}, currency,
+           number, 1, {OPENING_BALANCE} * number, {OPENING_BALANCE}, '{{}}', now(), now(),
+           'admin', md5(id::text)
     FROM (SELECT id, currency, row_number() OVER (ORDER BY id) AS number
           FROM funds.accounts WHERE normal_side = 'credit') AS account
     ORDER BY number;
 
     INSERT INTO funds.decisions (ledger_id, client_id, idempotency_key, fingerprint, operation, outcome, resource_id,
         created_at)
-    SELECT 1, 'admin', md5(id::text), decode(md5(id::text), 'hex'), 'post_transfer', 'applied', id, created_at
+    SELECT 1, client_id, idempotency_key, decode(md5(id::text), 'hex'), 'post_transfer', 'applied', id, created_at
     FROM funds.transfers;
+
+    UPDATE funds.ledger_heads SET last_at = clock_timestamp();
 """
+
+# More ledgers, whose accounts have the ids of those of ``main`` and no bounds, so that nobody has to fund them.
+_MORE_LEDGERS = "".join(
+    f"""
+    INSERT INTO funds.ledgers (name, created_at) VALUES ('{ledger_name(number)}', now());
+    INSERT INTO funds.ledger_heads (ledger_id, last_at)
+    SELECT id, now() FROM funds.ledgers WHERE name = '{ledger_name(number)}';
+    INSERT INTO funds.accounts (ledger_id, id, currency, normal_side, created_at, updated_at)
+    SELECT ledger.id, account.id, currency, normal_side, now(), now()
+    FROM funds.ledgers AS ledger, funds.accounts AS account
+    WHERE ledger.name = '{ledger_name(number)}' AND account.ledger_id = 1;
+    """
+    for number in range(1, LEDGERS + 1)
+)
 
 # A server that has seen a checkpoint writes its log into files that it has used before. A new one makes each of them
 # first, 16 MB of zeros, while whoever commits waits (45 ms, measured, every 14,000 transfers). So 2 GB of files are
@@ -80,7 +101,7 @@ _SUMS = """
 """
 
 
-class BooksError(Exception):
+class LedgerError(Exception):
     """A leg lost or made money, or a transfer that was acknowledged is not there."""
 
 
@@ -137,26 +158,36 @@ class BenchmarkDatabase(Struct):
         """Run ``statement`` as the superuser."""
         asyncio.run(_execute(self.server.postgres.url(SUPERUSER, self.name), statement))
 
+    def add_ledgers(self) -> None:
+        """Add LEDGERS more."""
+        self.execute(_MORE_LEDGERS + "ANALYZE;")
+
     def fetch_column(self, query: str) -> list[str]:
         """Return the first column of ``query``, as text."""
         return [str(row[0]) for row in asyncio.run(_fetch(self.server.postgres.url(SUPERUSER, self.name), query))]
 
+    def fetch(self, query: str, *arguments: object) -> list[asyncpg.Record]:
+        """Return the rows of ``query``."""
+        return asyncio.run(_fetch(self.server.postgres.url(SUPERUSER, self.name), query, *arguments))
+
     def prove(self) -> None:
-        """Hold every rule of the books against every row. Raises AssertionError that names what breaks which rule."""
+        """Check every invariant of ledgers on every row. Raises AssertionError that names what breaks which rule."""
         asyncio.run(assert_ledger_is_sound(self.server.postgres.url(SUPERUSER, self.name)))
 
     def add(self, acknowledged: int) -> None:
-        """Count ``acknowledged`` more transfers and prove that they are there, and the books in balance.
+        """Count ``acknowledged`` more transfers and prove that they are there, and that the ledger is in balance.
 
-        Raises BooksError.
+        Raises LedgerError.
         """
         self.transfers += acknowledged
         [sums] = asyncio.run(_fetch(self.server.postgres.url(SUPERUSER, self.name), _SUMS))
         counted = {sums["transfers"], sums["applied"], sums["decisions"], self.transfers}
         if len(counted) != 1 or sums["versions"] != 2 * self.transfers:
-            raise BooksError(f"{self.name}: {self.transfers} transfers were acknowledged, the books say {dict(sums)}")
+            raise LedgerError(
+                f"{self.name}: {self.transfers} transfers were acknowledged, the ledger says {dict(sums)}"
+            )
         if not sums["amounts"] == sums["debits"] == sums["credits"]:
-            raise BooksError(f"{self.name}: the books are out of balance: {dict(sums)}")
+            raise LedgerError(f"{self.name}: the ledger is out of balance: {dict(sums)}")
 
 
 @contextmanager

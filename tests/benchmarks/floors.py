@@ -6,11 +6,11 @@ from typing import Any
 from msgspec import Struct, structs
 
 from tests.benchmarks.results import Family, Results, best, middle, ratio
-from tests.benchmarks.traffic import Workload
+from tests.benchmarks.traffic import LEDGERS, Audit, Workload
 
 MEMORY_MB_MAX = 250.0
 FLAT_MB_MAX = 10.0
-GROWN = 5_000_000
+GROWN = 10_000_000
 
 
 class Floor(Struct, frozen=True, kw_only=True):
@@ -43,7 +43,15 @@ class Floor(Struct, frozen=True, kw_only=True):
 
 def floors(results: Results) -> list[Floor]:
     """Return every promise with what was measured."""
-    return [*_throughput(results), *_latency(results), *_growth(results), *_reads(results), *_memory(results)]
+    return [
+        *_throughput(results),
+        *_latency(results),
+        *_workers(results),
+        *_growth(results),
+        *_audits(results),
+        *_reads(results),
+        *_memory(results),
+    ]
 
 
 def _throughput(results: Results) -> Iterator[Floor]:
@@ -101,6 +109,24 @@ def _latency(results: Results) -> Iterator[Floor]:
     )
 
 
+def _workers(results: Results) -> Iterator[Floor]:
+    """A second process may not slow down the ledgers that both write to (``traffic.LEDGERS``, or one)."""
+    cases: tuple[tuple[Workload, int], ...] = (("uniform", 1), ("hot", 1), ("uniform", LEDGERS))
+    families: tuple[tuple[Family, int], ...] = (("single", 1), ("batch", 1000))
+    for workload, ledgers in cases:
+        for family, items in families:
+            two, one = (
+                results.of(family, workload=workload, ledgers=ledgers, items=items, phase="workers", workers=workers)
+                for workers in (2, 1)
+            )
+            yield Floor(
+                name=f"{family}, {workload}, two workers" + (f" on {ledgers} ledgers" if ledgers > 1 else ""),
+                unit="x one worker",
+                measured=ratio(best(two), best(one), lambda leg: leg.per_second),
+                floor=0.9,
+            )
+
+
 def _growth(results: Results) -> Iterator[Floor]:
     families: tuple[tuple[Family, int], ...] = (("single", 1), ("batch", 1000))
     for family, items in families:
@@ -108,9 +134,24 @@ def _growth(results: Results) -> Iterator[Floor]:
             results.of(family, workload="uniform", items=items, phase="growth", stored=stored) for stored in (GROWN, 0)
         )
         yield Floor(
-            name=f"{family}, uniform, with 5 million transfers stored",
+            name=f"{family}, uniform, with {GROWN // 1_000_000} million transfers stored",
             unit="x empty",
             measured=ratio(best(grown), best(empty), lambda leg: leg.per_second),
+            floor=0.85,
+            aim=1.0,
+        )
+
+
+def _audits(results: Results) -> Iterator[Floor]:
+    """What auditors ask may not grow with what is stored."""
+    flat: tuple[Audit, ...] = ("balance now", "past balance", "past balance by value date", "statement page")
+    most = max((leg.stored for leg in results.legs), default=0) or GROWN
+    for family in flat:
+        grown, empty = (results.of(family, phase="growth", stored=stored) for stored in (most, 0))
+        yield Floor(
+            name=f"{family}, with {most // 1_000_000} million transfers stored",
+            unit="x empty",
+            measured=ratio(grown, empty, lambda leg: leg.per_second),
             floor=0.85,
             aim=1.0,
         )

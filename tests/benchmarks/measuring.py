@@ -1,4 +1,4 @@
-"""One leg: load on one side, what it costs on the other, and the books after it."""
+"""One leg: the load on one side, what it costs on the other, and the check of the ledger after it."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -7,10 +7,10 @@ from typing import Any
 from tests.benchmarks import by_hand
 from tests.benchmarks.databases import BenchmarkDatabase, Server
 from tests.benchmarks.load import LoadGenerator
-from tests.benchmarks.processes import busy_seconds, cpu_seconds, memory_mb
 from tests.benchmarks.results import Family, Leg
 from tests.benchmarks.serving import Endpoint
 from tests.benchmarks.traffic import Workload
+from tests.support.process_costs import busy_seconds, cpu_seconds, memory_mb
 
 
 class Meter:
@@ -74,7 +74,7 @@ class Measurer:
     ) -> Leg:
         """Send ``requests``, answered with ``status``; with ``database`` each posts ``items`` transfers there.
 
-        Raises BooksError when what was acknowledged is not in the books, LoadError for an unexpected answer.
+        Raises LedgerError when what was acknowledged is not in the ledger, LoadError for an unexpected answer.
         """
         with LoadGenerator(endpoint.port, connections, status=status) as generator:
             warm = generator.run(requests, self._warmup_seconds)
@@ -108,7 +108,7 @@ class Measurer:
         return leg
 
     def by_hand(self, database: BenchmarkDatabase, *, clients: int, workload: Workload, number: int) -> None:
-        """Post transfers by pgbench. Raises BooksError as ``http`` does."""
+        """Post transfers by pgbench. Raises LedgerError as ``http`` does."""
         self._pgbench("SQL by hand", database, by_hand.transfers(workload), clients, workload=workload, round=number)
 
     def select_by_hand(self, database: BenchmarkDatabase, *, clients: int, number: int) -> None:

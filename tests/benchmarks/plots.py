@@ -23,7 +23,7 @@ def write_plots(results: Results, directory: Path) -> list[Path]:
     paths = []
     workloads: tuple[Workload, ...] = ("uniform", "hot")
     for workload in workloads:
-        lines = [(label, colour, _points(results, family, workload)) for family, label, colour in _SERIES]
+        lines = [(label, color, _points(results, family, workload)) for family, label, color in _SERIES]
         paths.append(directory / f"throughput_{workload}.svg")
         paths[-1].write_text(_plot(f"Transfers per second, {workload}", lines))
     return paths
@@ -55,12 +55,12 @@ def _plot(title: str, lines: Sequence[tuple[str, str, Sequence[tuple[int, float]
         parts.append(_text(LEFT - 8, up(tick) + 4, f"{tick:,.0f}", anchor="end"))
     parts += [_text(across(number), HEIGHT - BOTTOM + 18, str(number), anchor="middle") for number in CONNECTIONS]
     parts.append(_text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 12, "connections", anchor="middle"))
-    for number, (label, colour, points) in enumerate(lines):
+    for number, (label, color, points) in enumerate(lines):
         places = [(across(connections), up(value)) for connections, value in points]
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
-        parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2.5"/>')
-        parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{colour}"/>' for x, y in places]
-        parts.append(f'<circle cx="{LEFT + 4}" cy="{44 + 18 * number}" r="4" fill="{colour}"/>')
+        parts.append(f'<polyline points="{path}" fill="none" stroke="{color}" stroke-width="2.5"/>')
+        parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{color}"/>' for x, y in places]
+        parts.append(f'<circle cx="{LEFT + 4}" cy="{44 + 18 * number}" r="4" fill="{color}"/>')
         parts.append(_text(LEFT + 16, 48 + 18 * number, label))
     content = "\n".join(parts)
     return (
@@ -71,12 +71,12 @@ def _plot(title: str, lines: Sequence[tuple[str, str, Sequence[tuple[int, float]
 
 def _step(highest: float) -> float:
     """Return a round fifth of a scale that reaches ``highest``."""
-    unit = 1.0
+    step = 1.0
     while True:
         for factor in (1, 2, 2.5, 4, 5):
-            if unit * factor * 5 >= highest:
-                return unit * factor
-        unit *= 10
+            if step * factor * 5 >= highest:
+                return step * factor
+        step *= 10
 
 
 def _text(x: float, y: float, text: str, *, size: int = 12, anchor: str = "start") -> str:

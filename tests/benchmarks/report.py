@@ -84,7 +84,7 @@ def _leg_rows(legs: Iterable[Leg]) -> Iterable[tuple[str, ...]]:
         if leg.phase == "growth":
             name += f", {leg.stored:,} stored"
         elif leg.phase == "workers":
-            name += f", with {leg.workers} worker(s)"
+            name += f", with {leg.workers} worker(s)" + (f" on {leg.ledgers} ledgers" if leg.ledgers > 1 else "")
         alike.setdefault((name, leg.workload or "", str(leg.connections)), []).append(leg)
     for labels, rounds in alike.items():
         values = ((middle(rounds, value), form) for _, value, form in _COLUMNS)

@@ -12,11 +12,11 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Struct
 
-from tests.benchmarks.traffic import Workload
+from tests.benchmarks.traffic import Audit, Workload
 
 Family = Literal[
     "bare ASGI", "empty handler", "SQL by hand", "textbook", "single", "single, paced", "batch", "GET account",
-    "GET transfer", "list transfers", "pgbench select",
+    "GET transfer", "list transfers", "pgbench select", Audit,
 ]  # fmt: skip
 
 CEILINGS: tuple[Family, ...] = ("bare ASGI", "empty handler")
@@ -42,10 +42,10 @@ def machine() -> dict[str, str]:
 class Leg(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One measurement. An operation is a transfer, or a request where none is made.
 
-    ``items`` is the size of a batch, ``stored`` how many transfers were in the database before the leg (rounded to
-    what was asked for), ``offered_per_second`` the rate of an open loop. CPU is in seconds per 1,000 operations;
-    ``other_cores`` is how many cores were busy with anything else. Memory is that of the largest worker in MB, after
-    the leg and at its peak since the start of the server.
+    ``ledgers`` is how many took turns, ``items`` the size of a batch, ``stored`` how many transfers were there before
+    the leg (rounded to what was asked for), ``offered_per_second`` the rate of an open loop. CPU is in seconds per
+    1,000 operations; ``other_cores`` is how many cores were busy with anything else. Memory is that of the largest
+    worker in MB, after the leg and at its peak since the start of the server.
     """
 
     family: Family
@@ -54,6 +54,7 @@ class Leg(Struct, frozen=True, kw_only=True, omit_defaults=True):
     workload: Workload | None = None
     connections: int
     workers: int | None = None
+    ledgers: int = 1
     items: int = 1
     stored: int = 0
     offered_per_second: float | None = None

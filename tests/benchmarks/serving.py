@@ -10,10 +10,11 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from importlib import import_module
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import httpx
@@ -21,11 +22,11 @@ import uvloop
 from litestar import Litestar
 from msgspec import Struct
 
-from service.api.problems import refusals
+from service.api.http.problems import refusals
 from service.server.http import BACKLOG, HttpServer
 from service.server.limits import Limits
 from service.server.workers import Workers
-from tests.servers import ROOT, RunningService, free_port, random_token
+from tests.support.servers import ROOT, RunningService, free_port, random_token
 
 DATABASE_URL = "BENCHMARK_DATABASE_URL"
 
@@ -44,8 +45,12 @@ class Endpoint(Struct, frozen=True):
 
 
 @contextmanager
-def service(url: str, log: Path, *, workers: int) -> Iterator[Endpoint]:
-    """Start the service on the database at ``url``, and stop it at the end."""
+def service(
+    url: str, log: Path, *, workers: int, settings: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[Endpoint]:
+    """Start the service on the database at ``url``, with ``settings`` beside those of a benchmark, and stop it at the
+    end.
+    """
     token = random_token()
     environment = {
         "FUNDS_DATABASE_URL": url,
@@ -53,6 +58,7 @@ def service(url: str, log: Path, *, workers: int) -> Iterator[Endpoint]:
         "FUNDS_PORT": str(free_port()),
         "FUNDS_WORKERS": str(workers),
         "FUNDS_LOG_LEVEL": "warning",
+        **settings,
     }
     running = RunningService(environment, log, "--no-migrate")
     try:

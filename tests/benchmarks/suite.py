@@ -13,19 +13,20 @@ from tests.benchmarks.databases import BenchmarkDatabase, Server
 from tests.benchmarks.floors import GROWN
 from tests.benchmarks.load import LoadGenerator
 from tests.benchmarks.measuring import Measurer
-from tests.benchmarks.processes import memory_mb
 from tests.benchmarks.results import Family, Leg, Memory, Results, best
 from tests.benchmarks.serving import Endpoint
 from tests.benchmarks.traffic import WORKLOADS, Workload
+from tests.support.process_costs import memory_mb
 
 SINGLE_CONNECTIONS = (1, 16, 64, 256)
 TEXTBOOK_CONNECTIONS = (1, 16, 64)
 BATCH_CONNECTIONS = {100: 8, 1_000: 4, 10_000: 2}
 PACED_CONNECTIONS = 256
 READ_CONNECTIONS = 64
+AUDIT_CONNECTIONS = 8
 LISTED = 20
 GROWTH = (0, 1_000_000, GROWN)
-SETTLING = 300_000
+WARMING_UP = 300_000
 """Transfers before growth is measured: a new connection maps every page of PostgreSQL's memory when it first reads it,
 and the first change of a page after a checkpoint writes the whole of it. Both pass, and grow with what is stored.
 """
@@ -80,7 +81,7 @@ class Suite:
         )
 
     def run(self) -> None:
-        """Run everything. Raises BooksError when money was lost, LoadError for an unexpected answer."""
+        """Run everything. Raises LedgerError when money was lost, LoadError for an unexpected answer."""
         for workload in WORKLOADS:
             with ExitStack() as stack:
                 arena = self._arena(workload, stack)
@@ -95,8 +96,7 @@ class Suite:
                     for endpoint in empty:
                         self._reads(arena, endpoint)
                 if self._plan.thorough:
-                    for database in (arena.hand, arena.textbook, arena.service):
-                        database.prove()
+                    arena.service.prove()
         self._ceiling()
         if self._plan.thorough:
             self._workers()
@@ -200,41 +200,73 @@ class Suite:
         self._measure.http(family, endpoint, requests, round=self._number, connections=READ_CONNECTIONS)
 
     def _workers(self) -> None:
-        """Try another number of workers."""
-        other = 2 if self._plan.workers == 1 else 1
-        workloads: tuple[Workload, ...] = ("uniform", "hot")
-        for workload in workloads:
+        """Hold two workers against one, taking turns: on one ledger, and on many."""
+        cases: tuple[tuple[Workload, int], ...] = (("uniform", 1), ("hot", 1), ("uniform", traffic.LEDGERS))
+        for workload, ledgers in cases:
             with ExitStack() as stack:
-                database = stack.enter_context(self._server.database(f"workers_{workload}"))
-                [endpoint] = _started(stack, self._service(database, other))
+                databases = [
+                    stack.enter_context(self._server.database(f"workers_{workload}_{ledgers}_{workers}"))
+                    for workers in (1, 2)
+                ]
+                if ledgers > 1:
+                    for database in databases:
+                        database.add_ledgers()
+                endpoints = _started(stack, *(self._service(one, workers) for workers, one in enumerate(databases, 1)))
+                fields: dict[str, Any] = {"workload": workload, "ledgers": ledgers, "phase": "workers"}
                 for number in range(1, self._plan.rounds + 1):
                     self._number = number
-                    fields: dict[str, Any] = {"workload": workload, "phase": "workers"}
-                    requests = traffic.single_requests(workload, endpoint.token)
                     for connections in SINGLE_CONNECTIONS:
-                        self._post("single", endpoint, database, requests, connections=connections, **fields)
-                    self._post_batches(endpoint, database, 1_000, **fields)
+                        for endpoint, database in zip(endpoints, databases, strict=True):
+                            requests = traffic.single_requests(workload, endpoint.token, ledgers)
+                            self._post("single", endpoint, database, requests, connections=connections, **fields)
+                    for endpoint, database in zip(endpoints, databases, strict=True):
+                        self._post_batches(endpoint, database, 1_000, **fields)
 
-    def _growth(self) -> None:
-        """Fill databases through the service, watching its memory, then run on each of them in turn."""
+    def run_audits(self, stored: int) -> None:
+        """Ask what auditors ask, of a ledger of few transfers and of one with ``stored`` more."""
+        self._ceiling()
         with ExitStack() as stack:
-            empty, some = (stack.enter_context(self._server.database(name)) for name in ("grown_0", "grown_1"))
-            self._fill(some, GROWTH[1], watch_memory=True)
-            many = stack.enter_context(self._server.database("grown_2", like=some))
-            self._fill(many, GROWTH[2] - GROWTH[1])
-            databases = (empty, some, many)
-            endpoints = _started(stack, *(self._service(database, self._plan.workers) for database in databases))
-            for database, endpoint in zip(databases, endpoints, strict=True):
-                database.execute("VACUUM (ANALYZE)")
-                self._post_unmeasured(endpoint, database, SETTLING)
+            ledgers = self._grown(stack, (0, stored))
             for number in range(1, self._plan.rounds + 1):
                 self._number = number
-                for stored, database, endpoint in zip(GROWTH, databases, endpoints, strict=True):
+                for size, database, endpoint in ledgers:
+                    self._audits(endpoint, database, phase="growth", stored=size)
+
+    def _growth(self) -> None:
+        with ExitStack() as stack:
+            ledgers = self._grown(stack, GROWTH)
+            for number in range(1, self._plan.rounds + 1):
+                self._number = number
+                for stored, database, endpoint in ledgers:
                     fields: dict[str, Any] = {"workload": "uniform", "phase": "growth", "stored": stored}
                     requests = traffic.single_requests("uniform", endpoint.token)
                     for connections in (64, 256):
                         self._post("single", endpoint, database, requests, connections=connections, **fields)
                     self._post_batches(endpoint, database, 1_000, **fields)
+                    self._audits(endpoint, database, phase="growth", stored=stored)
+
+    def _audits(self, endpoint: Endpoint, database: BenchmarkDatabase, **fields: Any) -> None:
+        """Ask what auditors ask of ``database``."""
+        [recorded] = database.fetch("SELECT min(created_at) AS begin, max(created_at) AS end FROM funds.transfers")
+        for family, paths in traffic.audits(recorded["begin"], recorded["end"]).items():
+            requests = traffic.get_requests(paths, endpoint.token)
+            self._measure.http(family, endpoint, requests, round=self._number, connections=AUDIT_CONNECTIONS, **fields)
+
+    def _grown(self, stack: ExitStack, sizes: tuple[int, ...]) -> list[tuple[int, BenchmarkDatabase, Endpoint]]:
+        """Return for each of ``sizes`` a database with so many transfers, filled through the service, and its service.
+        The first is empty, and each one from the third on goes on from the one before.
+        """
+        databases: list[BenchmarkDatabase] = []
+        for number, size in enumerate(sizes):
+            like, before = (databases[-1], sizes[number - 1]) if number > 1 else (None, 0)
+            databases.append(stack.enter_context(self._server.database(f"grown_{number}", like=like)))
+            if size:
+                self._fill(databases[-1], size - before, watch_memory=number == 1)
+        endpoints = _started(stack, *(self._service(database, self._plan.workers) for database in databases))
+        for database, endpoint in zip(databases, endpoints, strict=True):
+            database.execute("VACUUM (ANALYZE)")
+            self._post_unmeasured(endpoint, database, WARMING_UP)
+        return list(zip(sizes, databases, endpoints, strict=True))
 
     def _fill(self, database: BenchmarkDatabase, transfers: int, *, watch_memory: bool = False) -> None:
         with ExitStack() as stack:
@@ -245,7 +277,7 @@ class Suite:
     def _post_unmeasured(
         self, endpoint: Endpoint, database: BenchmarkDatabase, transfers: int, *, watch_memory: bool = False
     ) -> None:
-        requests = traffic.batch_requests("uniform", endpoint.token, 1_000)
+        requests = traffic.batch_requests("uniform", endpoint.token, 1_000, dated=True)
         posted = 0
         with LoadGenerator(endpoint.port, BATCH_CONNECTIONS[1_000], status=201) as generator:
             while posted < transfers:
@@ -255,7 +287,7 @@ class Suite:
         database.add(posted)
 
     def _post_batches(self, endpoint: Endpoint, database: BenchmarkDatabase, items: int, **fields: Any) -> None:
-        requests = traffic.batch_requests(fields["workload"], endpoint.token, items)
+        requests = traffic.batch_requests(fields["workload"], endpoint.token, items, fields.get("ledgers", 1))
         self._post("batch", endpoint, database, requests, connections=BATCH_CONNECTIONS[items], items=items, **fields)
 
     def _post(

@@ -1,6 +1,6 @@
 """The textbook: the pattern everyone writes. Litestar, a transaction per request, ORM objects, rows locked in order.
 
-It runs on the service's own schema and models and keeps the same promises (a key applies once, no balance falls below
+It runs on the service's own schema and rows and keeps the same promises (a key applies once, no balance falls below
 its minimum, running balances on every transfer), so that the two ways are compared and not two amounts of work. It
 is spared tokens, problem documents, logging and strict decoding.
 """
@@ -22,7 +22,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
 
 from service.domain.identifiers import ENTROPY_BITS, identifier
-from service.storage.models import Account, Decision, Transfer
+from service.storage.rows import AccountRow, DecisionRow, TransferRow
 from tests.benchmarks.serving import DATABASE_URL
 
 LEDGER, CLIENT = 1, "textbook"
@@ -54,24 +54,26 @@ async def post_transfer(
         accounts = {
             account.id: account
             for account in await session.scalars(
-                select(Account)
-                .where(Account.ledger_id == LEDGER, Account.id.in_((data.debit_account_id, data.credit_account_id)))
-                .order_by(Account.id)
+                select(AccountRow)
+                .where(
+                    AccountRow.ledger_id == LEDGER, AccountRow.id.in_((data.debit_account_id, data.credit_account_id))
+                )
+                .order_by(AccountRow.id)
                 .with_for_update()
             )
         }
-        earlier = await session.get(Decision, (LEDGER, CLIENT, idempotency_key))
+        earlier = await session.get(DecisionRow, (LEDGER, CLIENT, idempotency_key))
         if earlier is not None:
             if earlier.fingerprint != fingerprint:
                 raise ClientException("idempotency key reused", status_code=422)
-            return _view(await session.get_one(Transfer, (LEDGER, earlier.resource_id)))
+            return _view(await session.get_one(TransferRow, (LEDGER, earlier.resource_id)))
         if len(accounts) < 2:
             raise NotFoundException("account not found")
         debit, credit = accounts[data.debit_account_id], accounts[data.credit_account_id]
         transfer = _move(debit, credit, data)
         session.add(transfer)
         session.add(
-            Decision(
+            DecisionRow(
                 ledger_id=LEDGER,
                 client_id=CLIENT,
                 idempotency_key=idempotency_key,
@@ -85,7 +87,7 @@ async def post_transfer(
     return _view(transfer)
 
 
-def _move(debit: Account, credit: Account, request: TransferRequest) -> Transfer:
+def _move(debit: AccountRow, credit: AccountRow, request: TransferRequest) -> TransferRow:
     """Check the rules and move the money; both accounts' balances are on the credit side here."""
     for account in (debit, credit):
         if account.status != "open" or account.currency != request.currency:
@@ -99,7 +101,7 @@ def _move(debit: Account, credit: Account, request: TransferRequest) -> Transfer
     for account in (debit, credit):
         account.version += 1
         account.updated_at = now
-    return Transfer(
+    return TransferRow(
         ledger_id=LEDGER,
         id=identifier(now, 0, random.getrandbits(ENTROPY_BITS)),
         debit_account_id=debit.id,
@@ -116,7 +118,7 @@ def _move(debit: Account, credit: Account, request: TransferRequest) -> Transfer
     )
 
 
-def _view(transfer: Transfer) -> dict[str, Any]:
+def _view(transfer: TransferRow) -> dict[str, Any]:
     return {
         "id": transfer.id,
         "debit_account_id": transfer.debit_account_id,

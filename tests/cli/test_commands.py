@@ -1,6 +1,7 @@
 """``funds migrate`` and ``funds tokens``."""
 
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
 
@@ -13,11 +14,26 @@ from service.cli import main
 from service.cli.connection import opened_database
 from service.settings import Settings
 from service.storage.migrations import SCHEMA_REVISION, downgrade
-from tests.servers import RunningService, TestDatabase, free_port, random_token, run_funds
+from tests.support.servers import RunningService, TestDatabase, free_port, random_token, run_funds
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["serve"], ["migrate"], ["tokens"], ["tokens", "create"], ["tokens", "list"], ["tokens", "revoke"]]
+    "command",
+    [
+        [],
+        ["serve"],
+        ["migrate"],
+        ["export"],
+        ["import", "accounts"],
+        ["import", "transfers"],
+        ["tokens"],
+        ["tokens", "create"],
+        ["tokens", "list"],
+        ["tokens", "log"],
+        ["tokens", "revoke"],
+        ["tokens", "uses"],
+        ["verify"],
+    ],
 )
 def test_help(command: list[str]) -> None:
     shown = CliRunner().invoke(main, [*command, "--help"])
@@ -54,7 +70,7 @@ def operator(test_database: TestDatabase) -> dict[str, str]:
     }
 
 
-def test_tokens_from_creation_to_revocation(operator: dict[str, str]) -> None:
+def test_tokens_from_creation_to_revocation(operator: dict[str, str], test_database: TestDatabase) -> None:
     created = run_funds(
         *BILLING, "--scope", "transfers:write", "--ledger", "main", "--expires-in", "30d", settings=operator
     )
@@ -68,10 +84,19 @@ def test_tokens_from_creation_to_revocation(operator: dict[str, str]) -> None:
     revoked = run_funds("tokens", "revoke", token_id, settings=operator)
     assert revoked.stdout == f"No instance accepts the token {token_id} any more.\n"
     assert "revoked" in run_funds("tokens", "list", settings=operator).stdout
+    assert run_funds("tokens", "revoke", token_id, settings=operator).returncode == 0  # again: nothing happens
+    logged = [line.split("  ") for line in run_funds("tokens", "log", settings=operator).stdout.splitlines()]
+    assert [line[1:] for line in logged] == [
+        ["created", token_id, "billing", "by funds_operator"],
+        ["revoked", token_id, "billing", "by funds_operator"],
+    ]
+    assert logged[0][0] <= logged[1][0]
+    auditor = operator | {"FUNDS_OPERATOR_DATABASE_URL": test_database.auditor_url}
+    assert run_funds("tokens", "log", settings=auditor).stdout.count(token_id) == 2
 
 
 async def test_how_long_a_token_lives(operator: dict[str, str], test_database: TestDatabase) -> None:
-    """By the database's clock; a year without a word of it, for ever only when that is said."""
+    """The end is by the database's clock: a year by default, and never only when the option says so."""
     lifetimes = {
         (): 365 * 86_400,
         ("--expires-in", "1s"): 1,
@@ -87,7 +112,7 @@ async def test_how_long_a_token_lives(operator: dict[str, str], test_database: T
     assert lasting.stderr == "It never expires.\n"
     await connection.execute("UPDATE funds.tokens SET expires_at = clock_timestamp() WHERE expires_at IS NOT NULL")
     await connection.close()
-    states = [line.split("  ")[-1] for line in run_funds("tokens", "list", settings=operator).stdout.splitlines()]
+    states = [line.split("  ")[-2] for line in run_funds("tokens", "list", settings=operator).stdout.splitlines()]
     assert [state.split(" 2")[0] for state in states] == ["expired"] * len(lifetimes) + ["active, never expires"]
 
 
@@ -128,6 +153,27 @@ def test_tokens_refuse_what_does_not_exist(operator: dict[str, str]) -> None:
     assert (unknown_token.returncode, unknown_token.stderr) == (1, f"Error: There is no token {UUID(int=1)}.\n")
 
 
+async def test_how_often_a_token_was_used(operator: dict[str, str], test_database: TestDatabase) -> None:
+    assert run_funds(*BILLING, settings=operator).returncode == 0
+    (line,) = run_funds("tokens", "list", settings=operator).stdout.splitlines()
+    token_id = line.split()[0]
+    assert line.endswith("  never used")
+    assert run_funds("tokens", "uses", token_id, settings=operator).stdout == ""
+    service = await asyncpg.connect(test_database.service_url)
+    for day, requests in ((24, 7), (26, 1_000_000)):
+        used_at = datetime(2026, 11, day, 9, 30, tzinfo=UTC)
+        await service.execute(
+            "INSERT INTO funds.token_uses VALUES ($1, $2, $3, $4)", UUID(token_id), used_at.date(), requests, used_at
+        )
+    await service.close()
+    listed = run_funds("tokens", "list", settings=operator).stdout
+    assert listed.endswith("  last used 2026-11-26 09:30:00Z\n")
+    shown = run_funds("tokens", "uses", token_id, settings=operator).stdout
+    assert shown == "2026-11-24  7  2026-11-24 09:30:00Z\n2026-11-26  1000000  2026-11-26 09:30:00Z\n"
+    unknown = run_funds("tokens", "uses", str(UUID(int=1)), settings=operator)
+    assert (unknown.returncode, unknown.stderr) == (1, f"Error: There is no token {UUID(int=1)}.\n")
+
+
 def test_a_token_given_for_its_id_is_not_repeated() -> None:
     refused = CliRunner().invoke(main, ["tokens", "revoke", "fts_S3cr"])
     assert refused.exit_code == 2
@@ -136,7 +182,7 @@ def test_a_token_given_for_its_id_is_not_repeated() -> None:
 
 
 def test_secrets_from_files(test_database: TestDatabase, tmp_path: Path) -> None:
-    """Every secret of a service and its commands; no process of it shows one in its environment."""
+    """No process of the service shows any secret of the service and its commands in its environment."""
     secrets = {
         "DATABASE_URL": test_database.service_url,
         "READ_DATABASE_URL": test_database.service_url,
@@ -173,7 +219,7 @@ def test_secrets_from_files(test_database: TestDatabase, tmp_path: Path) -> None
 
 
 def processes(pid: int) -> list[Path]:
-    """The environments of a process and its descendants, the parents first."""
+    """Return the environments of a process and its descendants, the parents first."""
     children = Path(f"/proc/{pid}/task/{pid}/children")
     if not children.exists():
         pytest.skip("children are listed on Linux only")

@@ -1,4 +1,4 @@
-"""``funds import accounts`` as an operator meets it: files, pages, interruptions, reports, exit codes."""
+"""``funds import accounts`` as an operator uses it: files, pages, interruptions, reports, exit codes."""
 
 import asyncio
 import json
@@ -6,16 +6,19 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import msgspec
 import pytest
 from sqlalchemy import func, insert, select, text
 
+from service.domain.integrity import Finding, Pass
 from service.storage.database import Database
-from service.storage.models import Account, Decision
-from tests.servers import FUNDS, ROOT, clean_environment, run_funds
+from service.storage.rows import AccountRow, DecisionRow
+from tests.support.servers import FUNDS, ROOT, clean_environment, run_funds
 
 SECONDS_MAX = 30
 
@@ -73,14 +76,14 @@ async def ended(process: subprocess.Popen[bytes]) -> tuple[int, str, str]:
     return process.returncode, output.decode(), errors.decode()
 
 
-async def accounts_in(database: Database) -> list[Account]:
+async def accounts_in(database: Database) -> list[AccountRow]:
     async with database.sessions() as session:
-        return list(await session.scalars(select(Account).order_by(Account.id)))
+        return list(await session.scalars(select(AccountRow).order_by(AccountRow.id)))
 
 
 async def decision_count(database: Database) -> int:
     async with database.sessions() as session:
-        return (await session.scalars(select(func.count()).select_from(Decision))).one()
+        return (await session.scalars(select(func.count()).select_from(DecisionRow))).one()
 
 
 async def until_decided(database: Database, count: int) -> None:
@@ -111,7 +114,7 @@ async def test_a_file_is_opened_line_by_line(run: Run, database: Database, tmp_p
     )
     assert ada.metadata_ == {"branch": "north", "tier": "gold"}
     async with database.sessions() as session:
-        decisions = list(await session.scalars(select(Decision)))
+        decisions = list(await session.scalars(select(DecisionRow)))
     assert {decision.client_id for decision in decisions} == {"import"}
     assert {decision.operation for decision in decisions} == {"create_account"}
     assert {decision.resource_id for decision in decisions} == {cash.id, ada.id}
@@ -261,11 +264,11 @@ async def test_a_page_is_committed_before_more_is_read_and_ctrl_c_says_how_to_go
 
 
 async def test_ctrl_c_in_a_page_waits_for_its_end(start: Start, database: Database) -> None:
-    """The page waits for a reference that an open transaction has taken; the interruption must not break it off."""
+    """The page waits for a reference that an open transaction has taken. The interruption must not cancel the page."""
     async with database.sessions() as other, other.begin():
         now = await other.scalar(select(func.clock_timestamp()))
         taken = {"ledger_id": 1, "id": UUID(int=1), "reference": "b", "currency": "EUR", "normal_side": "credit"}
-        await other.execute(insert(Account).values(**taken, created_at=now, updated_at=now))
+        await other.execute(insert(AccountRow).values(**taken, created_at=now, updated_at=now))
         process = start("-", "--format", "csv", "--page-lines", "2")
         write(process, "reference,currency\na,USD\nb,USD\nc,USD\nd,USD\n")
         waiting = text("SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE NOT granted")
@@ -311,3 +314,27 @@ async def test_two_imports_of_one_file_at_once_open_every_account_once(
     assert sum(opened for opened, _, _ in counts) == 1500
     assert [opened + already_there for opened, already_there, _ in counts] == [1500] * 3
     assert sorted(account.reference or "" for account in await accounts_in(database)) == references
+
+
+async def test_a_damaged_ledger_takes_no_more_where_the_settings_say_so(
+    database_url: str, database: Database, tmp_path: Path
+) -> None:
+    damage = "INSERT INTO funds.verifications (ledger_id, damaged, complete) VALUES (1, true, CAST(:complete AS json))"
+    finding = Finding("rule", "accounts", "1", "wrong")
+    known = Pass(datetime.now(UTC), finding_count=1, findings=[finding])
+    async with database.sessions() as session, session.begin():
+        await session.execute(text(damage), {"complete": msgspec.json.encode(known).decode()})
+    file = csv_file(tmp_path / "accounts.csv", ["a", "b"])
+
+    def imported(**settings: str) -> subprocess.CompletedProcess[str]:
+        return run_funds("import", "accounts", str(file), settings={"FUNDS_DATABASE_URL": database_url, **settings})
+
+    try:
+        refused = imported(FUNDS_STOP_ON_DAMAGE="true")
+        assert refused.returncode == 1
+        assert "Stopped after line 0: Verification found damage in the ledger" in " ".join(refused.stderr.split())
+        assert refused.stdout == "0 opened, 0 already there, 0 refused.\n"
+        assert imported().stdout == "2 opened, 0 already there, 0 refused.\n"
+    finally:
+        async with database.sessions() as session, session.begin():
+            await session.execute(text("UPDATE funds.verifications SET damaged = false, complete = NULL"))

@@ -1,4 +1,4 @@
-"""``funds serve`` as an operator meets it: a process with signals, an exit code and sentences."""
+"""``funds serve`` as an operator uses it: a process with signals, an exit code and messages."""
 
 import asyncio
 import json
@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from service.storage.migrations import SCHEMA_REVISION, downgrade
-from tests.servers import RunningService, TestDatabase, free_port, run_funds
+from tests.support.servers import RunningService, TestDatabase, free_port, run_funds
 
 STOPPED = ["Stopping: finishing what has been accepted.", "Stopped."]
 Start = Callable[..., RunningService]
@@ -54,7 +54,7 @@ def ledgers(service: RunningService) -> set[str]:
 
 
 def refused(settings: dict[str, str], *arguments: str) -> str:
-    """Run ``funds serve`` where it must refuse, and return the sentence it says."""
+    """Run ``funds serve`` where it must refuse to start, and return its message."""
     ended = run_funds("serve", *arguments, settings=settings)
     assert ended.returncode == 1, ended.stderr
     assert "Traceback" not in ended.stderr
@@ -139,7 +139,7 @@ def test_a_worker_that_dies_is_replaced(serve: Start) -> None:
 
 
 async def test_a_worker_that_fails_at_its_start_says_why_in_the_log(serve: Start, test_database: TestDatabase) -> None:
-    """As logs do, which tell no values: not as multiprocessing writes a traceback."""
+    """The traceback is written as in the logs, without values, and not as multiprocessing writes it."""
     service = serve()
     children = Path(f"/proc/{service.process.pid}/task/{service.process.pid}/children")
     if not children.exists():
@@ -223,7 +223,7 @@ def test_database_not_reachable() -> None:
 
 
 def test_a_replica_that_is_away_is_told_of_and_waited_for(serve: Start) -> None:
-    """The service starts without it."""
+    """The service starts without its replica."""
     service = serve(FUNDS_READ_DATABASE_URL=f"postgresql://funds_service:secret@127.0.0.1:{free_port()}/funds")
     assert "Replica: The database at 127.0.0.1:" in service.log.read_text()
 
@@ -272,3 +272,9 @@ async def test_serve_migrates_as_the_owner(test_database: TestDatabase, tmp_path
         assert f"Migrated the database schema from 0000 to {SCHEMA_REVISION}" in service.log.read_text()
     finally:
         service.stop()
+
+
+def test_a_role_that_may_not_write_is_refused(test_database: TestDatabase) -> None:
+    environment = {"FUNDS_DATABASE_URL": test_database.auditor_url, "FUNDS_PORT": str(free_port())}
+    sentence = refused(environment, "--no-migrate")
+    assert "set FUNDS_DATABASE_URL to the URL of funds_service" in sentence

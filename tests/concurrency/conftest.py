@@ -5,18 +5,18 @@ from collections.abc import AsyncIterator, Iterator
 import asyncpg
 import pytest
 
-from tests.concurrency.client import Client
-from tests.concurrency.journal import Journal
-from tests.concurrency.services import launch
-from tests.servers import RunningService, TestDatabase, TestPostgres, random_token
+from tests.support.journal import Journal
+from tests.support.patience import PATIENT_ENVIRONMENT
+from tests.support.servers import RunningService, TestDatabase, TestPostgres, random_token
+from tests.support.service_process import launch
+from tests.support.socket_client import Client
 
 
 @pytest.fixture(scope="package")
 async def shared_database(postgres: TestPostgres) -> AsyncIterator[TestDatabase]:
-    name, database = await postgres.make_database()
-    yield database
-    deadlocks = await _deadlocks(database.superuser_url)
-    await postgres.drop_database(name)
+    async with postgres.fresh_database() as database:
+        yield database
+        deadlocks = await _deadlocks(database.superuser_url)
     assert deadlocks == 0, "locks were not taken in one order"
 
 
@@ -31,7 +31,10 @@ def services(
 ) -> Iterator[tuple[RunningService, RunningService]]:
     token = random_token()
     logs = tmp_path_factory.mktemp("services")
-    first, second = [launch(shared_database_url, logs / f"serve-{number}.log", token=token) for number in range(2)]
+    first, second = [
+        launch(shared_database_url, logs / f"serve-{number}.log", token=token, **PATIENT_ENVIRONMENT)
+        for number in range(2)
+    ]
     try:
         first.wait_until_ready()
         second.wait_until_ready()

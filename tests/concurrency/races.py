@@ -1,4 +1,4 @@
-"""Two who start at about the same time: now one is ahead, now the other."""
+"""Races between two tasks that start at about the same time, each of them first in some of the races."""
 
 import asyncio
 import math
@@ -10,7 +10,7 @@ B = TypeVar("B")
 
 RACES = 24
 LEADS_SECONDS = [-math.inf, *((number - RACES / 2) / 250 for number in range(1, RACES - 1)), math.inf]
-"""How long one starts before the other, or after it: those in the middle meet, and either side wins some."""
+"""How long one starts before the other, or after it. With those in the middle, each of the two wins some races."""
 
 
 async def with_lead(lead_seconds: float, one: Awaitable[A], other: Awaitable[B]) -> tuple[A, B]:

@@ -2,8 +2,8 @@
 
 Two service processes, one of them behind a proxy that fails COMMITs, run on a PostgreSQL of their own, while callers
 post, hold, capture, void, reverse, repeat themselves, leave and revise accounts, and processes, connections and the
-database are killed. The books are looked at under load every few seconds and held against the callers' journal at the
-end.
+database are killed. The invariants of the ledgers are checked under load every few seconds. At the end, the ledgers are
+compared with the callers' journal.
 """
 
 import argparse
@@ -20,18 +20,18 @@ from pathlib import Path
 
 import asyncpg
 
-from service.storage.embedded import EmbeddedPostgres
+from service.embedded.postgres import EmbeddedPostgres
 from service.storage.migrations import upgrade
-from tests.concurrency.bank import Bank, open_bank, some_twice
-from tests.concurrency.client import Client, ConnectionLostError
-from tests.concurrency.invariants import assert_ledger_is_sound
-from tests.concurrency.journal import Journal
-from tests.concurrency.orders import AnyOrder, HoldOrder, Order
-from tests.concurrency.outsider import holding_account
-from tests.concurrency.services import launch
-from tests.faults.processes import kill_everything
-from tests.faults.proxy import CommitProxy, Fault, commit_proxy
-from tests.servers import RunningService, free_port, random_token
+from tests.support.bank import Bank, open_bank, some_twice
+from tests.support.commit_proxy import CommitProxy, Fault, commit_proxy
+from tests.support.invariants import assert_ledger_is_sound
+from tests.support.journal import Journal
+from tests.support.killing import kill_everything
+from tests.support.orders import AnyOrder, HoldOrder, Order
+from tests.support.other_session import holding_account
+from tests.support.servers import RunningService, free_port, random_token
+from tests.support.service_process import launch
+from tests.support.socket_client import Client, ConnectionLostError
 
 BANKS = 3
 ROUND = 60
@@ -43,7 +43,7 @@ LOCK_SECONDS_MAX = 3.0
 
 
 class Soak:
-    """The run: its servers, its callers, its troubles."""
+    """A run: its servers, its callers, and the faults that it provokes."""
 
     def __init__(self, postgres: EmbeddedPostgres, proxy: CommitProxy, logs: Path, dice: random.Random) -> None:
         self._postgres = postgres
@@ -62,7 +62,7 @@ class Soak:
         self.troubles: Counter[str] = Counter()
 
     async def run(self, seconds: float) -> None:
-        """Start everything, make trouble for ``seconds``, settle, and hold the books against the journal."""
+        """Start everything, make trouble for ``seconds``, decide what is open, and compare ledgers and journal."""
         self._services = [await self._start(number) for number in range(2)]
         self._clients = [Client(service.url, self._token) for service in self._services]
         try:
@@ -73,8 +73,8 @@ class Soak:
                 await asyncio.sleep(seconds)
                 self._stopping = True
             await self._keep_running()
-            await self.journal.settle(self._clients)
-            await self.journal.assert_books_agree(self._url)
+            await self.journal.decide_all(self._clients)
+            await self.journal.assert_ledgers_agree(self._url)
             await assert_ledger_is_sound(self._url)
         finally:
             for client in self._clients:
@@ -230,7 +230,7 @@ async def soak(minutes: float, seed: int) -> None:
                     print(f"troubles {dict(run.troubles)}")  # noqa: T201
         finally:
             await asyncio.to_thread(postgres.stop)
-    print("The books are sound.")  # noqa: T201
+    print("The ledgers are sound.")  # noqa: T201
 
 
 def main() -> None:

@@ -7,10 +7,10 @@ from uuid import uuid4
 
 import asyncpg
 
-from tests.concurrency.bank import open_bank, open_ledger
-from tests.concurrency.client import Answer, Client
-from tests.concurrency.invariants import assert_ledger_is_sound
-from tests.concurrency.journal import Journal
+from tests.support.bank import open_bank, open_ledger
+from tests.support.invariants import assert_ledger_is_sound
+from tests.support.journal import Journal
+from tests.support.socket_client import Answer, Client
 
 SENDERS = 50
 
@@ -40,11 +40,11 @@ async def _accounts_in(url: str, ledger: str) -> int:
         await connection.close()
 
 
-async def test_twins_under_one_key_open_one_account(clients: tuple[Client, Client], shared_database_url: str) -> None:
+async def test_concurrent_duplicates_open_one_account(clients: tuple[Client, Client], shared_database_url: str) -> None:
     ledger = await open_ledger(clients[0])
-    twin: tuple[str, dict[str, Any]] = (str(uuid4()), {"reference": "salary", "minimum_balance": 0})
+    request: tuple[str, dict[str, Any]] = (str(uuid4()), {"reference": "salary", "minimum_balance": 0})
 
-    answers = await _open_at_once(clients, ledger, [twin] * SENDERS)
+    answers = await _open_at_once(clients, ledger, [request] * SENDERS)
 
     assert {answer.status for answer in answers} == {201}
     assert sum(not answer.replayed for answer in answers) == 1

@@ -1,12 +1,12 @@
-"""Amounts that depend on what is there: sweeps meet deposits, holds and each other, and every cent moves once."""
+"""Balancing amounts: sweeps run beside deposits, holds and each other, and every cent moves once."""
 
 import random
 
-from tests.concurrency.bank import open_account, open_bank, revise, show, some_twice
-from tests.concurrency.client import Client
-from tests.concurrency.invariants import assert_ledger_is_sound
-from tests.concurrency.journal import Journal
-from tests.concurrency.orders import AnyOrder, Order
+from tests.support.bank import open_account, open_bank, revise, show, some_twice
+from tests.support.invariants import assert_ledger_is_sound
+from tests.support.journal import Journal
+from tests.support.orders import AnyOrder, Order
+from tests.support.socket_client import Client
 
 CALLERS = 64
 
@@ -36,7 +36,7 @@ async def test_sweeps_race_with_deposits(
     assert {journal.outcome(order) for order in sweeps} == {"applied", "insufficient_funds"}
     assert all(_found_nothing(journal, order) for order in sweeps if journal.outcome(order) != "applied")
     assert (await show(clients[1], bank, till))["balance"] == 50
-    await journal.assert_books_agree(shared_database_url)
+    await journal.assert_ledgers_agree(shared_database_url)
     await assert_ledger_is_sound(shared_database_url, ledgers=[bank.ledger], bounds_were_constant=True)
 
 
@@ -69,5 +69,5 @@ async def test_what_is_held_is_not_swept(
     assert (await show(clients[0], bank, account))["balance"] == 0
     assert (await show(clients[0], bank, shop))["balance"] == 1_000 + 25 * len(captures)
     assert (await show(clients[0], bank, vault))["balance"] == 2_000 - 25 * len(captures)
-    await journal.assert_books_agree(shared_database_url)
+    await journal.assert_ledgers_agree(shared_database_url)
     await assert_ledger_is_sound(shared_database_url, ledgers=[bank.ledger], bounds_were_constant=True)

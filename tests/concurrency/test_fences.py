@@ -1,4 +1,4 @@
-"""A fence and the request that it keeps out, at once: one of them wins, both sides are told the same, for ever."""
+"""A fence and a request under the same key at the same time: one of them wins, and both callers are told the same."""
 
 import asyncio
 import random
@@ -9,12 +9,12 @@ from uuid import uuid4
 
 import pytest
 
-from tests.concurrency.bank import Bank, open_bank
-from tests.concurrency.client import Answer, Client
-from tests.concurrency.invariants import assert_ledger_is_sound
-from tests.concurrency.journal import Journal
-from tests.concurrency.orders import AccountOrder, AnyOrder
 from tests.concurrency.races import LEADS_SECONDS, RACES, with_lead
+from tests.support.bank import Bank, open_bank
+from tests.support.invariants import assert_ledger_is_sound
+from tests.support.journal import Journal
+from tests.support.orders import AccountOrder, AnyOrder
+from tests.support.socket_client import Answer, Client
 
 OPERATIONS = ["post_transfer", "open_hold", "capture_hold", "void_hold", "reverse_transfer", "create_account"]
 
@@ -107,7 +107,7 @@ async def test_a_key_is_used_or_fenced(
 async def test_a_fence_keeps_out_the_whole_group(
     clients: tuple[Client, Client], journal: Journal, shared_database_url: str
 ) -> None:
-    """The fence is on one member's key: the group is applied whole, or refused whole because of it."""
+    """The fence is on the key of one command: the whole group is applied, or the whole group is rejected."""
     bank = await open_bank(clients[0], journal, customers=3)
     a, b, c = bank.customers
 

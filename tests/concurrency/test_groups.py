@@ -1,4 +1,4 @@
-"""Groups under load: their transfers apply together or not at all, whoever looks, whenever."""
+"""Groups under load: their transfers apply together or not at all, at every moment."""
 
 import asyncio
 import random
@@ -7,10 +7,10 @@ from itertools import pairwise
 from typing import Any
 from uuid import uuid4
 
-from tests.concurrency.bank import Bank, open_account, open_bank, show
-from tests.concurrency.client import Answer, Client
-from tests.concurrency.invariants import assert_ledger_is_sound
-from tests.concurrency.journal import Journal
+from tests.support.bank import Bank, open_account, open_bank, show
+from tests.support.invariants import assert_ledger_is_sound
+from tests.support.journal import Journal
+from tests.support.socket_client import Answer, Client
 
 CALLERS = 24
 
@@ -34,7 +34,7 @@ async def _post(client: Client, bank: Bank, items: list[dict[str, Any]], mode: s
 async def test_chains_through_empty_accounts(
     clients: tuple[Client, Client], journal: Journal, shared_database_url: str
 ) -> None:
-    """Every chain goes through the same two accounts with a floor of zero and no money, among other transfers."""
+    """Every chain goes through the same two accounts with a minimum of zero and no money, beside other transfers."""
     dice = random.Random(61)
     bank = await open_bank(clients[0], journal, customers=6)
     through = [await open_account(clients[0], bank.ledger, minimum_balance=0, maximum_balance=60) for _ in range(2)]
@@ -67,7 +67,7 @@ async def test_chains_through_empty_accounts(
 
 
 def _assert_whole(items: list[dict[str, Any]], results: list[dict[str, Any]]) -> list[str]:
-    """Assert that each group applied together or was refused because of one of it; return what became of each."""
+    """Assert that each group applied as a whole, or was rejected because of one command; return which of the two."""
     members: dict[str, list[dict[str, Any]]] = {}
     for item, result in zip(items, results, strict=True):
         members.setdefault(item["group"], []).append(result)
@@ -91,7 +91,7 @@ def _without_replayed(answer: Answer) -> list[dict[str, Any]]:
 
 
 async def test_atomic_batches_cross(clients: tuple[Client, Client], journal: Journal, shared_database_url: str) -> None:
-    """Rings over all accounts in opposite directions, which only hold while they are whole."""
+    """Atomic batches around all accounts, in both directions: balances stay as they were only if each is whole."""
     bank = await open_bank(clients[0], journal, customers=5, balance=10)
     ring = [*bank.customers, bank.customers[0]]
 

@@ -1,17 +1,17 @@
-"""One hold, many who want to end it: captures, voids and the end of its time."""
+"""One hold and many concurrent ends: captures, voids and its expiry."""
 
 import asyncio
 import random
 from collections import Counter
 from uuid import uuid4
 
-from tests.concurrency.bank import Bank, open_bank, some_twice
-from tests.concurrency.client import Client
-from tests.concurrency.invariants import assert_ledger_is_sound
-from tests.concurrency.journal import Journal
-from tests.concurrency.orders import AnyOrder, CaptureOrder, VoidOrder
-from tests.concurrency.outsider import expire_now, wait_until_closed
-from tests.servers import TestDatabase
+from tests.support.bank import Bank, open_bank, some_twice
+from tests.support.invariants import assert_ledger_is_sound
+from tests.support.journal import Journal
+from tests.support.orders import AnyOrder, CaptureOrder, VoidOrder
+from tests.support.other_session import expire_now, wait_until_closed
+from tests.support.servers import TestDatabase
+from tests.support.socket_client import Client
 
 AMOUNT = 400
 CALLERS = 64
@@ -37,7 +37,7 @@ async def _hold(client: Client, bank: Bank, hold: str) -> dict[str, object]:
     return content
 
 
-async def test_a_hold_meets_one_end(clients: tuple[Client, Client], journal: Journal, shared_database_url: str) -> None:
+async def test_a_hold_ends_once(clients: tuple[Client, Client], journal: Journal, shared_database_url: str) -> None:
     """Parts, final captures and voids of the same few holds at once, a quarter of them sent twice."""
     dice = random.Random(21)
     bank = await open_bank(clients[0], journal, customers=4)
@@ -65,14 +65,14 @@ async def test_a_hold_meets_one_end(clients: tuple[Client, Client], journal: Jou
         assert {(problem["hold_status"], problem["captured_amount"]) for problem in late} == {
             (shown["status"], captured)
         }
-    await journal.assert_books_agree(shared_database_url)
+    await journal.assert_ledgers_agree(shared_database_url)
     await assert_ledger_is_sound(shared_database_url, ledgers=[bank.ledger], bounds_were_constant=True)
 
 
 async def test_parts_never_exceed_the_hold(
     clients: tuple[Client, Client], journal: Journal, shared_database_url: str
 ) -> None:
-    """Everybody wants a part of what nobody ends: exactly as many parts succeed as fit."""
+    """Many callers capture parts of a hold that none of them ends: exactly as many parts succeed as fit."""
     bank = await open_bank(clients[0], journal, customers=2)
     [hold] = await _open_holds(clients, journal, bank, 1)
     wishes = [bank.capture(hold, 7, final=False) for _ in range(100)]
@@ -87,14 +87,14 @@ async def test_parts_never_exceed_the_hold(
         if "code" in problem
     }
     assert problem == (AMOUNT, fitting * 7, 7, fitting * 7 + 7 - AMOUNT)
-    await journal.assert_books_agree(shared_database_url)
+    await journal.assert_ledgers_agree(shared_database_url)
     await assert_ledger_is_sound(shared_database_url, ledgers=[bank.ledger], bounds_were_constant=True)
 
 
 async def test_time_ends_holds_in_the_middle_of_their_captures(
     clients: tuple[Client, Client], journal: Journal, shared_database: TestDatabase
 ) -> None:
-    """From the moment at which a hold expires nothing of it moves, whoever comes first: a caller or a sweeper."""
+    """From the moment at which a hold expires nothing of it moves, whether a caller or a sweeper comes first."""
     dice = random.Random(22)
     bank = await open_bank(clients[0], journal, customers=6, balance=5_000)
     holds = await _open_holds(clients, journal, bank, 48)
@@ -128,7 +128,7 @@ async def test_time_ends_holds_in_the_middle_of_their_captures(
     codes = Counter(map(journal.outcome, wishes))
     assert codes.keys() <= {"applied", "hold_expired", "hold_not_open", "capture_exceeds_hold"}
     assert min(codes["applied"], codes["hold_expired"]) > len(lasting)
-    await journal.assert_books_agree(shared_database.service_url)
+    await journal.assert_ledgers_agree(shared_database.service_url)
     await assert_ledger_is_sound(shared_database.service_url, ledgers=[bank.ledger], bounds_were_constant=True)
 
 

@@ -1,13 +1,13 @@
-"""Many want a transfer back at once: never more of it than there was."""
+"""Concurrent reversals of one transfer: never more of it comes back than there was."""
 
 import random
 from collections import Counter
 
-from tests.concurrency.bank import Bank, open_bank, some_twice
-from tests.concurrency.client import Client
-from tests.concurrency.invariants import assert_ledger_is_sound
-from tests.concurrency.journal import Journal
-from tests.concurrency.orders import AnyOrder, ReversalOrder
+from tests.support.bank import Bank, open_bank, some_twice
+from tests.support.invariants import assert_ledger_is_sound
+from tests.support.journal import Journal
+from tests.support.orders import AnyOrder, ReversalOrder
+from tests.support.socket_client import Client
 
 AMOUNT = 400
 CALLERS = 64
@@ -48,7 +48,7 @@ async def test_parts_never_exceed_the_whole(
         rest = [order for order in wholes if order.transfer == transfer]
         assert sum(journal.content(order)["amount"] for order in journal.applied(rest)) == AMOUNT - moved
         assert Counter(map(journal.outcome, rest))["already_reversed"] == len(rest) - (moved < AMOUNT)
-    await journal.assert_books_agree(shared_database_url)
+    await journal.assert_ledgers_agree(shared_database_url)
     await assert_ledger_is_sound(shared_database_url, ledgers=[bank.ledger], bounds_were_constant=True)
 
 
@@ -64,14 +64,14 @@ async def test_a_whole_transfer_comes_back_once(
     for transfer in transfers:
         outcomes = Counter(journal.outcome(order) for order in wishes if order.transfer == transfer)
         assert outcomes == {"applied": 1, "already_reversed": 49}
-    await journal.assert_books_agree(shared_database_url)
+    await journal.assert_ledgers_agree(shared_database_url)
     await assert_ledger_is_sound(shared_database_url, ledgers=[bank.ledger], bounds_were_constant=True)
 
 
 async def test_money_that_is_spent_meanwhile_does_not_come_back(
     clients: tuple[Client, Client], journal: Journal, shared_database_url: str
 ) -> None:
-    """A receiver spends what senders want back: the floor holds, and each cent goes one way."""
+    """A receiver spends what senders reverse: the minimum holds, and each cent moves only one way."""
     bank = await open_bank(clients[0], journal, customers=3)
     sender, receiver, shop = bank.customers
     gift = bank.order(sender, receiver, 1_000)
@@ -87,5 +87,5 @@ async def test_money_that_is_spent_meanwhile_does_not_come_back(
     }
     assert codes[ReversalOrder] == {"applied", "insufficient_funds"}
     assert sum(journal.content(order)["amount"] for order in journal.applied(wishes)) == 1_000
-    await journal.assert_books_agree(shared_database_url)
+    await journal.assert_ledgers_agree(shared_database_url)
     await assert_ledger_is_sound(shared_database_url, ledgers=[bank.ledger], bounds_were_constant=True)

@@ -1,4 +1,4 @@
-"""Accounts revised while their money moves: every revision has its moment, and the rules hold from there on."""
+"""Accounts revised while their money moves: from the moment of a revision on, the rules follow it."""
 
 import asyncio
 import random
@@ -10,14 +10,13 @@ from typing import Any
 import asyncpg
 import pytest
 
-from tests.concurrency.bank import Bank, open_bank, revise, show
-from tests.concurrency.client import Client
-from tests.concurrency.invariants import assert_ledger_is_sound
-from tests.concurrency.journal import Journal
-from tests.concurrency.orders import AnyOrder, VoidOrder
-from tests.concurrency.outsider import database_time
 from tests.concurrency.races import LEADS_SECONDS, RACES, with_lead
-from tests.concurrency.rules import HISTORY
+from tests.support.bank import Bank, open_bank, revise, show
+from tests.support.invariants import account_lines, assert_ledger_is_sound
+from tests.support.journal import Journal
+from tests.support.orders import AnyOrder, VoidOrder
+from tests.support.other_session import database_time
+from tests.support.socket_client import Client
 
 CALLERS = 32
 
@@ -27,17 +26,15 @@ async def _history(url: str, bank: Bank, account: str) -> list[asyncpg.Record]:
     connection = await asyncpg.connect(url)
     try:
         ledger_id = await connection.fetchval("SELECT id FROM funds.ledgers WHERE name = $1", bank.ledger)
-        query = f"{HISTORY} SELECT * FROM history WHERE account_id = $2::text::uuid ORDER BY version"
-        rows: list[asyncpg.Record] = await connection.fetch(query, [ledger_id], account)
+        return await account_lines(connection, ledger_id, account)
     finally:
         await connection.close()
-    return rows
 
 
 async def _orders(
     clients: tuple[Client, Client], journal: Journal, bank: Bank, account: str, dice: random.Random
 ) -> list[AnyOrder]:
-    """Return everything that can be asked of ``account``, in any order: in and out, now and later."""
+    """Return orders of every kind for ``account``, in random order: in and out, transfers and holds."""
     others = [customer for customer in bank.customers if customer != account]
     pairs = [(account, other) if number % 2 else (other, account) for number, other in enumerate(others * 40)]
     holds = [bank.hold(debit, credit, 3) for debit, credit in pairs]
@@ -70,13 +67,13 @@ async def test_a_frozen_account_moves_nothing(
             assert (frozen.status, opened.status) == (200, 200)
             frozen_times.append((datetime.fromisoformat(frozen.content["updated_at"]), until))
 
-    refused = Counter((order.operation, journal.outcome(order)) for order in orders)
-    assert {code for _, code in refused} == {"applied", "account_frozen"}, "the freezing must have met the load"
+    outcomes = Counter((order.operation, journal.outcome(order)) for order in orders)
+    assert {code for _, code in outcomes} == {"applied", "account_frozen"}, "the freezing must have met the load"
     assert {journal.outcome(order) for order in orders if isinstance(order, VoidOrder)} == {"applied"}
     for row in await _history(shared_database_url, bank, account):
         is_release = row["id"] is None
         assert is_release or not [1 for since, until in frozen_times if since <= row["created_at"] <= until]
-    await journal.assert_books_agree(shared_database_url)
+    await journal.assert_ledgers_agree(shared_database_url)
     await assert_ledger_is_sound(shared_database_url, ledgers=[bank.ledger], bounds_were_constant=True)
 
 
@@ -95,7 +92,7 @@ async def test_a_revised_bound_holds_from_its_moment_on(
     account = bank.customers[0]
     orders = await _orders(clients, journal, bank, account, dice)
     windows: list[tuple[datetime, datetime, int]] = []
-    refused: list[dict[str, Any]] = []
+    rejections: list[dict[str, Any]] = []
     basis = "available_balance" if bound == "minimum_balance" else "balance"
     near = 1_000
 
@@ -113,15 +110,15 @@ async def test_a_revised_bound_holds_from_its_moment_on(
                 since = datetime.fromisoformat(answer.content["updated_at"])
                 windows.append((since, await database_time(shared_database_url), limit))
             else:
-                refused.append(answer.content)
+                rejections.append(answer.content)
 
     assert windows
-    assert refused
+    assert rejections
     met = [
         order for order in orders if journal.outcome(order) == code and journal.content(order)["account_id"] == account
     ]
     assert met, "a bound must have met the load"
-    for problem in refused:
+    for problem in rejections:
         assert problem["code"] == code
         if bound == "minimum_balance":
             assert problem["balance"] - problem["held"] == problem["available_balance"]
@@ -134,7 +131,7 @@ async def test_a_revised_bound_holds_from_its_moment_on(
                 assert row["balance"] - row["held"] >= limit
             else:
                 assert row["balance"] <= limit
-    await journal.assert_books_agree(shared_database_url)
+    await journal.assert_ledgers_agree(shared_database_url)
     await assert_ledger_is_sound(shared_database_url, ledgers=[bank.ledger])
 
 
@@ -142,7 +139,7 @@ async def test_a_revised_bound_holds_from_its_moment_on(
 async def test_a_closed_account_is_empty_for_ever(
     clients: tuple[Client, Client], journal: Journal, shared_database_url: str, arrival: str
 ) -> None:
-    """Emptied accounts are closed while money arrives, or a hold on it: either that stays or the door does."""
+    """Empty accounts are closed while money, or a hold, arrives: either that is rejected or the closing is."""
     bank = await open_bank(clients[0], journal, customers=RACES)
     holds = [bank.hold(customer, bank.treasury, 400) for customer in bank.customers]
     await journal.post_all(clients, holds)
@@ -177,5 +174,5 @@ async def test_a_closed_account_is_empty_for_ever(
     outcomes = Counter(await asyncio.gather(*map(race, bank.customers, LEADS_SECONDS)))
 
     assert outcomes.keys() == {"closed", "open"}, "each side must have won some"
-    await journal.assert_books_agree(shared_database_url)
+    await journal.assert_ledgers_agree(shared_database_url)
     await assert_ledger_is_sound(shared_database_url, ledgers=[bank.ledger], bounds_were_constant=True)

@@ -6,11 +6,11 @@ from dataclasses import replace
 from itertools import cycle
 from uuid import uuid4
 
-from tests.concurrency.bank import open_bank
-from tests.concurrency.client import Client
-from tests.concurrency.invariants import assert_ledger_is_sound
-from tests.concurrency.journal import Journal
-from tests.concurrency.outsider import holding_key
+from tests.support.bank import open_bank
+from tests.support.invariants import assert_ledger_is_sound
+from tests.support.journal import Journal
+from tests.support.other_session import holding_key
+from tests.support.socket_client import Client
 
 SENDERS = 50
 
@@ -30,11 +30,11 @@ async def test_the_same_request_is_applied_once_and_answered_alike(
         assert len({answer.content["id"] for answer in answers}) == 1
         assert len({answer.headers["location"] for answer in answers}) == 1
 
-    await journal.assert_books_agree(shared_database_url)
+    await journal.assert_ledgers_agree(shared_database_url)
     await assert_ledger_is_sound(shared_database_url, ledgers=[bank.ledger], bounds_were_constant=True)
 
 
-async def test_a_refusal_is_the_same_for_all_and_stays(
+async def test_a_rejection_is_the_same_for_all_and_stays(
     clients: tuple[Client, Client], journal: Journal, shared_database_url: str
 ) -> None:
     bank = await open_bank(clients[0], journal, customers=2, balance=10)
@@ -49,14 +49,14 @@ async def test_a_refusal_is_the_same_for_all_and_stays(
         assert answer is not None
         assert (answer.status, answer.replayed) == (422, True)
 
-    await journal.assert_books_agree(shared_database_url)
+    await journal.assert_ledgers_agree(shared_database_url)
     await assert_ledger_is_sound(shared_database_url, ledgers=[bank.ledger], bounds_were_constant=True)
 
 
 async def test_of_different_requests_under_one_key_one_wins(
     clients: tuple[Client, Client], journal: Journal, shared_database_url: str
 ) -> None:
-    """The requests share no account, so that only the key brings them together."""
+    """The requests share no account, so that only the key serializes them."""
     dice = random.Random(3)
     bank = await open_bank(clients[0], journal, customers=20)
     for _ in range(8):
@@ -80,7 +80,7 @@ async def test_of_different_requests_under_one_key_one_wins(
         assert answer.replayed
         assert answer.content == answers[outcomes.index((201, None))].content
 
-    await journal.assert_books_agree(shared_database_url)
+    await journal.assert_ledgers_agree(shared_database_url)
     await assert_ledger_is_sound(shared_database_url, ledgers=[bank.ledger], bounds_were_constant=True)
 
 
@@ -101,11 +101,11 @@ async def test_the_same_keys_in_opposite_orders_do_not_deadlock(
         return [by_key[key] for key in sorted(keys)]
 
     keys = sorted(str(uuid4()) for _ in range(3))
-    async with holding_key(shared_database_url, bank.ledger, keys[1]) as outsider, asyncio.TaskGroup() as group:
+    async with holding_key(shared_database_url, bank.ledger, keys[1]) as other_session, asyncio.TaskGroup() as group:
         one = group.create_task(post_batch(clients[0], a, b, keys))
         other = group.create_task(post_batch(clients[1], c, d, keys[::-1]))
-        await outsider.wait_for_waiters(2)  # in the order of their items, each would have its first key by now
-        await outsider.release()
+        await other_session.wait_for_waiters(2)  # in the order of their items, each would have its first key by now
+        await other_session.release()
 
     assert {frozenset(pair) for pair in zip(one.result(), other.result(), strict=True)} == {frozenset({201, 422})}
     await assert_ledger_is_sound(shared_database_url, ledgers=[bank.ledger], bounds_were_constant=True)

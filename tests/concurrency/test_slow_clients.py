@@ -1,17 +1,19 @@
-"""Callers who read or write slowly keep nobody else waiting."""
+"""Callers that read or write slowly delay no other caller."""
 
 import asyncio
 
-from tests.concurrency.bank import open_bank
-from tests.concurrency.client import Client
-from tests.concurrency.invariants import assert_ledger_is_sound
-from tests.concurrency.journal import Journal
+from tests.support.bank import open_bank
+from tests.support.invariants import assert_ledger_is_sound
+from tests.support.journal import Journal
+from tests.support.socket_client import Client
 
 SLOW = 20
 
 
-async def test_readers_who_do_not_read(client: Client, journal: Journal, shared_database_url: str) -> None:
-    """Large answers stand unread while others post; they are whole and right when they are read at last."""
+async def test_clients_that_do_not_read_their_answers(
+    client: Client, journal: Journal, shared_database_url: str
+) -> None:
+    """Large answers stay unread while other callers post. They are whole and right when they are read in the end."""
     bank = await open_bank(client, journal, customers=4)
     orders = [bank.order(bank.customers[number % 4], bank.customers[number % 4 - 1], 1) for number in range(300)]
     await journal.post_all([client], orders)
@@ -30,11 +32,11 @@ async def test_readers_who_do_not_read(client: Client, journal: Journal, shared_
     for reader in readers:
         reader.close()
         await reader.wait_closed()
-    await journal.assert_books_agree(shared_database_url)
+    await journal.assert_ledgers_agree(shared_database_url)
     await assert_ledger_is_sound(shared_database_url, ledgers=[bank.ledger], bounds_were_constant=True)
 
 
-async def test_writers_who_dribble(client: Client, journal: Journal, shared_database_url: str) -> None:
+async def test_clients_that_send_byte_by_byte(client: Client, journal: Journal, shared_database_url: str) -> None:
     bank = await open_bank(client, journal, customers=4)
     a, b, c, d = bank.customers
     slow = [bank.order(a, b, 1) for _ in range(SLOW)]
@@ -54,6 +56,6 @@ async def test_writers_who_dribble(client: Client, journal: Journal, shared_data
         await connection.wait_closed()
     for order in slow:
         journal.expect(order)
-    await journal.settle([client])
-    await journal.assert_books_agree(shared_database_url)
+    await journal.decide_all([client])
+    await journal.assert_ledgers_agree(shared_database_url)
     await assert_ledger_is_sound(shared_database_url, ledgers=[bank.ledger], bounds_were_constant=True)

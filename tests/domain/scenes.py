@@ -1,6 +1,6 @@
-"""Scenes in which nothing speaks against what is asked, and for every rule a way to break it.
+"""Scenes in which no rule rejects the command, and for every rule a way to break it.
 
-Whatever is broken, what other rules look at stays to be seen: any number of rules can be broken at once.
+Breaking one rule leaves what the other rules check as it is, so any number of rules can be broken at once.
 """
 
 from collections.abc import Callable
@@ -11,15 +11,18 @@ from uuid import UUID
 
 from msgspec import structs
 
-from service.domain import decide
+from service.domain import decide, rules
 from service.domain.accounts import Account
 from service.domain.holds import Hold
 from service.domain.limits import INT64_MAX
+from service.domain.order import ClosedPeriod, Moment
 from service.domain.rejections import Rejection
+from service.domain.rules import Rules
 from service.domain.transfers import Transfer
-from tests.domain.orders import documented_order
-from tests.domain.samples import (
+from tests.support.domain_samples import (
     GROUP_ID,
+    LATER,
+    MOMENT,
     NEW_ID,
     NOW,
     POLICY,
@@ -39,7 +42,7 @@ from tests.domain.samples import (
 
 @dataclass
 class Scene:
-    """Money of ``debit`` is to go to ``credit``; ``terms`` say what is asked, beyond the usual."""
+    """A command moves money from ``debit`` to ``credit``; ``terms`` are those of its terms that are not the usual."""
 
     debit: Account = field(default_factory=lambda: in_possession_of(100, A))
     credit: Account = field(default_factory=lambda: account(B))
@@ -48,6 +51,7 @@ class Scene:
     hold: Hold | None = field(default_factory=hold)
     transfer: Transfer | None = field(default_factory=lambda: transfer(debit_account_id=B, credit_account_id=A))
     reversed_amount: int = 0
+    moment: Moment = MOMENT
 
     @property
     def accounts(self) -> dict[UUID, Account]:
@@ -55,24 +59,23 @@ class Scene:
 
 
 Break = Callable[[Scene], Any]
-_FACTS: dict[str, Any] = {"new_id": NEW_ID, "group_id": GROUP_ID, "now": NOW, "at": NOW}
+_FACTS: dict[str, Any] = {"new_id": NEW_ID, "group_id": GROUP_ID}
 
 
 @dataclass(frozen=True)
 class Operation:
-    """``rules`` decide on it, ``ask`` puts a scene before them, ``breaks`` says how each of them is broken."""
+    """An operation with its ``rules`` in order; ``decide_scene`` decides on a scene, ``breaks`` says how to break each
+    rule.
+    """
 
-    rules: Callable[..., Any]
-    ask: Callable[[Scene], Any]
+    rules: Rules
+    decide_scene: Callable[[Scene], Any]
     breaks: dict[str, Break]
 
     @property
     def order(self) -> list[str]:
-        """The documented order of the rules that can be broken."""
-        unbreakable = (
-            {"currency_mismatch"} if self.rules is decide.decide_reversal else set()
-        )  # a foreign key sees to it
-        return [code for code in documented_order(self.rules) if code not in unbreakable]
+        """The codes of the rules, in their order."""
+        return [rule.code for rule in self.rules]
 
 
 def _same_account(scene: Scene) -> None:
@@ -132,6 +135,11 @@ def _already_reversed(scene: Scene) -> None:
     scene.reversed_amount = 10
 
 
+def _period_closed(scene: Scene) -> None:
+    scene.moment = structs.replace(scene.moment, period=ClosedPeriod(LATER, "reject"))
+    scene.terms.setdefault("effective_at", NOW)
+
+
 def _asking(**terms: Any) -> Break:
     return lambda scene: scene.terms.update(terms)
 
@@ -146,12 +154,13 @@ _OF_HOLDS: dict[str, Break] = {
     "hold_not_open": _hold_not_open,
 }
 _OF_VALUE_DATES: dict[str, Break] = {
-    "time_out_of_range": _asking(effective_at=NOW - POLICY.effective_past_max - timedelta(days=1))
+    "time_out_of_range": _asking(effective_at=NOW - POLICY.effective_past_max - timedelta(days=1)),
+    "period_closed": _period_closed,
 }
 
 TRANSFER = Operation(
-    decide.decide_transfer,
-    lambda scene: decide.decide_transfer(post(**scene.terms), scene.accounts, POLICY, **_FACTS),
+    rules.TRANSFER_RULES,
+    lambda scene: decide.decide_transfer(post(**scene.terms), scene.accounts, scene.moment, **_FACTS),
     _OF_THE_REQUEST
     | _OF_VALUE_DATES
     | {"account_not_found": _account_not_found, "currency_mismatch": _currency_mismatch}
@@ -160,8 +169,8 @@ TRANSFER = Operation(
     | _OF_THE_MAXIMUM,
 )
 HOLD = Operation(
-    decide.decide_hold,
-    lambda scene: decide.decide_hold(open_hold(**scene.terms), scene.accounts, POLICY, **_FACTS),
+    rules.HOLD_RULES,
+    lambda scene: decide.decide_hold(open_hold(**scene.terms), scene.accounts, scene.moment, **_FACTS),
     _OF_THE_REQUEST
     | {"time_out_of_range": _asking(expires_at=NOW)}
     | {"account_not_found": _account_not_found, "currency_mismatch": _currency_mismatch}
@@ -169,19 +178,19 @@ HOLD = Operation(
     | _OF_ROOM,
 )
 CAPTURE = Operation(
-    decide.decide_capture,
-    lambda scene: decide.decide_capture(capture(**scene.terms), scene.hold, scene.accounts, POLICY, **_FACTS),
+    rules.CAPTURE_RULES,
+    lambda scene: decide.decide_capture(capture(**scene.terms), scene.hold, scene.accounts, scene.moment, **_FACTS),
     _OF_HOLDS | {"capture_exceeds_hold": _asking(amount=11)} | _OF_VALUE_DATES | _OF_BOTH_ACCOUNTS | _OF_THE_MAXIMUM,
 )
 VOID = Operation(
-    decide.decide_void,
-    lambda scene: decide.decide_void(void().hold_id, scene.hold, scene.accounts, now=NOW, at=NOW),
+    rules.VOID_RULES,
+    lambda scene: decide.decide_void(void().hold_id, scene.hold, scene.accounts, scene.moment),
     _OF_HOLDS,
 )
 REVERSAL = Operation(
-    decide.decide_reversal,
+    rules.REVERSAL_RULES,
     lambda scene: decide.decide_reversal(
-        reverse(**scene.terms), scene.transfer, scene.reversed_amount, scene.accounts, POLICY, **_FACTS
+        reverse(**scene.terms), scene.transfer, scene.reversed_amount, scene.accounts, scene.moment, **_FACTS
     ),
     {
         "transfer_not_found": _transfer_not_found,
@@ -197,10 +206,10 @@ REVERSAL = Operation(
 OPERATIONS = {"transfer": TRANSFER, "hold": HOLD, "capture": CAPTURE, "void": VOID, "reversal": REVERSAL}
 
 
-def refusal(operation: Operation, broken: list[str]) -> str | None:
-    """Return the code that ``operation`` is refused with when the rules ``broken`` are; None when it is not."""
+def rejection(operation: Operation, broken: list[str]) -> str | None:
+    """Return the code that ``operation`` is rejected with when the rules ``broken`` are broken; None when it is not."""
     scene = Scene()
-    for code in reversed(broken):  # a hold has one status: the rule that comes first decides on it
+    for code in reversed(broken):  # reversed, so that the earliest rule sets the status of the hold last
         operation.breaks[code](scene)
-    outcome = operation.ask(scene)
+    outcome = operation.decide_scene(scene)
     return outcome.code if isinstance(outcome, Rejection) else None

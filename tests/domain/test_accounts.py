@@ -6,29 +6,31 @@ from typing import Any
 import pytest
 from msgspec import UNSET, structs
 
-from service.domain.accounts import Account, AccountDetails, AccountRevision, check_revision, revision_tag
+from service.domain.accounts import Account, AccountDetails, AccountRevision, check_revision, revised, revision_tag
 from service.domain.limits import INT64_MAX
-from tests.domain.orders import documented_order
-from tests.domain.samples import A, account, in_possession_of
+from service.domain.rules import CHANGE_RULES
+from tests.support.domain_samples import LATER, A, account, in_possession_of
+from tests.support.rejections import told
 
-DOCUMENTED = documented_order(check_revision)
+DOCUMENTED = [rule.code for rule in CHANGE_RULES]
 STATE: dict[str, Any] = {
     "name": "Cash",
     "metadata": {"branch": "7", "region": "north"},
     "minimum_balance": 0,
     "maximum_balance": None,
     "status": "open",
+    "code": None,
 }
 
 
 @dataclass
 class Scene:
-    """A revision that may be made to an account, until rules are broken."""
+    """A revision of an account that no rule rejects, until a test breaks rules."""
 
     account: Account = field(default_factory=lambda: in_possession_of(100, A))
     changes: dict[str, Any] = field(default_factory=dict)
 
-    def refusal(self) -> str | None:
+    def rejection(self) -> str | None:
         rejection = check_revision(self.account, AccountRevision(**self.changes))
         return None if rejection is None else rejection.code
 
@@ -67,12 +69,12 @@ def test_the_documented_order_of_revisions() -> None:
 
 
 @pytest.mark.parametrize("place", range(len(BREAKS)))
-def test_a_broken_rule_refuses_alone_and_before_all_later_ones(place: int) -> None:
+def test_a_broken_rule_rejects_alone_and_before_all_later_ones(place: int) -> None:
     for broken in (BREAKS[place : place + 1], BREAKS[place:]):
         scene = Scene()
-        for broken_rule in reversed(broken):  # bounds are one pair of numbers: the earlier rule decides on it
+        for broken_rule in reversed(broken):  # reversed, so that the earliest rule sets the bounds last
             broken_rule(scene)
-        assert scene.refusal() == DOCUMENTED[place]
+        assert scene.rejection() == DOCUMENTED[place]
 
 
 @pytest.mark.parametrize(("normal_side", "balance", "available"), [("credit", 58, 53), ("debit", -58, -65)])
@@ -86,7 +88,7 @@ def test_an_account_with_holds_on_any_side_does_not_close(counter: str) -> None:
     rejection = check_revision(account(A, **{counter: 3}), AccountRevision(status="closed"))
     assert rejection
     assert rejection.code == "account_not_empty"
-    assert rejection.members == {"account_id": str(A), "balance": 0, "debits_held": 0, "credits_held": 0} | {counter: 3}
+    assert told(rejection) == {"account_id": str(A), "balance": 0, "debits_held": 0, "credits_held": 0} | {counter: 3}
 
 
 @pytest.mark.parametrize("balance", [1, -1])
@@ -94,7 +96,7 @@ def test_an_account_with_a_balance_does_not_close(balance: int) -> None:
     one = account(A, credits_posted=10 + balance, debits_posted=10)
     rejection = check_revision(one, AccountRevision(status="closed"))
     assert rejection
-    assert (rejection.code, rejection.members["balance"]) == ("account_not_empty", balance)
+    assert (rejection.code, told(rejection)["balance"]) == ("account_not_empty", balance)
 
 
 def test_an_account_through_which_money_went_closes_when_it_is_empty() -> None:
@@ -124,7 +126,7 @@ def test_the_room_that_is_used_cannot_be_taken_away() -> None:
     rejection = check_revision(one, AccountRevision(minimum_balance=71))
     assert rejection
     assert rejection.code == "insufficient_funds"
-    assert rejection.members == {
+    assert told(rejection) == {
         "account_id": str(A),
         "balance": 100,
         "held": 30,
@@ -141,7 +143,7 @@ def test_the_maximum_does_not_go_below_the_balance() -> None:
     rejection = check_revision(one, AccountRevision(maximum_balance=99))
     assert rejection
     assert rejection.code == "balance_limit_exceeded"
-    assert (rejection.members["balance"], rejection.members["excess"]) == (100, 1)
+    assert (told(rejection)["balance"], told(rejection)["excess"]) == (100, 1)
 
 
 @pytest.mark.parametrize(
@@ -165,20 +167,40 @@ def test_a_bound_is_judged_with_the_other_as_it_will_be(
 def test_bounds_that_cross_are_named() -> None:
     rejection = check_revision(account(A), AccountRevision(minimum_balance=-1, maximum_balance=-2))
     assert rejection
-    assert rejection.members == {"account_id": str(A), "minimum_balance": -1, "maximum_balance": -2}
+    assert told(rejection) == {"account_id": str(A), "minimum_balance": -1, "maximum_balance": -2}
 
 
 def test_a_revision_tells_what_it_leaves_from_what_it_removes() -> None:
-    assert AccountRevision().changes() == {}
-    assert AccountRevision(name=None, minimum_balance=None, status=UNSET).changes() == {
-        "name": None,
-        "minimum_balance": None,
-    }
+    before = known()
+    changed = {"updated_at": LATER}
+    assert revised(before, AccountRevision(), at=LATER) == structs.replace(before, **changed)
+    removed = AccountRevision(name=None, minimum_balance=None, status=UNSET)
+    assert revised(before, removed, at=LATER) == structs.replace(before, name=None, minimum_balance=None, **changed)
+    assert before == known()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"name": "Till"},
+        {"metadata": {}},
+        {"minimum_balance": -5},
+        {"maximum_balance": 5},
+        {"status": "frozen"},
+        {"code": "1000:cash"},
+    ],
+)
+def test_a_revision_sets_what_it_names_and_nothing_else(change: dict[str, Any]) -> None:
+    expected = structs.replace(known(), **change, updated_at=LATER)
+    assert revised(known(), AccountRevision(**change), at=LATER) == expected
+
+
+def known(**changes: Any) -> AccountDetails:
+    return AccountDetails(**(structs.asdict(account()) | {"reference": None} | STATE | changes))
 
 
 def tag(**changes: Any) -> str:
-    known = structs.asdict(account()) | {"reference": None} | STATE | changes
-    return revision_tag(AccountDetails(**known))
+    return revision_tag(known(**changes))
 
 
 @pytest.mark.parametrize(
@@ -193,6 +215,7 @@ def tag(**changes: Any) -> str:
         {"minimum_balance": 1},
         {"maximum_balance": 0},
         {"status": "frozen"},
+        {"code": "1000:cash"},
     ],
 )
 def test_the_tag_tells_states_apart(change: dict[str, Any]) -> None:
@@ -203,6 +226,11 @@ def test_the_tag_of_a_state_is_its_own_whatever_the_order_of_metadata() -> None:
     reordered = dict(reversed(STATE["metadata"].items()))
     assert tag() == tag(metadata=reordered)
     assert tag().isalnum(), "it goes into a header"
+
+
+def test_the_tag_of_an_account_without_a_code_is_what_it_was_before_there_were_codes() -> None:
+    """So a tag that was read before an upgrade is good after it, and the versions on either side agree."""
+    assert tag() == "a2fe987a31ed0f6ef0e1ba86d429ffc7"
 
 
 def test_the_tag_tells_bounds_apart() -> None:

@@ -21,19 +21,20 @@ from service.domain.checks import (
 )
 from service.domain.limits import INT64_MAX
 from service.domain.rejections import Rejection
-from tests.domain.samples import INSTANT, NOW, POLICY, A, B, C, account, in_possession_of
+from tests.support.domain_samples import INSTANT, MOMENT, NOW, POLICY, A, B, C, account, in_possession_of
+from tests.support.rejections import told
 
 UNBOUNDED = account(C)
 
 
-def named(refusal: Rejection | None) -> tuple[str, str] | None:
-    """The rule and the account that it names."""
-    return None if refusal is None else (refusal.code, refusal.members["account_id"])
+def named(rejection: Rejection | None) -> tuple[str, str] | None:
+    """Return the rejection's rule and the account that it names."""
+    return None if rejection is None else (rejection.code, told(rejection)["account_id"])
 
 
 def falling(balance: int, *, held: int = 0, **fields: Any) -> list[tuple[Account, Account]]:
-    """The two ways to take from an account with ``fields``: its debit if credit is its normal side, and the other way
-    round. Each is (debit, credit).
+    """Return the two ways to take from an account with ``fields``, each as (debit, credit): the account is debited if
+    credit is its normal side, and credited if debit is.
     """
     return [
         (in_possession_of(balance, A, debits_held=held, **fields), UNBOUNDED),
@@ -42,7 +43,7 @@ def falling(balance: int, *, held: int = 0, **fields: Any) -> list[tuple[Account
 
 
 def rising(balance: int, *, held: int = 0, **fields: Any) -> list[tuple[Account, Account]]:
-    """The two ways to give to an account with ``fields``. Each is (debit, credit)."""
+    """Return the two ways to give to an account with ``fields``, each as (debit, credit)."""
     return [
         (UNBOUNDED, in_possession_of(balance, A, debits_held=held, **fields)),
         (in_possession_of(balance, A, normal_side="debit", credits_held=held, **fields), UNBOUNDED),
@@ -50,9 +51,9 @@ def rising(balance: int, *, held: int = 0, **fields: Any) -> list[tuple[Account,
 
 
 def test_a_movement_needs_two_accounts() -> None:
-    refusal = check_sides(A, A)
-    assert refusal
-    assert (refusal.code, refusal.members) == ("same_account", {"account_id": str(A)})
+    rejection = check_sides(A, A)
+    assert rejection
+    assert (rejection.code, told(rejection)) == ("same_account", {"account_id": str(A)})
     assert check_sides(A, B) is None
 
 
@@ -66,7 +67,7 @@ def test_the_debit_account_is_looked_for_first() -> None:
 
 
 @pytest.mark.parametrize(
-    ("debit", "credit", "refused"),
+    ("debit", "credit", "rejected"),
     [
         ("open", "open", None),
         ("closed", "closed", ("account_closed", str(A))),
@@ -78,19 +79,19 @@ def test_the_debit_account_is_looked_for_first() -> None:
     ],
 )
 def test_both_accounts_are_open_and_closed_comes_before_frozen(
-    debit: str, credit: str, refused: tuple[str, str] | None
+    debit: str, credit: str, rejected: tuple[str, str] | None
 ) -> None:
-    assert named(check_status(account(A, status=debit), account(B, status=credit))) == refused
+    assert named(check_status(account(A, status=debit), account(B, status=credit))) == rejected
 
 
 @pytest.mark.parametrize(
-    ("debit", "credit", "refused"), [("USD", "USD", None), ("EUR", "EUR", A), ("EUR", "USD", A), ("USD", "EUR", B)]
+    ("debit", "credit", "rejected"), [("USD", "USD", None), ("EUR", "EUR", A), ("EUR", "USD", A), ("USD", "EUR", B)]
 )
-def test_both_accounts_hold_the_currency(debit: str, credit: str, refused: object) -> None:
-    refusal = check_currency(account(A, currency=debit), account(B, currency=credit), "USD")
-    assert named(refusal) == (refused and ("currency_mismatch", str(refused)))
-    if refusal:
-        assert refusal.members == {"account_id": str(refused), "account_currency": "EUR", "currency": "USD"}
+def test_both_accounts_hold_the_currency(debit: str, credit: str, rejected: object) -> None:
+    rejection = check_currency(account(A, currency=debit), account(B, currency=credit), "USD")
+    assert named(rejection) == (rejected and ("currency_mismatch", str(rejected)))
+    if rejection:
+        assert told(rejection) == {"account_id": str(rejected), "account_currency": "EUR", "currency": "USD"}
 
 
 @pytest.mark.parametrize(("posted", "held"), [(1, 0), (INT64_MAX - 10, 0), (0, INT64_MAX - 10), (40, INT64_MAX - 50)])
@@ -100,10 +101,10 @@ def test_a_counter_is_full_when_posted_and_held_reach_the_largest_number(side: s
     debit, credit = (full, UNBOUNDED) if side == "debit" else (UNBOUNDED, full)
     room = INT64_MAX - posted - held
     assert check_overflow(debit, credit, room) is None
-    refusal = check_overflow(debit, credit, room + 1)
-    assert refusal
-    assert refusal.code == "balance_overflow"
-    assert refusal.members == {
+    rejection = check_overflow(debit, credit, room + 1)
+    assert rejection
+    assert rejection.code == "balance_overflow"
+    assert told(rejection) == {
         "account_id": str(A),
         "side": side,
         "posted": posted,
@@ -112,14 +113,14 @@ def test_a_counter_is_full_when_posted_and_held_reach_the_largest_number(side: s
     }
 
 
-def test_the_counters_of_the_other_side_are_not_asked() -> None:
+def test_the_counters_of_the_other_side_are_not_checked() -> None:
     other_side_full = account(A, credits_posted=INT64_MAX), account(B, debits_posted=INT64_MAX)
     assert check_overflow(*other_side_full, INT64_MAX) is None
 
 
 def test_of_two_full_counters_the_debit_account_is_named() -> None:
-    refusal = check_overflow(account(A, debits_posted=INT64_MAX), account(B, credits_posted=INT64_MAX), 1)
-    assert named(refusal) == ("balance_overflow", str(A))
+    rejection = check_overflow(account(A, debits_posted=INT64_MAX), account(B, credits_posted=INT64_MAX), 1)
+    assert named(rejection) == ("balance_overflow", str(A))
 
 
 @pytest.mark.parametrize("way", [0, 1], ids=["debit of a credit account", "credit of a debit account"])
@@ -142,10 +143,10 @@ def test_what_falls_keeps_its_minimum_in_the_available_balance(
 ) -> None:
     debit, credit = falling(balance, held=held, minimum_balance=minimum)[way]
     assert check_minimum(debit, credit, room) is None
-    refusal = check_minimum(debit, credit, room + 1)
-    assert refusal
-    assert refusal.code == "insufficient_funds"
-    assert refusal.members == {
+    rejection = check_minimum(debit, credit, room + 1)
+    assert rejection
+    assert rejection.code == "insufficient_funds"
+    assert told(rejection) == {
         "account_id": str(A),
         "balance": balance,
         "held": held,
@@ -164,13 +165,13 @@ def test_what_falls_without_a_minimum_falls_without_end(way: int) -> None:
 
 
 @pytest.mark.parametrize("way", [0, 1])
-def test_what_rises_is_not_asked_for_its_minimum(way: int) -> None:
+def test_the_minimum_of_an_account_that_rises_is_not_checked(way: int) -> None:
     debit, credit = rising(0, minimum_balance=0)[way]
     assert check_minimum(debit, credit, INT64_MAX) is None
     assert available_amount(debit, credit, 10) == 10
 
 
-def test_when_both_fall_both_are_asked_debit_first() -> None:
+def test_when_both_fall_both_are_checked_debit_first() -> None:
     debit, credit = in_possession_of(20, A), in_possession_of(30, B, normal_side="debit")
     credit.minimum_balance = 0
     assert named(check_minimum(debit, credit, 31)) == ("insufficient_funds", str(B))
@@ -188,10 +189,10 @@ def test_when_both_fall_both_are_asked_debit_first() -> None:
 def test_what_rises_keeps_its_maximum(way: int, balance: int, maximum: int, room: int) -> None:
     debit, credit = rising(balance, maximum_balance=maximum)[way]
     assert check_maximum(debit, credit, room) is None
-    refusal = check_maximum(debit, credit, room + 1)
-    assert refusal
-    assert refusal.code == "balance_limit_exceeded"
-    assert refusal.members == {
+    rejection = check_maximum(debit, credit, room + 1)
+    assert rejection
+    assert rejection.code == "balance_limit_exceeded"
+    assert told(rejection) == {
         "account_id": str(A),
         "balance": balance,
         "maximum_balance": maximum,
@@ -219,20 +220,20 @@ def test_what_rises_without_a_maximum_rises_without_end(way: int) -> None:
 
 
 @pytest.mark.parametrize("way", [0, 1])
-def test_what_falls_is_not_asked_for_its_maximum(way: int) -> None:
+def test_the_maximum_of_an_account_that_falls_is_not_checked(way: int) -> None:
     debit, credit = falling(100, maximum_balance=100)[way]
     assert check_maximum(debit, credit, 50) is None
 
 
 @pytest.mark.parametrize("way", [0, 1])
 @pytest.mark.parametrize(
-    ("asked", "balance", "held", "minimum", "moves"),
+    ("given", "balance", "held", "minimum", "moves"),
     [(50, 100, 0, 0, 50), (100, 100, 0, 0, 100), (101, 100, 0, 0, 100), (500, 100, 30, -5, 75), (10, 0, 0, 0, 0)],
 )
 def test_what_is_available_lies_above_the_minimum(
-    way: int, asked: int, balance: int, held: int, minimum: int, moves: int
+    way: int, given: int, balance: int, held: int, minimum: int, moves: int
 ) -> None:
-    assert available_amount(*falling(balance, held=held, minimum_balance=minimum)[way], asked) == moves
+    assert available_amount(*falling(balance, held=held, minimum_balance=minimum)[way], given) == moves
 
 
 @pytest.mark.parametrize(("mine", "yours", "moves"), [(20, 30, 20), (30, 20, 20), (20, 20, 20), (0, 20, 0)])
@@ -254,30 +255,30 @@ def test_when_both_fall_the_lesser_is_available(mine: int, yours: int, moves: in
     ],
 )
 def test_a_value_date_lies_in_the_window(effective_at: datetime | None, *, allowed: bool) -> None:
-    refusal = check_value_date(effective_at, POLICY, NOW, first=NOW - POLICY.effective_past_max - INSTANT)
-    assert (refusal is None) == allowed
-    if refusal:
-        assert refusal.code == "time_out_of_range"
-        assert refusal.members["field"] == "effective_at"
-        assert refusal.members["earliest"] == "2025-12-01T12:00:00Z"
-        assert refusal.members["latest"] == "2026-03-31T12:00:00Z"
+    rejection = check_value_date(effective_at, MOMENT, first=NOW - POLICY.effective_past_max - INSTANT)
+    assert (rejection is None) == allowed
+    if rejection:
+        assert rejection.code == "time_out_of_range"
+        assert told(rejection)["field"] == "effective_at"
+        assert told(rejection)["earliest"] == "2025-12-01T12:00:00Z"
+        assert told(rejection)["latest"] == "2026-03-31T12:00:00Z"
 
 
 @pytest.mark.parametrize("first", [NOW - timedelta(days=1), NOW, NOW + timedelta(days=1)])
 def test_a_value_date_does_not_lie_before_what_it_refers_to(first: datetime) -> None:
-    assert check_value_date(None, POLICY, NOW, first=first) is None
-    assert check_value_date(first, POLICY, NOW, first=first) is None
-    refusal = check_value_date(first - INSTANT, POLICY, NOW, first=first)
-    assert refusal
-    assert (refusal.code, refusal.members["field"]) == ("time_out_of_range", "effective_at")
-    assert datetime.fromisoformat(refusal.members["earliest"]) == first
+    assert check_value_date(None, MOMENT, first=first) is None
+    assert check_value_date(first, MOMENT, first=first) is None
+    rejection = check_value_date(first - INSTANT, MOMENT, first=first)
+    assert rejection
+    assert (rejection.code, told(rejection)["field"]) == ("time_out_of_range", "effective_at")
+    assert datetime.fromisoformat(told(rejection)["earliest"]) == first
 
 
 def test_what_it_refers_to_may_lie_beyond_the_window() -> None:
-    """The window was wider once: there is always a value date that can be asked for."""
+    """The window may have been wider before. A value date that is allowed exists all the same."""
     first = NOW + POLICY.effective_future_max + timedelta(days=1)
-    assert check_value_date(first, POLICY, NOW, first=first) is None
-    assert check_value_date(first + INSTANT, POLICY, NOW, first=first)
+    assert check_value_date(first, MOMENT, first=first) is None
+    assert check_value_date(first + INSTANT, MOMENT, first=first)
 
 
 @pytest.mark.parametrize(
@@ -304,10 +305,10 @@ def test_an_accounts_first_day_is_one_of_utc(created_at: str, day: str) -> None:
     ],
 )
 def test_a_hold_expires_after_now_and_not_too_late(expires_at: datetime, *, allowed: bool) -> None:
-    refusal = check_expiry(expires_at, POLICY, NOW)
-    assert (refusal is None) == allowed
-    if refusal:
-        assert refusal.code == "time_out_of_range"
-        assert refusal.members["field"] == "expires_at"
-        assert refusal.members["earliest"] == "2026-03-01T12:00:00Z"
-        assert refusal.members["latest"] == "2026-04-01T12:00:00Z"
+    rejection = check_expiry(expires_at, MOMENT)
+    assert (rejection is None) == allowed
+    if rejection:
+        assert rejection.code == "time_out_of_range"
+        assert told(rejection)["field"] == "expires_at"
+        assert told(rejection)["earliest"] == "2026-03-01T12:00:00Z"
+        assert told(rejection)["latest"] == "2026-04-01T12:00:00Z"

@@ -1,12 +1,13 @@
-"""What a command says of itself: its terms without what was left out, and a fingerprint that covers them."""
+"""Commands: their terms, without those that were left out, and the fingerprint that covers them."""
 
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from service.domain.commands import Command, OpenHold, PostTransfer
-from tests.domain.samples import (
+from tests.support.domain_samples import (
     CLIENT,
     HOLD_ID,
     LEDGER,
@@ -52,13 +53,17 @@ FULL: dict[str, Any] = {"reference": "r", "description": "d", "metadata": {"k": 
         (fence("key"), {}),
     ],
 )
-def test_terms_are_what_is_asked_for_without_what_was_left_out(command: Command, terms: dict[str, Any]) -> None:
+def test_terms_contain_what_was_given_and_not_what_was_left_out(command: Command, terms: dict[str, Any]) -> None:
     assert command.terms() == terms
 
 
 def test_a_command_is_named_by_ledger_client_and_key() -> None:
     command = post(key="rent")
     assert (command.ledger_id, command.client_id, command.idempotency_key) == (LEDGER, CLIENT, "rent")
+
+
+def test_a_fingerprint_that_is_given_stays() -> None:
+    assert structs.replace(post(), fingerprint=b"of its group").fingerprint == b"of its group"
 
 
 @pytest.mark.parametrize(

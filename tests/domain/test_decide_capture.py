@@ -1,4 +1,4 @@
-"""Captures in parts and whole, and the ends that a hold can meet."""
+"""Captures in parts and whole, and the ways in which a hold ends."""
 
 from datetime import datetime, timedelta
 
@@ -12,14 +12,14 @@ from service.domain.holds import Hold, HoldStatus
 from service.domain.limits import INT64_MAX
 from service.domain.rejections import Rejection
 from service.domain.transfers import Transfer
-from tests.domain.samples import (
+from tests.support.domain_samples import (
     GROUP_ID,
     HOLD_ID,
     INSTANT,
     LATER,
+    MOMENT,
     NEW_ID,
     NOW,
-    POLICY,
     A,
     B,
     account,
@@ -27,10 +27,11 @@ from tests.domain.samples import (
     hold,
     in_possession_of,
 )
+from tests.support.rejections import told
 
 
 def holding(held: Hold) -> dict[str, Account]:
-    """The accounts of ``held``; all that the debit account has is reserved by it."""
+    """Return the accounts of the hold ``held``, which reserves all that the debit account has."""
     return {
         "debit": in_possession_of(held.reserved, A, debits_held=held.reserved, minimum_balance=0, version=4),
         "credit": account(B, credits_held=held.reserved, version=8),
@@ -42,7 +43,7 @@ def decided(
 ) -> tuple[Transfer, Hold] | Rejection:
     usual = holding(held)
     accounts = {A: debit or usual["debit"], B: credit or usual["credit"]}
-    return decide_capture(command, held, accounts, POLICY, new_id=NEW_ID, group_id=GROUP_ID, now=NOW, at=NOW)
+    return decide_capture(command, held, accounts, MOMENT, new_id=NEW_ID, group_id=GROUP_ID)
 
 
 def captured(command: CaptureHold, held: Hold, **accounts: Account) -> tuple[Transfer, Hold]:
@@ -51,7 +52,7 @@ def captured(command: CaptureHold, held: Hold, **accounts: Account) -> tuple[Tra
     return outcome
 
 
-def refused(command: CaptureHold, held: Hold, **accounts: Account) -> Rejection:
+def rejected(command: CaptureHold, held: Hold, **accounts: Account) -> Rejection:
     outcome = decided(command, held, **accounts)
     assert isinstance(outcome, Rejection), outcome
     return outcome
@@ -81,6 +82,8 @@ def test_a_capture_is_a_transfer_that_names_its_hold() -> None:
         metadata={"room": "7"},
         effective_at=value_date,
         created_at=NOW,
+        client_id=command.client_id,
+        idempotency_key=command.idempotency_key,
     )
     assert after == hold(reference="deposit", captured_amount=4)
 
@@ -116,9 +119,9 @@ def test_the_end_of_a_hold_shares_its_versions_with_the_last_capture() -> None:
 
 @pytest.mark.parametrize(("before", "amount", "excess"), [(0, 11, 1), (7, 4, 1), (9, INT64_MAX, INT64_MAX - 1)])
 def test_never_more_is_captured_than_is_left(before: int, amount: int, excess: int) -> None:
-    rejection = refused(capture(amount=amount), hold(captured_amount=before))
+    rejection = rejected(capture(amount=amount), hold(captured_amount=before))
     assert rejection.code == "capture_exceeds_hold"
-    assert rejection.members == {
+    assert told(rejection) == {
         "hold_id": str(HOLD_ID),
         "hold_amount": 10,
         "captured_amount": before,
@@ -139,7 +142,7 @@ def test_a_hold_past_its_time_is_not_captured_whether_or_not_it_was_swept(expire
 
 @pytest.mark.parametrize("expires_at", [NOW, LATER])
 @pytest.mark.parametrize(
-    ("status", "captured_amount", "refusal"),
+    ("status", "captured_amount", "rejection"),
     [
         ("captured", 10, "hold_not_open"),
         ("captured", 4, "hold_not_open"),
@@ -149,19 +152,19 @@ def test_a_hold_past_its_time_is_not_captured_whether_or_not_it_was_swept(expire
     ],
 )
 def test_an_end_is_final_whatever_time_it_is(
-    status: str, captured_amount: int, refusal: str, expires_at: object
+    status: str, captured_amount: int, rejection: str, expires_at: object
 ) -> None:
     ended = hold(status=status, captured_amount=captured_amount, expires_at=expires_at)
-    assert refused(capture(), ended).code == refusal
-    voided = decide_void(HOLD_ID, ended, {A: account(A), B: account(B)}, now=NOW, at=NOW)
+    assert rejected(capture(), ended).code == rejection
+    voided = decide_void(HOLD_ID, ended, {A: account(A), B: account(B)}, MOMENT)
     assert isinstance(voided, Rejection)
-    assert voided.code == refusal
-    if refusal == "hold_not_open":
-        assert voided.members == {"hold_id": str(HOLD_ID), "hold_status": status, "captured_amount": captured_amount}
+    assert voided.code == rejection
+    if rejection == "hold_not_open":
+        assert told(voided) == {"hold_id": str(HOLD_ID), "hold_status": status, "captured_amount": captured_amount}
 
 
 def test_what_is_reserved_is_there_even_below_the_minimum() -> None:
-    """The room was asked for when the hold was opened."""
+    """The minimum was checked when the hold was opened."""
     poor = in_possession_of(10, A, debits_held=10, minimum_balance=5)
     transfer, _ = captured(capture(), hold(), debit=poor)
     assert transfer.amount == 10
@@ -174,7 +177,7 @@ def test_the_counters_have_room_for_what_was_reserved() -> None:
 
 
 @pytest.mark.parametrize(("maximum", "fits"), [(60, True), (59, False)])
-def test_the_maximum_is_asked_for_what_is_captured_only(maximum: int, *, fits: bool) -> None:
+def test_the_maximum_is_checked_only_against_the_captured_amount(maximum: int, *, fits: bool) -> None:
     credit = in_possession_of(56, B, credits_held=10, maximum_balance=maximum)
     outcome = decided(capture(amount=4), hold(), credit=credit)
     assert (outcome.code if isinstance(outcome, Rejection) else "fits") == (
@@ -182,14 +185,14 @@ def test_the_maximum_is_asked_for_what_is_captured_only(maximum: int, *, fits: b
     )
 
 
-def test_the_maximum_of_a_debit_account_is_asked_too() -> None:
+def test_the_maximum_of_a_debit_account_is_checked_too() -> None:
     loan = in_possession_of(50, A, normal_side="debit", debits_held=10, maximum_balance=55)
-    assert refused(capture(), hold(), debit=loan).members["account_id"] == str(A)
+    assert told(rejected(capture(), hold(), debit=loan))["account_id"] == str(A)
 
 
 def test_a_void_frees_a_hold_of_frozen_accounts() -> None:
     accounts = {A: account(A, status="frozen", version=4), B: account(B, status="frozen", version=8)}
-    assert decide_void(HOLD_ID, hold(captured_amount=3), accounts, now=NOW, at=NOW) == hold(
+    assert decide_void(HOLD_ID, hold(captured_amount=3), accounts, MOMENT) == hold(
         captured_amount=3,
         status="voided",
         closed_at=NOW,
@@ -201,7 +204,7 @@ def test_a_void_frees_a_hold_of_frozen_accounts() -> None:
 def test_what_was_closed_can_be_shown_as_it_was_opened() -> None:
     opened = hold(group_id=GROUP_ID, reference="deposit", metadata={"room": "7"})
     part = structs.replace(opened, captured_amount=4)
-    closed = close_hold(part, HoldStatus.VOIDED, {A: account(A), B: account(B)}, NOW)
+    closed = close_hold(part, HoldStatus.VOIDED, {A: account(A), B: account(B)}, MOMENT)
     assert closed != opened
     assert closed.as_opened() == part.as_opened() == opened
 
@@ -214,12 +217,12 @@ def test_only_an_open_hold_reserves_what_is_left(status: str, reserved: int) -> 
 def test_a_capture_has_no_value_date_before_its_hold() -> None:
     held = hold()
     assert captured(capture(effective_at=held.created_at), held)[0].effective_at == held.created_at
-    refusal = refused(capture(effective_at=held.created_at - INSTANT), held)
-    assert refusal.code == "time_out_of_range"
-    assert datetime.fromisoformat(refusal.members["earliest"]) == held.created_at
+    rejection = rejected(capture(effective_at=held.created_at - INSTANT), held)
+    assert rejection.code == "time_out_of_range"
+    assert datetime.fromisoformat(told(rejection)["earliest"]) == held.created_at
 
 
 def test_without_a_value_date_a_capture_has_now_or_its_holds_opening() -> None:
-    """An opening is placed just after the last change of its accounts, which may lie a little ahead of the clock."""
+    """A hold is placed just after the last change of its accounts, which may be a little ahead of the clock."""
     assert captured(capture(), hold())[0].effective_at == NOW
     assert captured(capture(), hold(created_at=NOW + INSTANT))[0].effective_at == NOW + INSTANT

@@ -1,4 +1,4 @@
-"""What opening a hold says, when it expires, and what it is not asked."""
+"""Opening holds: what the hold says, when it expires, and which rules do not apply yet."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -11,19 +11,31 @@ from service.domain.decide import decide_hold
 from service.domain.holds import Hold
 from service.domain.limits import INT64_MAX
 from service.domain.rejections import Rejection
-from tests.domain.samples import GROUP_ID, INSTANT, NEW_ID, NOW, POLICY, A, B, account, in_possession_of, open_hold
+from tests.support.domain_samples import (
+    GROUP_ID,
+    INSTANT,
+    MOMENT,
+    NEW_ID,
+    NOW,
+    POLICY,
+    A,
+    B,
+    account,
+    in_possession_of,
+    open_hold,
+)
 
 
 def decided(command: OpenHold, debit: Account, credit: Account) -> Hold | Rejection:
     accounts = {debit.id: debit, credit.id: credit}
-    return decide_hold(command, accounts, POLICY, new_id=NEW_ID, group_id=GROUP_ID, now=NOW, at=NOW)
+    return decide_hold(command, accounts, MOMENT, new_id=NEW_ID, group_id=GROUP_ID)
 
 
 def code(outcome: Hold | Rejection) -> str:
     return outcome.code if isinstance(outcome, Rejection) else "applied"
 
 
-def test_a_hold_says_all_that_was_asked() -> None:
+def test_a_hold_has_all_terms_of_its_request() -> None:
     command = open_hold(
         A, B, 30, expires_in_seconds=60, reference="room 7", description="deposit", metadata={"night": "2"}
     )
@@ -44,6 +56,8 @@ def test_a_hold_says_all_that_was_asked() -> None:
         description="deposit",
         metadata={"night": "2"},
         created_at=NOW,
+        client_id=command.client_id,
+        idempotency_key=command.idempotency_key,
     )
 
 
@@ -95,6 +109,6 @@ def test_posted_and_held_leave_room_for_every_capture(counter: str) -> None:
     assert code(decided(open_hold(amount=10), debit, account(B))) == "balance_overflow"
 
 
-def test_the_maximum_is_not_asked_before_the_capture() -> None:
+def test_the_maximum_is_not_checked_before_the_capture() -> None:
     full = in_possession_of(50, B, maximum_balance=50)
     assert code(decided(open_hold(), in_possession_of(100, A), full)) == "applied"

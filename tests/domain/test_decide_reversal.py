@@ -1,4 +1,4 @@
-"""Reversals: whole and in parts, never more than the whole, and a transfer like any other."""
+"""Reversals: whole or in parts, never more than the whole, and otherwise transfers like any other."""
 
 from datetime import datetime, timedelta
 
@@ -10,13 +10,13 @@ from service.domain.decide import decide_reversal
 from service.domain.limits import INT64_MAX
 from service.domain.rejections import Rejection
 from service.domain.transfers import Transfer
-from tests.domain.samples import (
+from tests.support.domain_samples import (
     GROUP_ID,
     HOLD_ID,
     INSTANT,
+    MOMENT,
     NEW_ID,
     NOW,
-    POLICY,
     TRANSFER_ID,
     A,
     B,
@@ -25,6 +25,7 @@ from tests.domain.samples import (
     reverse,
     transfer,
 )
+from tests.support.rejections import told
 
 
 def decided(
@@ -35,12 +36,10 @@ def decided(
     payer: Account | None = None,
     payee: Account | None = None,
 ) -> Transfer | Rejection:
-    """Reverse ``original``, of A to B: ``payer`` was paid then and pays now."""
+    """Reverse ``original``, a transfer from A to B: ``payer`` is B, which was paid then and pays now."""
     payer, payee = payer or in_possession_of(100, B, version=8), payee or account(A, version=4)
     accounts = {payer.id: payer, payee.id: payee}
-    return decide_reversal(
-        command, original, reversed_amount, accounts, POLICY, new_id=NEW_ID, group_id=GROUP_ID, now=NOW, at=NOW
-    )
+    return decide_reversal(command, original, reversed_amount, accounts, MOMENT, new_id=NEW_ID, group_id=GROUP_ID)
 
 
 def test_a_reversal_is_a_transfer_the_other_way_that_names_the_first() -> None:
@@ -65,6 +64,8 @@ def test_a_reversal_is_a_transfer_the_other_way_that_names_the_first() -> None:
         metadata={"case": "9"},
         effective_at=value_date,
         created_at=NOW,
+        client_id=command.client_id,
+        idempotency_key=command.idempotency_key,
     )
 
 
@@ -80,7 +81,7 @@ def test_the_parts_never_exceed_the_whole(before: int, amount: int, excess: int)
     outcome = decided(reverse(amount=amount), transfer(), reversed_amount=before)
     assert isinstance(outcome, Rejection)
     assert outcome.code == "reversal_exceeds_transfer"
-    assert outcome.members == {
+    assert told(outcome) == {
         "transfer_id": str(TRANSFER_ID),
         "transfer_amount": 10,
         "reversed_amount": before,
@@ -93,7 +94,7 @@ def test_the_parts_never_exceed_the_whole(before: int, amount: int, excess: int)
 def test_what_was_reversed_whole_is_not_reversed_again(amount: int | None) -> None:
     outcome = decided(reverse(amount=amount), transfer(), reversed_amount=10)
     assert isinstance(outcome, Rejection)
-    assert (outcome.code, outcome.members) == (
+    assert (outcome.code, told(outcome)) == (
         "already_reversed",
         {"transfer_id": str(TRANSFER_ID), "reversed_amount": 10},
     )
@@ -102,7 +103,7 @@ def test_what_was_reversed_whole_is_not_reversed_again(amount: int | None) -> No
 def test_a_reversal_is_final() -> None:
     outcome = decided(reverse(), transfer(reverses_id=HOLD_ID))
     assert isinstance(outcome, Rejection)
-    assert (outcome.code, outcome.members) == (
+    assert (outcome.code, told(outcome)) == (
         "reversal_not_reversible",
         {"transfer_id": str(TRANSFER_ID), "reverses_id": str(HOLD_ID)},
     )
@@ -119,7 +120,7 @@ def test_what_was_spent_or_reserved_cannot_be_reversed_below_the_minimum(held: i
     payer = in_possession_of(9 + held, B, debits_held=held, minimum_balance=0)
     outcome = decided(reverse(), transfer(), payer=payer)
     assert isinstance(outcome, Rejection)
-    assert (outcome.code, outcome.members["account_id"], outcome.members["shortfall"]) == (
+    assert (outcome.code, told(outcome)["account_id"], told(outcome)["shortfall"]) == (
         "insufficient_funds",
         str(B),
         1,
@@ -129,7 +130,7 @@ def test_what_was_spent_or_reserved_cannot_be_reversed_below_the_minimum(held: i
 def test_what_comes_back_must_fit_under_the_maximum() -> None:
     outcome = decided(reverse(), transfer(), payee=account(A, maximum_balance=9))
     assert isinstance(outcome, Rejection)
-    assert (outcome.code, outcome.members["account_id"]) == ("balance_limit_exceeded", str(A))
+    assert (outcome.code, told(outcome)["account_id"]) == ("balance_limit_exceeded", str(A))
 
 
 def test_the_largest_transfer_is_reversed_whole() -> None:
@@ -145,15 +146,15 @@ def test_a_reversal_has_no_value_date_before_its_transfer(effective_at: datetime
     original = transfer(effective_at=effective_at)
     outcome = decided(reverse(effective_at=effective_at), original)
     assert isinstance(outcome, Transfer)
-    refusal = decided(reverse(effective_at=effective_at - INSTANT), original)
-    assert isinstance(refusal, Rejection)
-    assert refusal.code == "time_out_of_range"
-    assert datetime.fromisoformat(refusal.members["earliest"]) == effective_at
+    rejection = decided(reverse(effective_at=effective_at - INSTANT), original)
+    assert isinstance(rejection, Rejection)
+    assert rejection.code == "time_out_of_range"
+    assert datetime.fromisoformat(told(rejection)["earliest"]) == effective_at
 
 
 @pytest.mark.parametrize(("days", "reversed_after_days"), [(-2, 0), (0, 0), (2, 2), (400, 400)])
 def test_without_a_value_date_a_reversal_has_now_or_that_of_its_transfer(days: int, reversed_after_days: int) -> None:
-    """A transfer whose value date lies ahead is taken back on that day: it never moved a balance before it."""
+    """A transfer whose value date is in the future is reversed on that day, because it moves no balance before it."""
     outcome = decided(reverse(), transfer(effective_at=NOW + timedelta(days=days)))
     assert isinstance(outcome, Transfer)
     assert outcome.effective_at == NOW + timedelta(days=reversed_after_days)

@@ -1,4 +1,4 @@
-"""What a transfer says when nothing speaks against it, and how much a balancing amount moves."""
+"""Transfers that no rule rejects: what they say, and how much a balancing amount moves."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -10,12 +10,13 @@ from service.domain.decide import decide_transfer
 from service.domain.limits import INT64_MAX
 from service.domain.rejections import Rejection
 from service.domain.transfers import Transfer
-from tests.domain.samples import GROUP_ID, INSTANT, NEW_ID, NOW, POLICY, A, B, account, in_possession_of, post
+from tests.support.domain_samples import GROUP_ID, INSTANT, MOMENT, NEW_ID, NOW, A, B, account, in_possession_of, post
+from tests.support.rejections import told
 
 
 def decided(command: PostTransfer, debit: Account, credit: Account) -> Transfer | Rejection:
     accounts = {debit.id: debit, credit.id: credit}
-    return decide_transfer(command, accounts, POLICY, new_id=NEW_ID, group_id=GROUP_ID, now=NOW, at=NOW)
+    return decide_transfer(command, accounts, MOMENT, new_id=NEW_ID, group_id=GROUP_ID)
 
 
 def moved(command: PostTransfer, debit: Account, credit: Account) -> Transfer:
@@ -24,7 +25,7 @@ def moved(command: PostTransfer, debit: Account, credit: Account) -> Transfer:
     return outcome
 
 
-def test_a_transfer_says_all_that_was_asked_and_what_the_accounts_are_then() -> None:
+def test_a_transfer_has_all_terms_of_its_request_and_the_new_versions_and_balances() -> None:
     value_date = NOW - timedelta(days=3)
     command = post(
         A,
@@ -53,6 +54,8 @@ def test_a_transfer_says_all_that_was_asked_and_what_the_accounts_are_then() -> 
         metadata={"order": "12"},
         effective_at=value_date,
         created_at=NOW,
+        client_id=command.client_id,
+        idempotency_key=command.idempotency_key,
     )
 
 
@@ -68,13 +71,13 @@ def test_no_value_date_lies_before_the_day_on_which_an_account_was_opened(newer:
     accounts = in_possession_of(100, A, created_at=opened["debit"]), account(B, created_at=opened["credit"])
     first_day = datetime(2026, 2, 27, tzinfo=UTC)
     assert moved(post(effective_at=first_day), *accounts).effective_at == first_day
-    refusal = decided(post(effective_at=first_day - INSTANT), *accounts)
-    assert isinstance(refusal, Rejection)
-    assert refusal.code == "time_out_of_range"
-    assert datetime.fromisoformat(refusal.members["earliest"]) == first_day
+    rejection = decided(post(effective_at=first_day - INSTANT), *accounts)
+    assert isinstance(rejection, Rejection)
+    assert rejection.code == "time_out_of_range"
+    assert datetime.fromisoformat(told(rejection)["earliest"]) == first_day
 
 
-def test_without_a_value_date_it_is_on_the_first_day_at_the_earliest() -> None:
+def test_without_a_value_date_a_transfer_is_not_before_the_first_day_of_its_accounts() -> None:
     tomorrow = datetime(2026, 3, 2, tzinfo=UTC)
     opened_ahead_of_the_clock = account(B, created_at=tomorrow + INSTANT)
     assert moved(post(), in_possession_of(100, A), opened_ahead_of_the_clock).effective_at == tomorrow
@@ -82,15 +85,15 @@ def test_without_a_value_date_it_is_on_the_first_day_at_the_earliest() -> None:
 
 @pytest.mark.parametrize("currency", ["DEM", "XAU", "XXX", "ZZZ"])
 def test_money_moves_in_whatever_currency_its_accounts_hold(currency: str) -> None:
-    """The list of currencies changes; what was opened under it before stays usable."""
+    """The list of currencies changes, and accounts that were opened before stay usable."""
     accounts = in_possession_of(100, A, currency=currency), account(B, currency=currency)
     assert moved(post(currency=currency), *accounts).currency == currency
-    refusal = decided(post(currency="USD"), *accounts)
-    assert isinstance(refusal, Rejection)
-    assert (refusal.code, refusal.members["account_currency"]) == ("currency_mismatch", currency)
+    rejection = decided(post(currency="USD"), *accounts)
+    assert isinstance(rejection, Rejection)
+    assert (rejection.code, told(rejection)["account_currency"]) == ("currency_mismatch", currency)
 
 
-def test_without_a_value_date_it_is_now() -> None:
+def test_without_a_value_date_a_transfer_has_that_of_now() -> None:
     assert moved(post(), in_possession_of(100, A), account(B)).effective_at == NOW
 
 
@@ -122,11 +125,11 @@ def test_the_largest_amount_moves() -> None:
 
 
 @pytest.mark.parametrize(
-    ("available", "asked", "moves"), [(100, 100, 100), (100, 99, 99), (100, 101, 100), (1, INT64_MAX, 1)]
+    ("available", "given", "moves"), [(100, 100, 100), (100, 99, 99), (100, 101, 100), (1, INT64_MAX, 1)]
 )
-def test_a_balancing_amount_moves_what_is_available_up_to_what_is_asked(available: int, asked: int, moves: int) -> None:
+def test_a_balancing_amount_moves_what_is_available_up_to_its_limit(available: int, given: int, moves: int) -> None:
     debit = in_possession_of(available + 30, A, debits_held=25, minimum_balance=5)
-    assert moved(post(amount=asked, at_most=True), debit, account(B)).amount == moves
+    assert moved(post(amount=given, at_most=True), debit, account(B)).amount == moves
 
 
 @pytest.mark.parametrize("overdrawn", [0, 7])
@@ -135,10 +138,10 @@ def test_a_balancing_amount_moves_at_least_one(overdrawn: int) -> None:
     outcome = decided(post(amount=50, at_most=True), debit, account(B))
     assert isinstance(outcome, Rejection)
     assert outcome.code == "insufficient_funds"
-    assert (outcome.members["amount"], outcome.members["shortfall"]) == (1, 1 + overdrawn)
+    assert (told(outcome)["amount"], told(outcome)["shortfall"]) == (1, 1 + overdrawn)
 
 
-def test_a_balancing_amount_without_a_minimum_moves_all_that_is_asked() -> None:
+def test_a_balancing_amount_without_a_minimum_moves_the_given_amount() -> None:
     assert moved(post(amount=50, at_most=True), account(A), account(B)).amount == 50
 
 
@@ -149,14 +152,14 @@ def test_a_balancing_amount_from_both_moves_what_the_poorer_has() -> None:
 
 
 def test_a_balancing_amount_is_not_cut_to_the_room_under_a_maximum() -> None:
-    """It says what leaves; what arrives must fit, or nothing moves."""
+    """A balancing amount adapts to the debit account only: if it does not fit under the maximum, nothing moves."""
     debit, credit = in_possession_of(20, A, minimum_balance=0), account(B, maximum_balance=10)
     outcome = decided(post(amount=50, at_most=True), debit, credit)
     assert isinstance(outcome, Rejection)
     assert outcome.code == "balance_limit_exceeded"
-    assert (outcome.members["amount"], outcome.members["excess"]) == (20, 10)
+    assert (told(outcome)["amount"], told(outcome)["excess"]) == (20, 10)
 
 
-def test_the_balancing_amount_is_settled_before_the_counters_are_asked() -> None:
+def test_the_balancing_amount_is_fixed_before_the_counters_are_checked() -> None:
     debit = account(A, debits_posted=INT64_MAX - 10, credits_posted=INT64_MAX, minimum_balance=0)
     assert moved(post(amount=INT64_MAX, at_most=True), debit, account(B)).amount == 10

@@ -7,8 +7,8 @@ from uuid import UUID
 import pytest
 from msgspec import field
 
-from service.api.schemas import AccountRequest, LedgerRequest
-from service.cli.importing import CLIENT, opening
+from service.cli.import_runs import CLIENT
+from service.cli.importing import opening
 from service.domain.commands import (
     CaptureHold,
     Command,
@@ -19,14 +19,16 @@ from service.domain.commands import (
     VoidHold,
 )
 from service.domain.fingerprints import FIRST_MEMBERS, fingerprint, request_fingerprint
-from service.storage.models import Ledger
+from service.domain.ledgers import StoredLedger
+from service.wire.accounts import AccountRequest
+from service.wire.ledgers import LedgerRequest
 
 A, B, NAMED = UUID(int=0xA), UUID(int=0xB), UUID(int=0x10)
 TIME = datetime(2026, 11, 26, 12, 30, tzinfo=UTC)
 MONEY: dict[str, Any] = {"debit_account_id": A, "credit_account_id": B, "amount": 10, "currency": "USD"}
 TEXTS: dict[str, Any] = {"reference": "r", "description": "d", "metadata": {"b": "2", "a": "1"}}
 
-# As they stood in the database on 2026-11-26, with every member given and with none that may be left out.
+# As stored on 2026-11-26: once with every member given, and once without the optional ones.
 STORED: list[tuple[type[Command], dict[str, Any], str]] = [
     (PostTransfer, MONEY, "bb89da13922ea3c3fcbd850dace121d5"),
     (PostTransfer, MONEY | TEXTS | {"at_most": True, "effective_at": TIME}, "918c76fdd7630e1133afa9997ed555a3"),
@@ -61,9 +63,18 @@ STORED_ACCOUNTS = [
     (FULL_ACCOUNT, "1b4219a6f49a3e7e121a3838609a4afd", "ef2bc4087afd7d71e41ad7fe00106134"),
 ]
 
+# As they were first stored with a code, on 2026-11-27.
+STORED_CODED = [
+    (
+        AccountRequest(currency="USD", code="1000:cash:eur"),
+        "cfb9af02f78df32cb85c60a849b05162",
+        "bec0d19c3ca6486f85dc267f45cf48d6",
+    )
+]
+
 
 def _of(kind: type[Command], **terms: Any) -> str:
-    return kind.of(7, "client", "key", **terms).fingerprint.hex()
+    return kind(ledger_id=7, client_id="client", idempotency_key="key", **terms).fingerprint.hex()
 
 
 @pytest.mark.parametrize(("kind", "terms", "stored"), STORED)
@@ -78,12 +89,12 @@ def test_every_command_and_all_its_terms_have_a_stored_fingerprint() -> None:
         assert said == set(FIRST_MEMBERS.get(kind.operation, ()))
 
 
-@pytest.mark.parametrize(("request_", "stored", "stored_key"), STORED_ACCOUNTS)
+@pytest.mark.parametrize(("request_", "stored", "stored_key"), [*STORED_ACCOUNTS, *STORED_CODED])
 def test_accounts_of_today_and_the_keys_of_their_imports(
     request_: AccountRequest, stored: str, stored_key: str
 ) -> None:
     assert request_fingerprint("create_account", request_).hex() == stored
-    key = opening(Ledger(id=1, name="main"), CLIENT, request_).key
+    key = opening(StoredLedger(id=1, name="main", description=None, created_at=datetime.now(UTC)), CLIENT, request_).key
     assert (key.idempotency_key, key.fingerprint.hex()) == (f"account-{stored_key}", stored)
 
 
@@ -103,7 +114,7 @@ def test_parts_have_the_digest_that_they_always_had() -> None:
 
 
 class LaterTransfer(PostTransfer, frozen=True, kw_only=True, gc=False):
-    """What a transfer may become: optional members that came later."""
+    """A transfer with optional members that were added later."""
 
     channel: str | None = None
     tags: list[str] = field(default_factory=list)

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.domain.identifiers import ENTROPY_BITS, POSITIONS, first_identifier, identifier
+from service.domain.identifiers import ENTROPY_BITS, POSITIONS, Identifiers, first_identifier, identifier, time_of
 from service.domain.limits import TRANSACTION_COMMANDS_MAX
-from tests.domain.samples import INSTANT, NOW
+from tests.support.domain_samples import INSTANT, NOW
 
 ENTROPY_MAX = (1 << ENTROPY_BITS) - 1
 MOMENTS = [
@@ -33,7 +33,7 @@ def test_the_fields_stand_where_the_standard_wants_them(at: datetime, position: 
     assert (made.version, made.variant) == (7, RFC_4122)
     assert made.int >> 80 == milliseconds
     assert made.int >> 64 & 0xFFF == microseconds * 4096 // 1000
-    assert made.int >> 48 & 0x3FFF == position
+    assert made.int >> 46 & 0xFFFF == position
     assert made.int & ENTROPY_MAX == entropy
 
 
@@ -71,9 +71,29 @@ def test_a_bound_before_the_epoch_bounds_nothing() -> None:
     assert first_identifier(MOMENTS[0] - timedelta(days=1)) == first_identifier(MOMENTS[0])
 
 
-def test_a_batch_of_the_largest_size_in_groups_of_two_has_identifiers_enough() -> None:
-    assert TRANSACTION_COMMANDS_MAX * 3 // 2 <= POSITIONS
+def test_a_batch_of_the_largest_size_stands_at_one_place() -> None:
+    """A command takes three identifiers at most: of what it makes, of the end of a hold or of its rejection, and its
+    group's.
+    """
+    assert TRANSACTION_COMMANDS_MAX * 3 <= POSITIONS
+
+
+def test_when_the_positions_of_a_place_are_used_up_the_next_place_goes_on() -> None:
+    new_ids = Identifiers(NOW, lambda: 7)
+    made = [next(new_ids) for _ in range(POSITIONS)]
+    assert new_ids.place == NOW
+    assert (made[0], made[-1]) == (identifier(NOW, 0, 7), identifier(NOW, POSITIONS - 1, 7))
+    made += [next(new_ids) for _ in range(POSITIONS + 1)]
+    assert new_ids.place == NOW + 2 * INSTANT
+    assert made[-1] == identifier(NOW + 2 * INSTANT, 0, 7)
+    assert made == sorted(made)
 
 
 def test_two_facts_of_a_batch_differ_whatever_chance_says() -> None:
     assert identifier(NOW, 0, 5) != identifier(NOW, 1, 5)
+
+
+@steady
+@given(moments, positions, entropies)
+def test_a_time_is_that_of_its_identifiers(at: datetime, position: int, entropy: int) -> None:
+    assert time_of(first_identifier(at)) == time_of(identifier(at, position, entropy)) == at

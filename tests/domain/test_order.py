@@ -1,18 +1,21 @@
-"""The documented order of the rules is the order in which they answer: docstrings are read, rules are broken."""
+"""The documented order of the rules is the order in which they answer: every rule is broken, alone and with others."""
 
+from datetime import timedelta
 from itertools import combinations
 
 import pytest
 
-from service.domain.rejections import Rejection
-from tests.domain.orders import documented_order
-from tests.domain.scenes import OPERATIONS, Scene, refusal
+from service.domain.rejections import REJECTIONS, BatchRejected, InternalError, Rejection
+from service.domain.rules import COMMAND_RULES, RULES, TRANSFER_RULES
+from tests.domain.batches import Batch, words
+from tests.domain.scenes import OPERATIONS, Scene, rejection
+from tests.support.domain_samples import NOW, POLICY, A, B, account, fence, post
 
-RULES = [(name, place) for name, operation in OPERATIONS.items() for place in range(len(operation.order))]
-IDS = [f"{name}-{OPERATIONS[name].order[place]}" for name, place in RULES]
+STEPS = [(name, place) for name, operation in OPERATIONS.items() for place in range(len(operation.order))]
+IDS = [f"{name}-{OPERATIONS[name].order[place]}" for name, place in STEPS]
 
 
-def test_the_documented_order_is_found_where_it_is_documented() -> None:
+def test_the_documented_order() -> None:
     transfer = [
         "same_account",
         "account_not_found",
@@ -20,11 +23,12 @@ def test_the_documented_order_is_found_where_it_is_documented() -> None:
         "account_frozen",
         "currency_mismatch",
         "time_out_of_range",
+        "period_closed",
         "balance_overflow",
         "insufficient_funds",
         "balance_limit_exceeded",
     ]
-    assert documented_order(OPERATIONS["transfer"].rules) == transfer
+    assert OPERATIONS["transfer"].order == transfer
     assert OPERATIONS["reversal"].order == [
         "transfer_not_found",
         "reversal_not_reversible",
@@ -40,26 +44,51 @@ def test_every_documented_rule_can_be_broken_and_no_other(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_when_no_rule_is_broken_nothing_is_refused(name: str) -> None:
-    assert not isinstance(OPERATIONS[name].ask(Scene()), Rejection)
+def test_when_no_rule_is_broken_nothing_is_rejected(name: str) -> None:
+    assert not isinstance(OPERATIONS[name].decide_scene(Scene()), Rejection)
 
 
-@pytest.mark.parametrize(("name", "place"), RULES, ids=IDS)
-def test_a_rule_that_is_broken_refuses(name: str, place: int) -> None:
+@pytest.mark.parametrize(("name", "place"), STEPS, ids=IDS)
+def test_a_broken_rule_rejects(name: str, place: int) -> None:
     operation = OPERATIONS[name]
-    assert refusal(operation, [operation.order[place]]) == operation.order[place]
+    assert rejection(operation, [operation.order[place]]) == operation.order[place]
 
 
-@pytest.mark.parametrize(("name", "place"), RULES, ids=IDS)
+@pytest.mark.parametrize(("name", "place"), STEPS, ids=IDS)
 def test_a_rule_answers_before_all_later_ones(name: str, place: int) -> None:
     operation = OPERATIONS[name]
-    assert refusal(operation, operation.order[place:]) == operation.order[place]
+    assert rejection(operation, operation.order[place:]) == operation.order[place]
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_of_any_two_broken_rules_the_earlier_answers(name: str) -> None:
     operation = OPERATIONS[name]
     answers = {
-        (first, second): refusal(operation, [first, second]) for first, second in combinations(operation.order, 2)
+        (first, second): rejection(operation, [first, second]) for first, second in combinations(operation.order, 2)
     }
     assert {pair: answer for pair, answer in answers.items() if answer != pair[0]} == {}
+
+
+def test_every_rejection_is_of_some_operation() -> None:
+    """Two rejections belong to no operation: that of the other commands of a group, and that of a fault of ours."""
+    assert {rule for rules in RULES.values() for rule in rules} == {*REJECTIONS} - {BatchRejected, InternalError}
+
+
+def test_the_key_is_checked_first_and_the_clock_next() -> None:
+    """One request breaks every rule, and the test repairs what each rejection names, one after the other."""
+    ahead = NOW + POLICY.clock_ahead_max + timedelta(seconds=1)
+    later = [account(A), account(B)]
+    same = post(A, A, key="key")
+    used = Batch(*later)
+    used.execute(post(A, B, key="key"))
+    fenced = Batch()
+    fenced.execute(fence("key"))
+
+    answers = [
+        Batch(*later, last_at=ahead, decisions=fenced.batch_state.new_decisions).execute(same),
+        Batch(*later, last_at=ahead, decisions=used.batch_state.new_decisions).execute(same),
+        Batch(*later, last_at=ahead).execute(same),
+        Batch(*later).execute(same),
+    ]
+
+    assert [words(answer) for answer in answers] == [[rule.code] for rule in (*COMMAND_RULES, TRANSFER_RULES[0])]

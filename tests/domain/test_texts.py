@@ -1,4 +1,4 @@
-"""Names and references that look alike are alike, and no free text turns or breaks what shows it."""
+"""Texts: two names that look alike are equal, and no free text changes the direction or the lines of what shows it."""
 
 import re
 import sys
@@ -7,8 +7,8 @@ from typing import get_args
 
 import pytest
 
-from service.api.schemas import Name, Reference
 from service.domain.texts import client_fault, name_fault, prose_fault
+from service.wire.scalars import Name, Reference
 
 GOOD_NAMES = [
     "a",
@@ -75,21 +75,21 @@ BAD_NAMES = {
 
 
 @pytest.mark.parametrize("text", GOOD_NAMES)
-def test_names_that_are_taken(text: str) -> None:
+def test_names_that_are_valid(text: str) -> None:
     assert name_fault(text) is None
     for schema in _patterns():
         assert schema.search(text)
 
 
 @pytest.mark.parametrize(("text", "reason"), BAD_NAMES.items(), ids=lambda text: ascii(text)[:30])
-def test_names_that_are_refused_with_the_reason(text: str, reason: str) -> None:
+def test_names_that_are_invalid_with_the_reason(text: str, reason: str) -> None:
     fault = name_fault(text)
     assert fault is not None
     assert re.search(reason, fault), fault
     assert fault.isprintable()
 
 
-def test_no_taken_name_looks_like_another_by_what_cannot_be_seen() -> None:
+def test_no_valid_name_differs_from_another_only_by_invisible_characters() -> None:
     """Every character of the planes that have some, inside a name and at its end."""
     for code in (*range(0x30000), *range(0xE0000, 0xE1000), *range(0x10FF00, sys.maxunicode + 1)):
         character = chr(code)
@@ -103,7 +103,7 @@ def test_no_taken_name_looks_like_another_by_what_cannot_be_seen() -> None:
             assert name_fault(f"{character}a") is not None
 
 
-def test_the_document_refuses_no_name_that_is_taken() -> None:
+def test_the_document_accepts_every_name_that_is_valid() -> None:
     for code in range(0x10000):
         text = f"a{chr(code)}a"
         described = all(pattern.search(text) for pattern in _patterns())
@@ -117,7 +117,7 @@ def _patterns() -> list[re.Pattern[str]]:
 @pytest.mark.parametrize(
     "text", ["", " ", "two\nlines\r\n\tand a tab ", "e\u0301", "\u200d\ufe0f", "a\u00a0b", "\u2028", "\u200e", "…"]
 )
-def test_prose_that_is_taken(text: str) -> None:
+def test_prose_that_is_valid(text: str) -> None:
     assert prose_fault(text) is None
 
 
@@ -130,7 +130,7 @@ def test_prose_that_is_taken(text: str) -> None:
     ],
     ids=ascii,
 )
-def test_prose_that_is_refused(text: str) -> None:
+def test_prose_that_is_invalid(text: str) -> None:
     fault = prose_fault(f"before {text} after")
     assert fault is not None
     assert f"U+{ord(text):04X}" in fault

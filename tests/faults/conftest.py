@@ -1,4 +1,6 @@
-"""What the tests of faults share: callers who expect trouble, and a service that is cut off from its database."""
+"""Fixtures of the tests of faults: a journal that expects failures, a service that is cut off from its database, and a
+database with a replica.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -6,11 +8,14 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.concurrency.client import Client
-from tests.concurrency.journal import Journal
-from tests.concurrency.services import launch
-from tests.faults.proxy import CommitProxy, commit_proxy
-from tests.servers import RunningService, TestPostgres
+from service.embedded.postgres import EmbeddedPostgres
+from service.storage.migrations import upgrade
+from tests.faults.standby import Standby
+from tests.support.commit_proxy import CommitProxy, commit_proxy
+from tests.support.journal import Journal
+from tests.support.servers import RunningService, TestPostgres, free_port
+from tests.support.service_process import launch
+from tests.support.socket_client import Client
 
 
 @dataclass(frozen=True)
@@ -31,15 +36,13 @@ def journal() -> Journal:
 @pytest.fixture(scope="package")
 async def proxied(postgres: TestPostgres, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ProxiedService]:
     """A service behind a proxy, with the settings of every day; each test opens ledgers of its own."""
-    name, database = await postgres.make_database()
-    async with commit_proxy(database.service_url) as proxy:
+    async with postgres.fresh_database() as database, commit_proxy(database.service_url) as proxy:
         service = launch(proxy.url, tmp_path_factory.mktemp("proxied") / "serve.log")
         try:
             await asyncio.to_thread(service.wait_until_ready)
             yield ProxiedService(service, proxy, database.service_url)
         finally:
             code = await asyncio.to_thread(service.stop)
-    await postgres.drop_database(name)
     assert code == 0
 
 
@@ -48,3 +51,20 @@ async def proxied_client(proxied: ProxiedService) -> AsyncIterator[Client]:
     async with Client(proxied.service.url, proxied.service.admin_token) as client:
         yield client
     proxied.proxy.break_nothing()
+
+
+@pytest.fixture(scope="module")
+async def primary(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[EmbeddedPostgres]:
+    server = EmbeddedPostgres(tmp_path_factory.mktemp("primary"), options={"fsync": "off"}, tcp_port=free_port())
+    await asyncio.to_thread(server.start)
+    await upgrade(server.owner_url)
+    yield server
+    await asyncio.to_thread(server.stop)
+
+
+@pytest.fixture(scope="module")
+async def standby(primary: EmbeddedPostgres) -> AsyncIterator[Standby]:
+    standby = Standby(primary, free_port())
+    await asyncio.to_thread(standby.make)
+    yield standby
+    await asyncio.to_thread(standby.remove)

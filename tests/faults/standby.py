@@ -4,8 +4,8 @@ import os
 import shutil
 import signal
 
-from service.storage.embedded import EmbeddedPostgres
-from tests.faults.processes import children
+from service.embedded.postgres import EmbeddedPostgres
+from tests.support.killing import children
 
 START_SECONDS_MAX = 60
 

@@ -6,22 +6,24 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.concurrency.bank import open_bank
-from tests.concurrency.client import Client
-from tests.concurrency.invariants import assert_ledger_is_sound
-from tests.concurrency.journal import Journal
-from tests.concurrency.outsider import decided
 from tests.faults.conftest import ProxiedService
-from tests.faults.proxy import Fault, commit_proxy
-from tests.servers import RunningService
+from tests.support.bank import open_bank
+from tests.support.commit_proxy import Fault, commit_proxy
+from tests.support.invariants import assert_ledger_is_sound
+from tests.support.journal import Journal
+from tests.support.other_session import decided
+from tests.support.servers import RunningService
+from tests.support.socket_client import Client
 
 Serve = Callable[..., RunningService]
 
 CUTS = [Fault.ANSWER_LOST, Fault.REQUEST_LOST, Fault.ANSWER_RACED, Fault.CUT_AFTER]
 
 
-async def test_one_try_only_says_that_the_outcome_is_unknown(serve: Serve, journal: Journal, database_url: str) -> None:
-    """Without further tries the caller is told the truth, and asking again under the key settles it."""
+async def test_with_one_attempt_the_answer_is_that_the_outcome_is_unknown(
+    serve: Serve, journal: Journal, database_url: str
+) -> None:
+    """Without another attempt the caller is told of the doubt, and the same request under the same key ends it."""
     async with commit_proxy(database_url) as proxy:
         service = await asyncio.to_thread(serve, FUNDS_DATABASE_URL=proxy.url, FUNDS_COMMIT_ATTEMPTS_MAX="1")
         async with Client(service.url, service.admin_token) as client:
@@ -40,15 +42,15 @@ async def test_one_try_only_says_that_the_outcome_is_unknown(serve: Serve, journ
                 again = await journal.post(client, order)
                 assert again is not None
                 assert (again.status, again.replayed) == (201, was_applied)
-        await journal.assert_books_agree(database_url)
+        await journal.assert_ledgers_agree(database_url)
         await assert_ledger_is_sound(database_url, bounds_were_constant=True)
         assert await asyncio.to_thread(service.stop) == 0
 
 
-async def test_the_service_settles_the_doubt_itself(
+async def test_the_service_finds_out_about_a_lost_commit_itself(
     proxied: ProxiedService, proxied_client: Client, journal: Journal
 ) -> None:
-    """With tries left the caller sees nothing of it: the next try finds the decision, or takes it."""
+    """With attempts left the caller sees nothing of it: the next attempt finds the decision, or makes it."""
     dice = random.Random(21)
     bank = await open_bank(proxied_client, journal)
     for fault in CUTS:
@@ -57,7 +59,7 @@ async def test_the_service_settles_the_doubt_itself(
         await journal.post_all([proxied_client], orders, concurrency=16)
         assert proxied.proxy.faults_met == 3
         assert {answer.status for order in orders for answer in journal.answers(order)} <= {201, 422}
-    await journal.assert_books_agree(proxied.database_url)
+    await journal.assert_ledgers_agree(proxied.database_url)
     await assert_ledger_is_sound(proxied.database_url, ledgers=[bank.ledger], bounds_were_constant=True)
 
 
@@ -74,7 +76,7 @@ async def test_a_silent_database_is_given_up_in_time(serve: Serve, journal: Jour
             assert answer is not None
             assert proxy.faults_met == 1
             assert answer.status == 201
-        await journal.assert_books_agree(database_url)
+        await journal.assert_ledgers_agree(database_url)
         await assert_ledger_is_sound(database_url, bounds_were_constant=True)
         await asyncio.to_thread(service.stop)
 
@@ -83,7 +85,7 @@ async def test_a_silent_database_is_given_up_in_time(serve: Serve, journal: Jour
 async def test_a_revision_that_was_made_is_never_called_a_mismatch(
     proxied: ProxiedService, proxied_client: Client, journal: Journal, fault: Fault
 ) -> None:
-    """Without a key there is nothing to settle a doubt with: PATCH says 200, or that the outcome is unknown."""
+    """Without a key there is no decision to find: PATCH answers 200, or that the outcome is unknown."""
     bank = await open_bank(proxied_client, journal, customers=1)
     path = f"/v1/ledgers/{bank.ledger}/accounts/{bank.customers[0]}"
     tag = (await proxied_client.call("GET", path)).headers["etag"]

@@ -1,9 +1,10 @@
-"""Thousands of connections of every slow kind beside callers who mean well: those are answered at once, and the worker
+"""Thousands of slow connections of every kind beside ordinary callers, which are answered at once. The worker's memory
 stays small.
 """
 
 import asyncio
 import resource
+import statistics
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -11,15 +12,17 @@ from typing import Any
 
 import pytest
 
-from tests.benchmarks.processes import memory_mb
-from tests.concurrency.bank import Bank, open_bank
-from tests.concurrency.client import Client, Connection
-from tests.concurrency.journal import Journal
-from tests.servers import RunningService
+from tests.support.bank import Bank, open_bank
+from tests.support.journal import Journal
+from tests.support.process_costs import memory_mb
+from tests.support.servers import RunningService, TestDatabase, TestPostgres
+from tests.support.service_process import launch
+from tests.support.socket_client import Client, Connection
 
 MANY = 5_000
 MEMORY_MB_MAX = 400
 AT_ONCE_SECONDS = 1.0
+AT_ONCE_TIMES = 100
 
 Serve = Callable[..., RunningService]
 
@@ -49,26 +52,59 @@ async def connections(client: Client, count: int, begun: bytes, **options: Any) 
             connection.close(rudely=True)
 
 
-async def answered_at_once(client: Client, bank: Bank, journal: Journal) -> None:
+async def _call_once(client: Client, bank: Bank, journal: Journal, number: int) -> float:
+    """Post a transfer, read an account and ask whether the service is ready, on a new connection; return the seconds
+    that it took.
+    """
+    async with Client(client.url, client.token) as fresh:
+        began = time.monotonic()
+        answer = await journal.post(fresh, bank.order(bank.customers[number % 4], bank.customers[number % 4 - 1]))
+        assert answer is not None
+        assert answer.status == 201
+        path = f"/v1/ledgers/{bank.ledger}/accounts/{bank.treasury}"
+        assert (await fresh.call("GET", path)).status == 200
+        assert (await fresh.call("GET", "/health/ready")).status == 200
+        return time.monotonic() - began
+
+
+async def seconds_at_once(client: Client, bank: Bank, journal: Journal) -> float:
+    """Return how long calls may take: AT_ONCE_SECONDS, or on a slow machine AT_ONCE_TIMES what they take when nobody
+    else calls. That is less than the time for which the service waits for a peer.
+    """
+    alone = [await _call_once(client, bank, journal, number) for number in range(5)]
+    return max(AT_ONCE_SECONDS, AT_ONCE_TIMES * statistics.median(alone))
+
+
+async def answered_at_once(client: Client, bank: Bank, journal: Journal, seconds_max: float) -> None:
     """New connections are accepted, and transfers, reads and probes answered without delay."""
     for number in range(20):
-        async with Client(client.url, client.token) as fresh:
-            began = time.monotonic()
-            answer = await journal.post(fresh, bank.order(bank.customers[number % 4], bank.customers[number % 4 - 1]))
-            assert answer is not None
-            assert answer.status == 201
-            path = f"/v1/ledgers/{bank.ledger}/accounts/{bank.treasury}"
-            assert (await fresh.call("GET", path)).status == 200
-            assert (await fresh.call("GET", "/health/ready")).status == 200
-            assert time.monotonic() - began < AT_ONCE_SECONDS
+        assert await _call_once(client, bank, journal, number) < seconds_max
+
+
+@pytest.fixture(scope="module")
+async def patient(
+    postgres: TestPostgres, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[tuple[RunningService, TestDatabase]]:
+    """A service that times no connection out, and its database."""
+    async with postgres.fresh_database() as database:
+        service = launch(
+            database.service_url,
+            tmp_path_factory.mktemp("patient") / "serve.log",
+            FUNDS_IDLE_TIMEOUT_SECONDS="600",
+            FUNDS_HEAD_TIMEOUT_SECONDS="600",
+            FUNDS_BODY_TIMEOUT_SECONDS="600",
+        )
+        try:
+            await asyncio.to_thread(service.wait_until_ready)
+            yield service, database
+        finally:
+            await asyncio.to_thread(service.stop)
 
 
 @pytest.mark.parametrize("kind", ["idle", "slow heads", "slow bodies", "slow bodies with a token"])
-async def test_thousands_of_slow_connections(serve: Serve, database_url: str, kind: str) -> None:
+async def test_thousands_of_slow_connections(patient: tuple[RunningService, TestDatabase], kind: str) -> None:
     """None of them is timed out while the test runs: it is their number that must not matter."""
-    service = serve(
-        FUNDS_IDLE_TIMEOUT_SECONDS="600", FUNDS_HEAD_TIMEOUT_SECONDS="600", FUNDS_BODY_TIMEOUT_SECONDS="600"
-    )
+    service, database = patient
     journal = Journal()
     async with Client(service.url, service.admin_token) as client:
         bank = await open_bank(client, journal, customers=4)
@@ -78,10 +114,11 @@ async def test_thousands_of_slow_connections(serve: Serve, database_url: str, ki
             "slow bodies": b"POST /v1/ledgers HTTP/1.1\r\nHost: funds\r\nContent-Length: 9\r\n\r\n{",
             "slow bodies with a token": client.request("POST", f"/v1/ledgers/{bank.ledger}/accounts", {"x": "y"})[:-1],
         }[kind]
+        seconds_max = await seconds_at_once(client, bank, journal)
         async with connections(client, MANY, begun):
-            await answered_at_once(client, bank, journal)
+            await answered_at_once(client, bank, journal, seconds_max)
             assert memory_mb(service.process.pid)[1] < MEMORY_MB_MAX, "at its peak"
-    await journal.assert_books_agree(database_url)
+    await journal.assert_ledgers_agree(database.service_url)
 
 
 async def test_batches_that_do_not_arrive_keep_no_batch_waiting(serve: Serve) -> None:
@@ -92,15 +129,16 @@ async def test_batches_that_do_not_arrive_keep_no_batch_waiting(serve: Serve) ->
         path = f"/v1/ledgers/{bank.ledger}/transfers/batch"
         batch = {"transfers": [bank.order(bank.treasury, bank.customers[0]).body | {"idempotency_key": "one"}]}
         slow = client.request("POST", path, {"transfers": [], "x": "x" * 5_000_000})[:-1]
+        seconds_max = await seconds_at_once(client, bank, journal)
         async with connections(client, 12, slow):
             began = time.monotonic()
             answer = await client.call("POST", path, batch)
             assert answer.status == 201
-            assert time.monotonic() - began < AT_ONCE_SECONDS
+            assert time.monotonic() - began < seconds_max
             assert memory_mb(service.process.pid)[1] < MEMORY_MB_MAX, "at its peak"
 
 
-async def test_large_answers_that_nobody_reads(serve: Serve) -> None:
+async def test_large_answers_that_clients_do_not_read(serve: Serve) -> None:
     """Pages of transfers with all the metadata that they can have, asked for again and again, and never read."""
     service = serve()
     journal = Journal()
@@ -109,13 +147,14 @@ async def test_large_answers_that_nobody_reads(serve: Serve) -> None:
         metadata = {f"{number:02}".ljust(64, "n"): "\\" * 500 for number in range(50)}
         bodies = [
             bank.order(bank.treasury, bank.customers[0]).body | {"idempotency_key": f"k{number}", "metadata": metadata}
-            for number in range(1_010)
+            for number in range(180)  # a page has room for 19
         ]
         path = f"/v1/ledgers/{bank.ledger}/transfers"
         for begin in range(0, len(bodies), 90):
             answer = await client.call("POST", f"{path}/batch", {"transfers": bodies[begin : begin + 90]})
             assert answer.status == 201
         asked = client.request("GET", f"{path}?limit=1000") * 20
+        seconds_max = await seconds_at_once(client, bank, journal)
         async with connections(client, 150, asked, receive_bytes=4096):
-            await answered_at_once(client, bank, journal)
+            await answered_at_once(client, bank, journal, seconds_max)
             assert memory_mb(service.process.pid)[1] < MEMORY_MB_MAX, "at its peak"

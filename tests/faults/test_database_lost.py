@@ -1,4 +1,4 @@
-"""The database goes away under load: every answer says what is known, and asking again settles the rest."""
+"""The database goes away under load: every answer says what is certain, and sending a request again tells the rest."""
 
 import asyncio
 import random
@@ -9,14 +9,14 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from service.storage.embedded import EmbeddedPostgres
+from service.embedded.postgres import EmbeddedPostgres
 from service.storage.migrations import upgrade
-from tests.concurrency.bank import Bank, open_bank
-from tests.concurrency.client import Client
-from tests.concurrency.invariants import assert_ledger_is_sound
-from tests.concurrency.journal import Journal
-from tests.concurrency.outsider import wait_until
-from tests.servers import RunningService, free_port
+from tests.support.bank import Bank, open_bank
+from tests.support.invariants import assert_ledger_is_sound
+from tests.support.journal import Journal
+from tests.support.other_session import wait_until
+from tests.support.servers import RunningService, free_port
+from tests.support.socket_client import Client
 
 Serve = Callable[..., RunningService]
 
@@ -59,10 +59,10 @@ async def test_backends_are_terminated(serve: Serve, journal: Journal, database_
                     await wait_until(lambda: load.done() or _has_decided(journal, enough))  # noqa: B023 - awaited here
         finally:
             await killer.close()
-        await journal.settle([client])
+        await journal.decide_all([client])
         assert (await client.call("GET", "/health/ready")).status == 200
     assert journal.acknowledged.get("201", 0) > 100
-    await journal.assert_books_agree(database_url)
+    await journal.assert_ledgers_agree(database_url)
     await assert_ledger_is_sound(database_url, bounds_were_constant=True)
 
 
@@ -100,8 +100,8 @@ async def test_postgresql_crashes_and_comes_back(
                 await asyncio.to_thread(crashing_postgres.start)
                 up_again.set()
                 await load
-            await journal.settle([client])
+            await journal.decide_all([client])
             assert (await client.call("GET", "/health/ready")).status == 200
-    await journal.assert_books_agree(url)
+    await journal.assert_ledgers_agree(url)
     await assert_ledger_is_sound(url, bounds_were_constant=True)
     assert await asyncio.to_thread(service.stop) == 0

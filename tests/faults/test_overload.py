@@ -1,16 +1,16 @@
-"""More than the service can take, and locks that others hold: refused with a promise that nothing was applied."""
+"""More requests than the service can take, and locks of other sessions: refused, and certainly not applied."""
 
 import asyncio
 from collections.abc import Callable
 from functools import partial
 
-from tests.concurrency.bank import open_bank
-from tests.concurrency.client import Client
-from tests.concurrency.invariants import assert_ledger_is_sound
-from tests.concurrency.journal import Journal
-from tests.concurrency.orders import Order
-from tests.concurrency.outsider import Outsider, decided, holding_account, wait_until
-from tests.servers import RunningService
+from tests.support.bank import open_bank
+from tests.support.invariants import assert_ledger_is_sound
+from tests.support.journal import Journal
+from tests.support.orders import Order
+from tests.support.other_session import OtherSession, decided, holding_account, wait_until
+from tests.support.servers import RunningService
+from tests.support.socket_client import Client
 
 Serve = Callable[..., RunningService]
 
@@ -23,12 +23,12 @@ async def test_a_full_queue_refuses_and_nothing_refused_is_applied(
         bank = await open_bank(client, journal, customers=2)
         a, b = bank.customers
         orders = [bank.order(a, b) for _ in range(64)]
-        async with holding_account(database_url, a) as outsider, asyncio.TaskGroup() as group:
+        async with holding_account(database_url, a) as other_session, asyncio.TaskGroup() as group:
             group.create_task(journal.post_all([client], orders, concurrency=64))
             # At most two batches of eight and a queue of eight are inside.
             await wait_until(lambda: _answered(journal, orders, 503) >= 64 - 3 * 8)
             assert _answered(journal, orders, 201) == 0
-            await outsider.release()
+            await other_session.release()
 
         refused = [order for order in orders if journal.answers(order)[0].status == 503]
         for order in refused:
@@ -38,9 +38,9 @@ async def test_a_full_queue_refuses_and_nothing_refused_is_applied(
         assert len(refused) < len(orders)
         assert await decided(database_url, [order.key for order in refused]) == set()
 
-        await journal.settle([client])
+        await journal.decide_all([client])
     assert {journal.answers(order)[-1].status for order in orders} == {201}
-    await journal.assert_books_agree(database_url)
+    await journal.assert_ledgers_agree(database_url)
     await assert_ledger_is_sound(database_url, bounds_were_constant=True)
 
 
@@ -50,21 +50,21 @@ async def test_waiting_too_long_in_the_queue_is_refused(serve: Serve, journal: J
         bank = await open_bank(client, journal, customers=2)
         a, b = bank.customers
         first, *late = [bank.order(a, b) for _ in range(10)]
-        async with asyncio.TaskGroup() as group, holding_account(database_url, a) as outsider:
+        async with asyncio.TaskGroup() as group, holding_account(database_url, a) as other_session:
             group.create_task(journal.post(client, first))
-            await outsider.wait_for_waiters(1)
+            await other_session.wait_for_waiters(1)
             for order in late:
                 group.create_task(journal.post(client, order))
             await asyncio.sleep(0.5)  # what is tested is the passing of time
-            await outsider.release()
+            await other_session.release()
 
         assert journal.answers(first)[0].status == 201
         for order in late:
             answer = journal.answers(order)[0]
             assert (answer.content["code"], answer.content["outcome"]) == ("overloaded", "not_applied")
         assert await decided(database_url, [order.key for order in late]) == set()
-        await journal.settle([client])
-    await journal.assert_books_agree(database_url)
+        await journal.decide_all([client])
+    await journal.assert_ledgers_agree(database_url)
 
 
 async def test_locks_of_others(serve: Serve, journal: Journal, database_url: str) -> None:
@@ -87,19 +87,19 @@ async def test_locks_of_others(serve: Serve, journal: Journal, database_url: str
         assert again is not None
         assert (again.status, again.replayed) == (201, False)
 
-        async with asyncio.TaskGroup() as group, holding_account(database_url, a) as outsider:
+        async with asyncio.TaskGroup() as group, holding_account(database_url, a) as other_session:
             group.create_task(journal.post(client, patient))
-            await outsider.wait_for_waiters(1)
-            await wait_until(partial(_nobody_waits, outsider))  # the first try has timed out
-            await outsider.wait_for_waiters(1)
-            await outsider.release()
+            await other_session.wait_for_waiters(1)
+            await wait_until(partial(_nobody_waits, other_session))  # the first try has timed out
+            await other_session.wait_for_waiters(1)
+            await other_session.release()
         assert [answer.status for answer in journal.answers(patient)] == [201]
-    await journal.assert_books_agree(database_url)
+    await journal.assert_ledgers_agree(database_url)
     await assert_ledger_is_sound(database_url, bounds_were_constant=True)
 
 
-async def _nobody_waits(outsider: Outsider) -> bool:
-    return await outsider.waiters() == 0
+async def _nobody_waits(other_session: OtherSession) -> bool:
+    return await other_session.waiters() == 0
 
 
 def _answered(journal: Journal, orders: list[Order], status: int) -> int:

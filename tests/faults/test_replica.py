@@ -5,24 +5,24 @@ import time
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import asyncpg
 import httpx
 import pytest
 
+from service.access.tokens import issue
+from service.embedded.postgres import EmbeddedPostgres
 from service.settings import Settings
 from service.storage.database import Database
-from service.storage.embedded import EmbeddedPostgres
-from service.storage.migrations import upgrade
-from service.storage.tokens import create_token, list_tokens, revoke_token
-from tests.api.conftest import Application, serving
-from tests.api.faults import execute
-from tests.api.ledger import JSON, Book, answer, keyed, problem, transfer, unique
-from tests.concurrency.outsider import wait_until
+from service.storage.repositories.tokens import TokenRepository
 from tests.faults.standby import Standby
-from tests.servers import TestDatabase, free_port
+from tests.support.application import Application, serving
+from tests.support.database_faults import execute
+from tests.support.http_ledger import JSON, LedgerClient, answer, keyed, problem, transfer, unique
+from tests.support.other_session import wait_until
+from tests.support.servers import TestDatabase
 
 AS_OF = "X-Data-As-Of"
 AT_ONCE_SECONDS = 1.0
@@ -35,24 +35,24 @@ class Scene:
     application: Application
     database: TestDatabase
     standby: Standby
-    book: Book
+    ledger: LedgerClient
     debit: JSON
     credit: JSON
 
     async def read(self, query: str = "") -> httpx.Response:
         """Read the debit account."""
-        response = await self.book.client.get(f"{self.book.accounts}/{self.debit['id']}{query}")
+        response = await self.ledger.client.get(f"{self.ledger.accounts}/{self.debit['id']}{query}")
         assert response.status_code == 200, response.text
         return response
 
     async def ready(self) -> JSON:
-        response = await self.book.client.get("/health/ready")
+        response = await self.ledger.client.get("/health/ready")
         assert response.status_code == 200, response.text
         return answer(response)
 
     async def wait_for_replica(self) -> None:
         """Wait until reads are answered by the replica, which has all that was written before."""
-        wanted = (await self.book.move(self.debit, self.credit))["debit_account_version"]
+        wanted = (await self.ledger.move(self.debit, self.credit))["debit_account_version"]
 
         async def caught_up() -> bool:
             response = await self.read()
@@ -72,23 +72,6 @@ class Scene:
             await connection.close()
 
 
-@pytest.fixture(scope="module")
-async def primary(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[EmbeddedPostgres]:
-    server = EmbeddedPostgres(tmp_path_factory.mktemp("primary"), options={"fsync": "off"}, tcp_port=free_port())
-    await asyncio.to_thread(server.start)
-    await upgrade(server.owner_url)
-    yield server
-    await asyncio.to_thread(server.stop)
-
-
-@pytest.fixture(scope="module")
-async def standby(primary: EmbeddedPostgres) -> AsyncIterator[Standby]:
-    standby = Standby(primary, free_port())
-    await asyncio.to_thread(standby.make)
-    yield standby
-    await asyncio.to_thread(standby.remove)
-
-
 @pytest.fixture
 async def scene(primary: EmbeddedPostgres, standby: Standby) -> AsyncIterator[Scene]:
     database = TestDatabase(
@@ -96,14 +79,15 @@ async def scene(primary: EmbeddedPostgres, standby: Standby) -> AsyncIterator[Sc
         owner_url=primary.owner_url,
         operator_url=primary.url("funds_operator"),
         auditor_url=primary.url("funds_auditor"),
+        reader_url=primary.url("funds_reader"),
         superuser_url=primary.superuser_url,
     )
     async with (
         serving(database, read_database_url=standby.url("funds_service")) as application,
         application.client(application.settings.admin_token) as client,
     ):
-        book = await Book.open(client, unique("ledger"))
-        scene = Scene(application, database, standby, book, await book.account(), await book.account())
+        ledger = await LedgerClient.open(client, unique("ledger"))
+        scene = Scene(application, database, standby, ledger, await ledger.account(), await ledger.account())
         await scene.wait_for_replica()
         yield scene
 
@@ -121,7 +105,7 @@ def _as_of(response: httpx.Response) -> datetime:
 
 async def test_a_replica_answers_and_says_how_old_it_is(scene: Scene) -> None:
     """Lists, single rows, expanded ones and overviews; never claiming more than it holds."""
-    moved = await scene.book.move(scene.debit, scene.credit)
+    moved = await scene.ledger.move(scene.debit, scene.credit)
     written = datetime.fromisoformat(moved["created_at"])
 
     async def claims_it() -> bool:
@@ -130,15 +114,15 @@ async def test_a_replica_answers_and_says_how_old_it_is(scene: Scene) -> None:
         return _as_of(response) > written
 
     await wait_until(claims_it)
-    client, book = scene.book.client, scene.book
+    client, ledger = scene.ledger.client, scene.ledger
     for path in (
-        book.accounts,
-        book.transfers,
-        f"{book.path}/holds",
-        f"{book.path}/overview",
-        f"{book.accounts}/{scene.debit['id']}?expand=transfers",
-        f"{book.transfers}/{moved['id']}",
-        f"{book.transfers}/{moved['id']}?expand=accounts",
+        ledger.accounts,
+        ledger.transfers,
+        f"{ledger.path}/holds",
+        f"{ledger.path}/overview",
+        f"{ledger.accounts}/{scene.debit['id']}?expand=transfers",
+        f"{ledger.transfers}/{moved['id']}",
+        f"{ledger.transfers}/{moved['id']}?expand=accounts",
     ):
         response = await client.get(path)
         assert response.status_code == 200, response.text
@@ -147,16 +131,16 @@ async def test_a_replica_answers_and_says_how_old_it_is(scene: Scene) -> None:
 
 
 async def test_what_decides_is_never_read_from_a_replica(scene: Scene) -> None:
-    assert AS_OF not in (await scene.book.client.get(f"{scene.book.path}/idempotency-keys/none")).headers
-    assert AS_OF not in (await scene.book.client.get(scene.book.path)).headers
+    assert AS_OF not in (await scene.ledger.client.get(f"{scene.ledger.path}/idempotency-keys/none")).headers
+    assert AS_OF not in (await scene.ledger.client.get(scene.ledger.path)).headers
 
 
 async def test_a_replica_that_lags(scene: Scene) -> None:
-    """It is read, and says so; who has written asks for his own."""
-    book, client = scene.book, scene.book.client
+    """The replica is read, and the answer says so. A caller that has written reads its own change."""
+    ledger, client = scene.ledger, scene.ledger.client
     async with scene.lag():
         before = answer(await scene.read())["version"]
-        moved = await book.move(scene.debit, scene.credit)
+        moved = await ledger.move(scene.debit, scene.credit)
         old = await scene.read()
         assert answer(old)["version"] == before
         assert _as_of(old) < datetime.fromisoformat(moved["created_at"])
@@ -167,23 +151,23 @@ async def test_a_replica_that_lags(scene: Scene) -> None:
             assert answer(new)["version"] == version
             assert AS_OF not in new.headers
         assert AS_OF in (await scene.read(f"?min_version={before}")).headers
-        unreached = await client.get(f"{book.accounts}/{scene.debit['id']}?min_version={version + 1}")
+        unreached = await client.get(f"{ledger.accounts}/{scene.debit['id']}?min_version={version + 1}")
         assert problem(unreached, 409, "version_not_reached")["version"] == version
 
-        opened = await book.account()
-        hold = await client.post(f"{book.path}/holds", json=transfer(scene.debit, scene.credit), headers=keyed())
+        opened = await ledger.account()
+        hold = await client.post(f"{ledger.path}/holds", json=transfer(scene.debit, scene.credit), headers=keyed())
         for path in (
-            f"{book.transfers}/{moved['id']}",
-            f"{book.transfers}/{moved['id']}?expand=accounts",
-            f"{book.accounts}/{opened['id']}",
-            f"{book.accounts}/{opened['id']}?expand=holds",
-            f"{book.path}/holds/{answer(hold)['id']}",
+            f"{ledger.transfers}/{moved['id']}",
+            f"{ledger.transfers}/{moved['id']}?expand=accounts",
+            f"{ledger.accounts}/{opened['id']}",
+            f"{ledger.accounts}/{opened['id']}?expand=holds",
+            f"{ledger.path}/holds/{answer(hold)['id']}",
         ):
             found = await client.get(path)
             assert (found.status_code, AS_OF in found.headers) == (200, False), path
-        revised = await book.revise(scene.credit, name="while it lags")
+        revised = await ledger.revise(scene.credit, name="while it lags")
         assert answer(revised)["name"] == "while it lags"
-        other = Book(client, unique("ledger"))
+        other = LedgerClient(client, unique("ledger"))
         assert (await client.post("/v1/ledgers", json={"name": other.name}, headers=keyed())).status_code == 201
         await other.account()
 
@@ -192,16 +176,16 @@ async def test_a_revoked_token_ends_whatever_the_lag(scene: Scene) -> None:
     operator = Database.connect(scene.database.operator_url, Settings())
     name = unique("client")
     async with operator.sessions() as session, session.begin():
-        made = await create_token(session, client=name, scopes=["admin"])
+        made = await issue(session, client=name, scopes=["admin"])
     async with scene.application.client(made.token) as client:
         await scene.wait_for_replica()
         async with scene.lag():
             assert (await client.get("/v1/ledgers")).status_code == 200
             async with operator.sessions() as session, session.begin():
-                [token] = [one for one in await list_tokens(session) if one.client == name]
-                await revoke_token(session, token.id)
+                [token] = [one for one in await TokenRepository(session).all() if one.client == name]
+                await TokenRepository(session).revoke(token.id, datetime.now(UTC))
             await asyncio.sleep(1.0)  # for so long it may still be trusted
-            own = scene.book.seen_by(client)
+            own = scene.ledger.seen_by(client)
             problem(await own.post(scene.debit, scene.credit), 401, "unauthenticated")
             problem(await client.get("/v1/ledgers"), 401, "unauthenticated")
     await operator.close()
@@ -230,14 +214,14 @@ async def test_a_replica_that_falls_silent_and_speaks_again(scene: Scene) -> Non
 async def _without_replica(scene: Scene) -> None:
     """The primary answers instead: soon for those who find out, at once for everybody after them."""
     started = time.monotonic()
-    client, path = scene.book.client, scene.book.transfers
+    client, path = scene.ledger.client, scene.ledger.transfers
     first = await asyncio.gather(*(scene.read() for _ in range(20)), *(client.get(path) for _ in range(20)))
     assert time.monotonic() - started < 4
     assert {response.status_code for response in first} == {200}
     for _ in range(3):
         assert AS_OF not in (await _at_once(scene.read())).headers
-        assert (await _at_once(scene.book.client.get(scene.book.transfers))).status_code == 200
-        assert (await _at_once(scene.book.post(scene.debit, scene.credit))).status_code == 201
+        assert (await _at_once(scene.ledger.client.get(scene.ledger.transfers))).status_code == 200
+        assert (await _at_once(scene.ledger.post(scene.debit, scene.credit))).status_code == 201
     ready = await scene.ready()
     assert ready["status"] == "degraded"
     assert not ready["checks"]["replica"]["ready"]
@@ -249,15 +233,14 @@ async def _without_replica(scene: Scene) -> None:
 
 
 async def test_a_replica_whose_schema_is_behind_is_not_read(test_database: TestDatabase, postgres: Any) -> None:
-    name, behind = await postgres.make_database()
-    await execute(behind, "UPDATE funds.alembic_version SET version_num = '0001'")
-    async with (
-        serving(test_database, read_database_url=behind.service_url) as application,
-        application.client(application.settings.admin_token) as client,
-    ):
-        book = await Book.open(client, unique("ledger"))
-        account = await book.account()
-        assert await book.read_account(account) == account
-        ready = answer(await client.get("/health/ready"))
-        assert ready["checks"]["replica"]["reason"] == "its schema is behind"
-    await postgres.drop_database(name)
+    async with postgres.fresh_database() as behind:
+        await execute(behind, "UPDATE funds.alembic_version SET version_num = '0001'")
+        async with (
+            serving(test_database, read_database_url=behind.service_url) as application,
+            application.client(application.settings.admin_token) as client,
+        ):
+            ledger = await LedgerClient.open(client, unique("ledger"))
+            account = await ledger.account()
+            assert await ledger.read_account(account) == account
+            ready = answer(await client.get("/health/ready"))
+            assert ready["checks"]["replica"]["reason"] == "its schema is behind"

@@ -11,11 +11,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.concurrency.bank import Bank, open_bank
-from tests.concurrency.client import Client
-from tests.concurrency.invariants import assert_ledger_is_sound
-from tests.concurrency.journal import Journal
-from tests.servers import ROOT, RunningService, free_port, random_token
+from tests.support.bank import Bank, open_bank
+from tests.support.invariants import assert_ledger_is_sound
+from tests.support.journal import Journal
+from tests.support.servers import ROOT, RunningService, free_port, random_token
+from tests.support.socket_client import Client
 
 HAPROXY = shutil.which("haproxy") or shutil.which("haproxy", path="/usr/sbin")
 CALLERS = 24
@@ -89,7 +89,7 @@ async def test_no_request_fails(instances: Instances, database_url: str) -> None
                 assert journal.decided_count > before + 100, "requests went on meanwhile"
             over.set()
     assert set(journal.acknowledged) <= {"201", "422"}
-    await journal.assert_books_agree(database_url)
+    await journal.assert_ledgers_agree(database_url)
     await assert_ledger_is_sound(database_url, bounds_were_constant=True)
 
 

@@ -1,16 +1,16 @@
-"""The service is killed under load: what it acknowledged is there, what it did not can be asked again."""
+"""The service is killed under load: what it acknowledged is stored, and other requests can be sent again."""
 
-import asyncio
 import random
 from collections.abc import Callable
+from functools import partial
 
-from tests.concurrency.bank import open_bank
-from tests.concurrency.client import Client
-from tests.concurrency.invariants import assert_ledger_is_sound
-from tests.concurrency.journal import Journal
-from tests.concurrency.outsider import wait_until
-from tests.faults.processes import kill_everything, kill_workers
-from tests.servers import RunningService
+from tests.faults.under_load import strike_under_load
+from tests.support.bank import open_bank
+from tests.support.invariants import assert_ledger_is_sound
+from tests.support.journal import Journal
+from tests.support.killing import kill_everything, kill_workers
+from tests.support.servers import RunningService
+from tests.support.socket_client import Client
 
 Serve = Callable[..., RunningService]
 
@@ -21,17 +21,14 @@ async def test_kill_and_restart(serve: Serve, journal: Journal, database_url: st
     async with Client(service.url, service.admin_token) as client:
         bank = await open_bank(client, journal)
         orders = bank.random_orders(1_500, dice)
-        async with asyncio.TaskGroup() as group:
-            group.create_task(journal.post_all([client], orders, concurrency=48))
-            await wait_until(lambda: journal.decided_count > 500)
-            kill_everything(service)
+        await strike_under_load(client, journal, orders, partial(kill_everything, service), after=500)
     assert journal.unanswered
 
     again = serve(FUNDS_PORT=str(service.port), FUNDS_ADMIN_TOKEN=service.admin_token)
     async with Client(again.url, again.admin_token) as client:
-        await journal.settle([client])
+        await journal.decide_all([client])
     assert len(orders) < journal.decided_count
-    await journal.assert_books_agree(database_url)
+    await journal.assert_ledgers_agree(database_url)
     await assert_ledger_is_sound(database_url, bounds_were_constant=True)
 
 
@@ -41,12 +38,9 @@ async def test_a_killed_worker_is_replaced(serve: Serve, journal: Journal, datab
     async with Client(service.url, service.admin_token) as client:
         bank = await open_bank(client, journal)
         orders = bank.random_orders(800, dice)
-        async with asyncio.TaskGroup() as group:
-            group.create_task(journal.post_all([client], orders, concurrency=48))
-            await wait_until(lambda: journal.decided_count > 300)
-            kill_workers(service)
+        await strike_under_load(client, journal, orders, partial(kill_workers, service), after=300)
         assert journal.unanswered
-        await journal.settle([client])
+        await journal.decide_all([client])
     assert service.process.poll() is None
-    await journal.assert_books_agree(database_url)
+    await journal.assert_ledgers_agree(database_url)
     await assert_ledger_is_sound(database_url, bounds_were_constant=True)

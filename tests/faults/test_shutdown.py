@@ -5,12 +5,13 @@ import random
 import signal
 from collections.abc import Callable
 
-from tests.concurrency.bank import open_bank
-from tests.concurrency.client import Client, ConnectionLostError
-from tests.concurrency.invariants import assert_ledger_is_sound
-from tests.concurrency.journal import Journal
-from tests.concurrency.outsider import decided, holding_account, wait_until
-from tests.servers import RunningService
+from tests.faults.under_load import strike_under_load
+from tests.support.bank import open_bank
+from tests.support.invariants import assert_ledger_is_sound
+from tests.support.journal import Journal
+from tests.support.other_session import decided, holding_account, wait_until
+from tests.support.servers import RunningService
+from tests.support.socket_client import Client, ConnectionLostError
 
 Serve = Callable[..., RunningService]
 
@@ -21,10 +22,7 @@ async def test_under_load_nothing_unanswered_was_applied(serve: Serve, journal: 
     async with Client(service.url, service.admin_token) as client:
         bank = await open_bank(client, journal)
         orders = bank.random_orders(1_500, dice)
-        async with asyncio.TaskGroup() as group:
-            group.create_task(journal.post_all([client], orders, concurrency=48))
-            await wait_until(lambda: journal.decided_count > 500)
-            service.process.send_signal(signal.SIGTERM)
+        await strike_under_load(client, journal, orders, service.process.terminate, after=500)
     assert await asyncio.to_thread(service.process.wait, 30) == 0
 
     unanswered = [order.key for order in journal.unanswered]
@@ -33,24 +31,24 @@ async def test_under_load_nothing_unanswered_was_applied(serve: Serve, journal: 
 
     again = serve(FUNDS_ADMIN_TOKEN=service.admin_token)
     async with Client(again.url, again.admin_token) as client:
-        await journal.settle([client])
-    await journal.assert_books_agree(database_url)
+        await journal.decide_all([client])
+    await journal.assert_ledgers_agree(database_url)
     await assert_ledger_is_sound(database_url, bounds_were_constant=True)
 
 
 async def test_accepted_requests_are_answered(serve: Serve, journal: Journal, database_url: str) -> None:
     """Nine requests are inside when the signal comes: one waits for a lock and eight fill the queue.
 
-    That they are inside shows when one more is refused, because the queue is full.
+    When one more is refused because the queue is full, all nine are inside.
     """
     service = serve(FUNDS_QUEUE_COMMANDS_MAX="8", FUNDS_LOCK_TIMEOUT_MS="20000")
     async with Client(service.url, service.admin_token) as client:
         bank = await open_bank(client, journal, customers=2)
         a, b = bank.customers
         orders = [bank.order(a, b) for _ in range(11)]
-        async with holding_account(database_url, a) as outsider, asyncio.TaskGroup() as group:
+        async with holding_account(database_url, a) as other_session, asyncio.TaskGroup() as group:
             group.create_task(journal.post(client, orders[0]))
-            await outsider.wait_for_waiters(1)
+            await other_session.wait_for_waiters(1)
             for order in orders[1:]:
                 group.create_task(journal.post(client, order))
             await wait_until(lambda: sum(bool(journal.answers(order)) for order in orders[1:]) == 2)
@@ -58,14 +56,14 @@ async def test_accepted_requests_are_answered(serve: Serve, journal: Journal, da
             service.process.send_signal(signal.SIGTERM)
             await wait_until(lambda: _refuses_connections(client))
             assert service.process.poll() is None
-            await outsider.release()
+            await other_session.release()
 
         codes = [journal.answers(order)[0].content.get("code") for order in orders]
         assert (codes.count(None), codes.count("overloaded")) == (9, 2)
     assert await asyncio.to_thread(service.process.wait, 30) == 0
     applied = {order.key for order in orders if journal.answers(order)[0].status == 201}
     assert await decided(database_url, [order.key for order in orders]) == applied
-    await journal.assert_books_agree(database_url)
+    await journal.assert_ledgers_agree(database_url)
 
 
 async def _refuses_connections(client: Client) -> bool:

@@ -1,4 +1,4 @@
-"""Expensive work, much of it, or stuck: what others need is left to them."""
+"""Much expensive work, or expensive work that is stuck, takes nothing that other work needs."""
 
 import asyncio
 import time
@@ -9,13 +9,13 @@ from typing import Any
 import httpx
 import pytest
 
+from service.access.tokens import issue
 from service.settings import Settings
 from service.storage.database import Database
-from service.storage.tokens import create_token
-from tests.api.conftest import Application, serving
-from tests.api.faults import locked, wait_until_blocked
-from tests.api.ledger import JSON, Book, answer, keyed, problem, transfer, unique
-from tests.servers import TestDatabase, random_token
+from tests.support.application import Application, serving
+from tests.support.database_faults import locked, wait_until_blocked
+from tests.support.http_ledger import JSON, LedgerClient, answer, keyed, problem, transfer, unique
+from tests.support.servers import TestDatabase, random_token
 
 AT_ONCE_SECONDS = 1.0
 """With nothing in the way each of these takes some milliseconds."""
@@ -25,7 +25,7 @@ AT_ONCE_SECONDS = 1.0
 class Scene:
     application: Application
     database: TestDatabase
-    book: Book
+    ledger: LedgerClient
     debit: JSON
     credit: JSON
 
@@ -33,7 +33,7 @@ class Scene:
         """A client with a token that the service has not seen yet."""
         owner = Database.connect(self.database.operator_url, Settings())
         async with owner.sessions() as session, session.begin():
-            made = await create_token(session, client=name or unique("client"), scopes=scopes or ["admin"])
+            made = await issue(session, client=name or unique("client"), scopes=scopes or ["admin"])
         await owner.close()
         return self.application.client(made.token)
 
@@ -41,10 +41,10 @@ class Scene:
 @pytest.fixture
 async def scene(test_database: TestDatabase) -> AsyncIterator[Scene]:
     async with serving(test_database) as application, application.client(application.settings.admin_token) as client:
-        book = await Book.open(client, unique("ledger"))
-        debit, credit = await book.account(reference="debit"), await book.account()
-        await book.move(debit, credit)
-        yield Scene(application, test_database, book, debit, credit)
+        ledger = await LedgerClient.open(client, unique("ledger"))
+        debit, credit = await ledger.account(reference="debit"), await ledger.account()
+        await ledger.move(debit, credit)
+        yield Scene(application, test_database, ledger, debit, credit)
 
 
 async def _at_once(request: Coroutine[Any, Any, httpx.Response], *statuses: int) -> httpx.Response:
@@ -57,16 +57,16 @@ async def _at_once(request: Coroutine[Any, Any, httpx.Response], *statuses: int)
 
 async def test_stuck_filters_leave_everything_else_alone(scene: Scene) -> None:
     """Sixty clients filter by an account's reference while the table of transfers is locked."""
-    path = f"{scene.book.transfers}?debit_account_reference=debit"
+    path = f"{scene.ledger.transfers}?debit_account_reference=debit"
     clients = [await scene.client("read") for _ in range(60)]
     newcomer = await scene.client()
     async with locked(scene.database, "transfers") as holder:
         stuck = [asyncio.create_task(client.get(path)) for client in clients]
         await wait_until_blocked(holder)
         await asyncio.sleep(0.1)  # all of them have come in
-        own = Book(newcomer, scene.book.name)
+        own = LedgerClient(newcomer, scene.ledger.name)
         await _at_once(newcomer.get("/health/ready"), 200)
-        await _at_once(newcomer.get(scene.book.path), 200)
+        await _at_once(newcomer.get(scene.ledger.path), 200)
         await _at_once(newcomer.get(f"{own.accounts}/{scene.debit['id']}"), 200)
         await _at_once(newcomer.post(own.accounts, json={"currency": "USD"}, headers=keyed()), 201)
         await _at_once(own.revise(scene.credit, name="new"), 200)
@@ -84,18 +84,18 @@ async def test_stuck_filters_leave_everything_else_alone(scene: Scene) -> None:
 
 
 async def test_many_dry_runs_leave_transfers_fast(scene: Scene) -> None:
-    rehearser = await scene.client()
+    dry_runner = await scene.client()
     body = transfer(scene.debit, scene.credit)
-    path = f"{scene.book.transfers}?dry_run=true"
-    await rehearser.post(path, json=body)
-    rehearsals = [asyncio.create_task(rehearser.post(path, json=body)) for _ in range(600)]
+    path = f"{scene.ledger.transfers}?dry_run=true"
+    await dry_runner.post(path, json=body)
+    dry_runs = [asyncio.create_task(dry_runner.post(path, json=body)) for _ in range(600)]
     await asyncio.sleep(0)
     seconds = []
     for _ in range(5):
         started = time.monotonic()
-        await scene.book.move(scene.debit, scene.credit)
+        await scene.ledger.move(scene.debit, scene.credit)
         seconds.append(time.monotonic() - started)
-    statuses = {one.status_code for one in await asyncio.gather(*rehearsals)}
+    statuses = {one.status_code for one in await asyncio.gather(*dry_runs)}
     assert statuses <= {200, 429}
     assert 200 in statuses
     engine = scene.application.app.state.services.pools.batches.engine.pool
@@ -103,17 +103,17 @@ async def test_many_dry_runs_leave_transfers_fast(scene: Scene) -> None:
     assert sorted(seconds)[2] < AT_ONCE_SECONDS
 
 
-async def test_stuck_dry_runs_take_nothing_from_the_engine(scene: Scene) -> None:
+async def test_stuck_dry_runs_take_no_connection_of_the_committer(scene: Scene) -> None:
     """They wait for a lock that transfers do not need: that on earlier reversals."""
-    rehearser = await scene.client()
-    moved = await scene.book.move(scene.debit, scene.credit)
-    path = f"{scene.book.transfers}/{moved['id']}/reversals?dry_run=true"
+    dry_runner = await scene.client()
+    moved = await scene.ledger.move(scene.debit, scene.credit)
+    path = f"{scene.ledger.transfers}/{moved['id']}/reversals?dry_run=true"
     async with locked(scene.database, "reversed_transfers") as holder:
-        rehearsals = [asyncio.create_task(rehearser.post(path, json={})) for _ in range(100)]
+        dry_runs = [asyncio.create_task(dry_runner.post(path, json={})) for _ in range(100)]
         await wait_until_blocked(holder)
         for _ in range(3):
-            await _at_once(scene.book.post(scene.debit, scene.credit), 201)
-        answers = await asyncio.gather(*rehearsals)
+            await _at_once(scene.ledger.post(scene.debit, scene.credit), 201)
+        answers = await asyncio.gather(*dry_runs)
     assert {one.status_code for one in answers} <= {429, 503}
     assert {answer(one)["outcome"] for one in answers} == {"not_applied"}
 
@@ -121,12 +121,12 @@ async def test_stuck_dry_runs_take_nothing_from_the_engine(scene: Scene) -> None
 async def test_one_greedy_client_leaves_lists_to_others(scene: Scene) -> None:
     greedy, modest = await scene.client("read", name="greedy"), await scene.client("read")
     async with locked(scene.database, "transfers") as holder:
-        stuck = [asyncio.create_task(greedy.get(scene.book.transfers)) for _ in range(200)]
+        stuck = [asyncio.create_task(greedy.get(scene.ledger.transfers)) for _ in range(200)]
         await wait_until_blocked(holder)
         await asyncio.sleep(0.1)
         for _ in range(5):
-            await _at_once(modest.get(scene.book.accounts), 200)
-            await _at_once(modest.get(f"{scene.book.path}/holds"), 200)
+            await _at_once(modest.get(scene.ledger.accounts), 200)
+            await _at_once(modest.get(f"{scene.ledger.path}/holds"), 200)
         answers = await asyncio.gather(*stuck)
     shares = [one for one in answers if one.status_code == 429]
     assert shares
@@ -138,13 +138,15 @@ async def test_one_greedy_client_leaves_lists_to_others(scene: Scene) -> None:
 async def test_wrong_tokens_leave_right_ones_fast(scene: Scene) -> None:
     """A thousand look-ups of unknown tokens and two of known ones share some queries."""
     newcomer = await scene.client("read")
-    async with scene.application.client(None) as stranger:
+    async with scene.application.client(None) as without_token:
         wrong = [
-            asyncio.create_task(stranger.get(scene.book.path, headers={"Authorization": f"Bearer {random_token()}"}))
+            asyncio.create_task(
+                without_token.get(scene.ledger.path, headers={"Authorization": f"Bearer {random_token()}"})
+            )
             for _ in range(1_000)
         ]
         await asyncio.sleep(0)
-        right = await newcomer.get(scene.book.path)
+        right = await newcomer.get(scene.ledger.path)
         assert right.status_code == 200
         assert {one.status_code for one in await asyncio.gather(*wrong)} == {401}
     assert scene.application.app.state.services.pools.access.engine.pool.size() <= 5

@@ -1,4 +1,4 @@
-"""The service behind the same words as the model: asks become commands of the real engine, outcomes become answers."""
+"""The service in the model's terms: requests become commands of the real committer, results become answers."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -9,7 +9,6 @@ import asyncpg
 from msgspec import structs
 
 from service.domain.accounts import AccountRevision
-from service.domain.book import Answer as Outcome
 from service.domain.commands import (
     AnyCommand,
     CaptureHold,
@@ -19,20 +18,23 @@ from service.domain.commands import (
     ReverseTransfer,
     VoidHold,
 )
+from service.domain.decisions import CommandAnswer as Outcome
 from service.domain.fingerprints import fingerprint
 from service.domain.holds import Hold
 from service.domain.rejections import Rejection
 from service.domain.transfers import Transfer
-from service.engine.administration import Refused, revise_account
-from service.engine.engine import TransferEngine
-from service.engine.sweeper import HoldSweeper
+from service.posting.committer import Committer
 from service.settings import Settings
 from service.storage.database import Database
-from tests.concurrency.invariants import broken_rules
-from tests.concurrency.rules import RULES
-from tests.property.asks import Ask, Capture, Fence, Open, Post, Reverse, Unit, Void
+from service.storage.integrity import RULES
+from service.storage.transactions import Transactions
+from service.workers.sweeper import HoldSweeper
 from tests.property.facts import Answer
-from tests.rows import add_account, add_ledger
+from tests.property.requests import Capture, Fence, Group, Open, Post, Request, Reverse, Void
+from tests.support.committing import revise_account
+from tests.support.invariants import broken_rules
+from tests.support.rejections import told
+from tests.support.rows import add_account, add_ledger
 
 _EFFECTIVE_DAYS = {"yesterday": -1, "next week": 7, "long ago": -400, "in the far future": 400}
 _EXPIRES: dict[str, dict[str, Any]] = {
@@ -53,13 +55,13 @@ class Bank:
     """The parts of the service that move money, on a database whose ledgers it opens one after the other."""
 
     def __init__(
-        self, engine: TransferEngine, database: Database, settings: Settings, superuser: asyncpg.Connection
+        self, committer: Committer, database: Database, settings: Settings, superuser: asyncpg.Connection
     ) -> None:
-        self.engine = engine
+        self.committer = committer
         self.database = database
         self.settings = settings
         self.superuser = superuser
-        self.sweeper = HoldSweeper(engine, database, settings)
+        self.sweeper = HoldSweeper(committer, Transactions(database, settings.read_limits), settings)
         self.opened_at = datetime.now(UTC)
         self._ledgers = 0
 
@@ -92,13 +94,13 @@ class BankLedger:
         self._holds: list[UUID] = []
         self._groups: list[UUID] = []
 
-    async def send(self, units: list[Unit]) -> list[list[Answer]]:
-        return self._answers(await self._bank.engine.submit(self._ledger_id, self._commands(units)))
+    async def send(self, groups: list[Group]) -> list[list[Answer]]:
+        return self._answers(await self._bank.committer.submit(self._ledger_id, self._commands(groups)))
 
-    async def rehearse(self, units: list[Unit]) -> list[list[Answer]]:
-        """Return what would be answered. The identifiers in it name nothing, so they are forgotten."""
+    async def dry_run(self, groups: list[Group]) -> list[list[Answer]]:
+        """Return the answers of a dry run. Its identifiers name nothing, so they are not remembered."""
         known = self._transfers.copy(), self._holds.copy(), self._groups.copy()
-        answers = self._answers(await self._bank.engine.rehearse(self._ledger_id, self._commands(units)))
+        answers = self._answers(await self._bank.committer.dry_run(self._ledger_id, self._commands(groups)))
         self._transfers, self._holds, self._groups = known
         return answers
 
@@ -123,7 +125,7 @@ class BankLedger:
             AccountRevision(**changes),
             expected_tags=None,
         )
-        return revised.rejection.code if isinstance(revised, Refused) else "revised"
+        return revised.result.code if isinstance(revised.result, Rejection) else "revised"
 
     async def broken_rules(self) -> dict[str, list[dict[str, Any]]]:
         """Return which invariants of every ledger this one breaks."""
@@ -161,67 +163,78 @@ class BankLedger:
         """Return the number of a hold or transfer in order of origin."""
         return _place(self._holds if fact_id in self._holds else self._transfers, fact_id)
 
-    # Asks become commands.
+    # Requests become commands.
 
-    def _commands(self, units: list[Unit]) -> list[list[AnyCommand]]:
-        return [self._unit(unit) for unit in units]
+    def _commands(self, groups: list[Group]) -> list[list[AnyCommand]]:
+        return [self._group(group) for group in groups]
 
-    def _unit(self, unit: Unit) -> list[AnyCommand]:
-        """Return the commands of a unit; as the API does, put its company into the fingerprint of each."""
-        commands = [self._command(ask) for ask in unit]
+    def _group(self, group: Group) -> list[AnyCommand]:
+        """Return the commands of a group; the fingerprint of each covers the whole group, as in the API."""
+        commands = [self._command(request) for request in group]
         if len(commands) == 1:
             return [*commands]
-        company = fingerprint("unit", [(command.idempotency_key, command.fingerprint) for command in commands])
+        shared = fingerprint("unit", [(command.idempotency_key, command.fingerprint) for command in commands])
         return [
-            structs.replace(command, fingerprint=fingerprint("member", company, command.fingerprint))
+            structs.replace(command, fingerprint=fingerprint("member", shared, command.fingerprint))
             for command in commands
         ]
 
-    def _command(self, ask: Ask) -> KeyedCommand:
-        ledger, client, key = self._ledger_id, ask.client, ask.key
-        match ask:
+    def _command(self, request: Request) -> KeyedCommand:
+        ledger, client, key = self._ledger_id, request.client, request.key
+        match request:
             case Post():
-                return PostTransfer.of(
-                    ledger,
-                    client,
-                    key,
-                    **self._sides(ask),
-                    at_most=ask.at_most,
-                    effective_at=self._effective(ask.effective),
+                return PostTransfer(
+                    ledger_id=ledger,
+                    client_id=client,
+                    idempotency_key=key,
+                    **self._sides(request),
+                    at_most=request.at_most,
+                    effective_at=self._effective(request.effective),
                 )
             case Open():
-                return OpenHold.of(ledger, client, key, **self._sides(ask), **_EXPIRES[ask.expires])
+                return OpenHold(
+                    ledger_id=ledger,
+                    client_id=client,
+                    idempotency_key=key,
+                    **self._sides(request),
+                    **_EXPIRES[request.expires],
+                )
             case Capture():
-                return CaptureHold.of(
-                    ledger,
-                    client,
-                    key,
-                    hold_id=self._fact(self._holds, ask.hold),
-                    amount=ask.amount,
-                    final=ask.final,
-                    effective_at=self._effective(ask.effective),
+                return CaptureHold(
+                    ledger_id=ledger,
+                    client_id=client,
+                    idempotency_key=key,
+                    hold_id=self._fact(self._holds, request.hold),
+                    amount=request.amount,
+                    final=request.final,
+                    effective_at=self._effective(request.effective),
                 )
             case Void():
-                return VoidHold.of(ledger, client, key, hold_id=self._fact(self._holds, ask.hold))
+                return VoidHold(
+                    ledger_id=ledger,
+                    client_id=client,
+                    idempotency_key=key,
+                    hold_id=self._fact(self._holds, request.hold),
+                )
             case Reverse():
-                return ReverseTransfer.of(
-                    ledger,
-                    client,
-                    key,
-                    transfer_id=self._fact(self._transfers, ask.transfer),
-                    amount=ask.amount,
-                    effective_at=self._effective(ask.effective),
+                return ReverseTransfer(
+                    ledger_id=ledger,
+                    client_id=client,
+                    idempotency_key=key,
+                    transfer_id=self._fact(self._transfers, request.transfer),
+                    amount=request.amount,
+                    effective_at=self._effective(request.effective),
                 )
             case Fence():
-                return FenceKey.of(ledger, client, key)
-        raise AssertionError(f"nobody asks for {ask}")
+                return FenceKey(ledger_id=ledger, client_id=client, idempotency_key=key)
+        raise AssertionError(f"there is no such request: {request}")
 
-    def _sides(self, ask: Post | Open) -> dict[str, Any]:
+    def _sides(self, request: Post | Open) -> dict[str, Any]:
         return {
-            "debit_account_id": self._accounts.get(ask.debit, _NOBODY),
-            "credit_account_id": self._accounts.get(ask.credit, _NOBODY),
-            "amount": ask.amount,
-            "currency": ask.currency,
+            "debit_account_id": self._accounts.get(request.debit, _NOBODY),
+            "credit_account_id": self._accounts.get(request.credit, _NOBODY),
+            "amount": request.amount,
+            "currency": request.currency,
         }
 
     def _effective(self, word: str | None) -> datetime | None:
@@ -233,17 +246,17 @@ class BankLedger:
     # Outcomes become answers.
 
     def _answers(self, outcomes: Sequence[Sequence[Outcome]]) -> list[list[Answer]]:
-        return [[self._answer(outcome) for outcome in unit] for unit in outcomes]
+        return [[self._answer(outcome) for outcome in group] for group in outcomes]
 
     def _answer(self, answer: Outcome) -> Answer:
-        outcome, replayed = answer.outcome, {"replayed": answer.replayed}
+        outcome, replayed = answer.result, {"replayed": answer.replayed}
         match outcome:
             case Transfer():
                 return replayed | self._transfer(outcome)
             case Hold():
                 return replayed | self._hold(outcome)
             case Rejection():
-                return replayed | self._refusal(outcome)
+                return replayed | self._rejection(outcome)
         return replayed | {"said": "fenced"}
 
     def _shared(self, fact: Transfer | Hold) -> Answer:
@@ -278,8 +291,8 @@ class BankLedger:
             "closed_credit_version": hold.closed_credit_account_version,
         }
 
-    def _refusal(self, rejection: Rejection) -> Answer:
-        members = dict(rejection.members)
+    def _rejection(self, rejection: Rejection) -> Answer:
+        members = told(rejection)
         words: Answer = {"said": rejection.code}
         if "account_id" in members:
             words["account"] = self._names[members.pop("account_id")]

@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 Answer = dict[str, Any]
-"""``said`` is ``transfer``, ``hold``, ``fenced`` or the code of a refusal; the rest are the numbers that a caller is
-owed."""
+"""``said`` is ``transfer``, ``hold``, ``fenced`` or the code of a rejection; the rest are the numbers that a caller
+must be told."""
 
 
 @dataclass
@@ -65,9 +65,9 @@ class Facts:
             return self.balance(name) - self.debits_held(name)
         return self.balance(name) - self.credits_held(name)
 
-    def holds_count_for(self, name: str, refusal: str) -> bool:
-        """Whether something is held that counts for a refusal of this kind."""
-        if refusal == "insufficient_funds":
+    def holds_count_for(self, name: str, rejection: str) -> bool:
+        """Return whether something is held that counts for a rejection of this kind."""
+        if rejection == "insufficient_funds":
             return self.available(name) != self.balance(name)
         return self.debits_held(name) + self.credits_held(name) > 0
 

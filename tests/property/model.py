@@ -1,12 +1,12 @@
-"""A ledger as its callers and operators see it: who asks what under which key, and what happens without being asked."""
+"""A model of a ledger as callers and operators see it: requests under keys, and what happens without a request."""
 
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
-from tests.property.asks import Ask, Capture, Fence, Open, Post, Reverse, Unit, Void
 from tests.property.facts import Answer, Facts, stored
-from tests.property.rules import RefusalError, Rules
+from tests.property.requests import Capture, Fence, Group, Open, Post, Request, Reverse, Void
+from tests.property.rules import RejectedError, Rules
 
 
 class Model:
@@ -16,83 +16,90 @@ class Model:
         self.facts = Facts(accounts).copy()
         self._short: set[str] = set()
 
-    def send(self, units: list[Unit]) -> list[list[Answer]]:
-        """Answer units in order. When an overdue hold was in their way, it is freed first and all is answered anew."""
+    def send(self, groups: list[Group]) -> list[list[Answer]]:
+        """Answer groups in order. When an overdue hold was in the way, free it and answer all groups again."""
         while True:
             before, self._short = self.facts.copy(), set()
-            answers = [self._send_unit(unit) for unit in units]
+            answers = [self._send_group(group) for group in groups]
             in_the_way = self._overdue_of(self._short)
             if not in_the_way:
                 return answers
             self.facts = before
             self._expire(in_the_way)
 
-    def _send_unit(self, unit: Unit) -> list[Answer]:
-        company = [*map(asdict, unit)] if len(unit) > 1 else None
-        group = None
-        if company:
-            group = self.facts.groups()
+    def _send_group(self, group: Group) -> list[Answer]:
+        members = [*map(asdict, group)] if len(group) > 1 else None
+        number = None
+        if members:
+            number = self.facts.groups()
         before = self.facts.copy()
         answers: list[Answer] = []
-        for ask in unit:
-            answers.append(self._answer(ask, company, group))
-            if company and answers[-1]["said"] not in {"transfer", "hold", "fenced"}:
+        for request in group:
+            answers.append(self._answer(request, members, number))
+            if members and answers[-1]["said"] not in {"transfer", "hold", "fenced"}:
                 self.facts = before
-                return [self._answer_in_bad_company(other, company, ask, answers[-1]) for other in unit]
+                return [self._answer_in_failed_group(other, members, request, answers[-1]) for other in group]
         return answers
 
-    def _answer_in_bad_company(self, ask: Ask, company: Any, refused: Ask, why: Answer) -> Answer:
-        """Nothing of the unit happens. Who has an answer keeps it, all others are refused for the one that was."""
-        standing = self._standing(ask, company)
+    def _answer_in_failed_group(self, request: Request, members: Any, rejected: Request, why: Answer) -> Answer:
+        """Answer a request of a group that is not applied: with the answer that its key has already, or with the
+        rejection of the whole group because of ``rejected``.
+        """
+        standing = self._standing(request, members)
         if standing:
             return standing
-        if ask is refused:
+        if request is rejected:
             answer = why
         else:
-            answer = {"said": "batch_rejected", "refused_idempotency_key": refused.key, "refused_code": why["said"]}
-        return self._remember(ask, company, answer | {"replayed": False})
+            answer = {"said": "batch_rejected", "refused_idempotency_key": rejected.key, "refused_code": why["said"]}
+        return self._remember(request, members, answer | {"replayed": False})
 
-    def _answer(self, ask: Ask, company: Any, group: int | None) -> Answer:
-        standing = self._standing(ask, company)
+    def _answer(self, request: Request, members: Any, group: int | None) -> Answer:
+        standing = self._standing(request, members)
         if standing:
             return standing
         try:
-            answer = self._decide(ask, group)
-        except RefusalError as refusal:
-            answer = refusal.answer
-        return self._remember(ask, company, answer | {"replayed": False})
+            answer = self._decide(request, group)
+        except RejectedError as rejection:
+            answer = rejection.answer
+        return self._remember(request, members, answer | {"replayed": False})
 
-    def _standing(self, ask: Ask, company: Any) -> Answer | None:
-        """Return the answer that the key has already, whatever is asked now."""
-        if (ask.client, ask.key) not in self.facts.keys:
+    def _standing(self, request: Request, members: Any) -> Answer | None:
+        """Return the answer that the key has already, whatever this request is."""
+        if (request.client, request.key) not in self.facts.keys:
             return None
-        request, answer = self.facts.keys[ask.client, ask.key]
-        if isinstance(ask, Fence):
+        known, answer = self.facts.keys[request.client, request.key]
+        if isinstance(request, Fence):
             return {"said": "fenced", "replayed": True}
         if answer["said"] == "fenced":
-            return {"said": "key_fenced", "idempotency_key": ask.key, "earlier": "fenced", "replayed": False}
-        if request != (type(ask), asdict(ask), company):
+            return {"said": "key_fenced", "idempotency_key": request.key, "earlier": "fenced", "replayed": False}
+        if known != (type(request), asdict(request), members):
             earlier, _ = stored(answer)
-            return {"said": "idempotency_key_reused", "idempotency_key": ask.key, "earlier": earlier, "replayed": False}
+            return {
+                "said": "idempotency_key_reused",
+                "idempotency_key": request.key,
+                "earlier": earlier,
+                "replayed": False,
+            }
         return answer | {"replayed": True}
 
-    def _remember(self, ask: Ask, company: Any, answer: Answer) -> Answer:
-        self.facts.keys[ask.client, ask.key] = ((type(ask), asdict(ask), company), answer)
+    def _remember(self, request: Request, members: Any, answer: Answer) -> Answer:
+        self.facts.keys[request.client, request.key] = ((type(request), asdict(request), members), answer)
         return answer
 
-    def _decide(self, ask: Ask, group: int | None) -> Answer:
+    def _decide(self, request: Request, group: int | None) -> Answer:
         rules = Rules(self.facts, group, self._short)
-        match ask:
+        match request:
             case Post():
-                return rules.post(ask)
+                return rules.post(request)
             case Open():
-                return rules.open(ask)
+                return rules.open(request)
             case Capture():
-                return rules.capture(ask)
+                return rules.capture(request)
             case Void():
-                return rules.void(ask)
+                return rules.void(request)
             case Reverse():
-                return rules.reverse(ask)
+                return rules.reverse(request)
         return {"said": "fenced"}
 
     # What happens without being asked, and what operators do.
@@ -121,8 +128,8 @@ class Model:
             self.facts.close(hold, "expired")
 
     def revise(self, name: str, changes: dict[str, Any]) -> str:
-        """Change bounds or status of an account; return ``revised`` or the code of the refusal. Overdue holds are freed
-        when they are in the way.
+        """Change bounds or status of an account; return ``revised`` or the code of the rejection. Overdue holds are
+        freed when they are in the way.
         """
         said = self._revise(name, changes)
         if said in {"account_not_empty", "insufficient_funds"} and self.facts.holds_count_for(name, said):

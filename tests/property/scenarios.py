@@ -1,7 +1,7 @@
 """Scenarios: some accounts, and what happens to them step by step.
 
 The model is at hand while a scenario is drawn, so that most of it makes sense: what is captured was held, what is
-reversed was moved. The rest is odd in one way or two, and refused for it.
+reversed was moved. The rest is wrong in one way or two, and rejected for it.
 """
 
 from collections.abc import Callable
@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 
 from hypothesis import strategies as st
 
-from tests.property.asks import UNKNOWN, Ask, Capture, Fence, Open, Post, Reverse, Unit, Void
 from tests.property.model import Model
+from tests.property.requests import UNKNOWN, Capture, Fence, Group, Open, Post, Request, Reverse, Void
 from tests.property.rules import LARGEST
 
 _BOUNDS = ("minimum_balance", "maximum_balance")
@@ -32,10 +32,10 @@ _ODD_SIDES: dict[str, list[Any]] = {
 
 @dataclass(frozen=True)
 class Send:
-    """Units for one transaction, which may be rehearsed before."""
+    """Groups for one transaction, perhaps after a dry run of them."""
 
-    units: list[Unit]
-    rehearsed: bool
+    groups: list[Group]
+    dry_run_first: bool
 
 
 @dataclass(frozen=True)
@@ -101,13 +101,13 @@ class Author:
         self._model = model
         self._keys: list[str] = []
         self._fenced: list[str] = []
-        self._sent: list[Unit] = []
+        self._sent: list[Group] = []
         self._oddities = [0]
 
     def endowment(self) -> Send:
         """Most get something to begin with."""
         pairs = [("cash", "ada"), ("cash", "ben"), ("loan", "ada"), ("till", "eve")]
-        return self._happen(Send([[self._post(pair)] for pair in pairs], rehearsed=False))
+        return self._happen(Send([[self._post(pair)] for pair in pairs], dry_run_first=False))
 
     def step(self) -> Step:
         still_open = self._model.facts.open_holds()
@@ -118,21 +118,21 @@ class Author:
         )
         match self._one_of(kinds):
             case "again":
-                return self._happen(Send([self._one_of(self._sent)], rehearsed=False))
+                return self._happen(Send([self._one_of(self._sent)], dry_run_first=False))
             case "revise":
                 return self._happen(self._revision())
             case "over":
                 return self._happen(TimeIsOver(self._one_of(in_time)))
             case "sweep":
                 return self._happen(Sweep())
-        units = [self._unit() for _ in range(self._number(1, 4))]
-        return self._happen(Send(units, rehearsed=self._one_of([False, False, True])))
+        groups = [self._group() for _ in range(self._number(1, 4))]
+        return self._happen(Send(groups, dry_run_first=self._one_of([False, False, True])))
 
     def _happen(self, step: S) -> S:
         match step:
-            case Send(units, _):
-                self._model.send(units)
-                self._sent += units
+            case Send(groups, _):
+                self._model.send(groups)
+                self._sent += groups
             case TimeIsOver(hold):
                 self._model.time_is_over(hold)
             case Sweep():
@@ -141,10 +141,10 @@ class Author:
                 self._model.revise(name, changes)
         return step
 
-    def _unit(self) -> Unit:
+    def _group(self) -> Group:
         size = self._one_of([1] * 7 + [2, 2, 3])
         self._oddities = [0] * 5 + [1, 1, 1, 2] if size == 1 else [0] * 15 + [1]
-        kinds: list[Callable[[], Ask]] = [self._post, self._post, self._post, self._open, self._open, self._open]
+        kinds: list[Callable[[], Request]] = [self._post, self._post, self._post, self._open, self._open, self._open]
         kinds += [self._reverse, self._reverse]
         if self._model.facts.holds:
             kinds += [self._capture, self._capture, self._capture, self._capture, self._void]
@@ -152,7 +152,7 @@ class Author:
             kinds += [self._fence]
         return [self._one_of(kinds)() for _ in range(size)]
 
-    # What is asked, and how it can be odd.
+    # Requests, and how each can be wrong.
 
     def _post(self, pair: tuple[str, str] | None = None) -> Post:
         post = Post(**self._identity(), **self._sides(pair), at_most=self._one_of([False, False, True]))
@@ -230,12 +230,12 @@ class Author:
         """Draw one of ``numbers``, or one more or less; 1 at least."""
         return max(1, self._one_of([*numbers]) + self._one_of([0, 0, 0, 1, -1]))
 
-    def _oddly(self, ask: T, odd: dict[str, list[Any]]) -> T:
+    def _oddly(self, request: T, odd: dict[str, list[Any]]) -> T:
         """Return ``ask``, most times as it is, else with one or two of its fields as in ``odd``."""
         for _ in range(self._one_of(self._oddities)):
             name = self._one_of(sorted(odd))
-            ask = replace(ask, **{name: self._one_of(odd[name])})  # type: ignore[type-var]
-        return ask
+            request = replace(request, **{name: self._one_of(odd[name])})  # type: ignore[type-var]
+        return request
 
     def _identity(self) -> dict[str, Any]:
         """Return a client and a key: most times a new one."""

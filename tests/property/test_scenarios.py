@@ -1,4 +1,4 @@
-"""The service against the model: whatever is asked, in whatever order, they answer alike and end up alike."""
+"""The service against the model: to any requests in any order, both answer alike, and both store alike."""
 
 from collections.abc import Iterator
 
@@ -57,8 +57,8 @@ async def test_service_and_model_answer_alike(bank: Bank, scenario: Scenario, ca
     assert [record.message for record in caplog.records] == [], "the database never refuses what the rules allowed"
 
 
-def test_the_scenarios_meet_every_rule() -> None:
-    """What is never met is never tested. Draw more, or more of what is missing, when this fails."""
+def test_the_scenarios_break_every_rule() -> None:
+    """A rule that no scenario breaks is not tested. When this fails, draw more of them, or more of the missing kind."""
     met: set[tuple[str, str]] = set()
 
     @drawn()
@@ -77,12 +77,12 @@ def met_in(scenario: Scenario) -> Iterator[tuple[str, str]]:
     model = Model(scenario.accounts)
     for step in scenario.steps:
         match step:
-            case Send(units, _):
-                for unit, answers in zip(units, model.send(units), strict=True):
-                    for ask, answer in zip(unit, answers, strict=True):
-                        yield type(ask).__name__, answer["said"]
+            case Send(groups, _):
+                for group, answers in zip(groups, model.send(groups), strict=True):
+                    for request, answer in zip(group, answers, strict=True):
+                        yield type(request).__name__, answer["said"]
                         if answer["replayed"]:
-                            yield type(ask).__name__, "replayed"
+                            yield type(request).__name__, "replayed"
             case TimeIsOver(hold):
                 model.time_is_over(hold)
             case Sweep():
@@ -97,9 +97,9 @@ def met_in(scenario: Scenario) -> Iterator[tuple[str, str]]:
 async def play(step: Step, model: Model, ledger: BankLedger) -> None:
     """Have both do ``step``, and compare."""
     match step:
-        case Send(units, rehearsed):
-            foretold = await ledger.rehearse(units) if rehearsed else None
-            answers, expected = await ledger.send(units), model.send(units)
+        case Send(groups, dry_run_first):
+            foretold = await ledger.dry_run(groups) if dry_run_first else None
+            answers, expected = await ledger.send(groups), model.send(groups)
             assert as_far_as_promised(answers, expected) == expected
             assert foretold is None or as_far_as_promised(foretold, expected) == expected
         case TimeIsOver(hold):
@@ -117,7 +117,7 @@ def as_far_as_promised(answers: list[list[Answer]], expected: list[list[Answer]]
     return [
         [
             {name: value for name, value in answer.items() if name in promised}
-            for answer, promised in zip(unit, promises, strict=True)
+            for answer, promised in zip(group, promises, strict=True)
         ]
-        for unit, promises in zip(answers, expected, strict=True)
+        for group, promises in zip(answers, expected, strict=True)
     ]

@@ -1,4 +1,4 @@
-"""An HTTP server with a small application, on uvloop in a thread of its own, as workers run it; and a peer of it."""
+"""An HTTP server with a small application, which runs on uvloop in a thread of its own, and a client of it."""
 
 import asyncio
 import socket
@@ -11,7 +11,7 @@ import msgspec
 import pytest
 import uvloop
 
-from service.api.problems import refusals
+from service.api.http.problems import refusals
 from service.server import http
 from service.server.http import HttpServer
 from service.server.limits import Limits
@@ -82,6 +82,12 @@ class Peer:
             return Answer(status, headers, self._chunks())
         return Answer(status, headers, self._exactly(int(headers["content-length"])))
 
+    def begins_with(self, start: bytes) -> bool:
+        """Whether what is read next begins so."""
+        while len(self._read) < len(start):
+            assert self._more(), "the server closed"
+        return self._read.startswith(start)
+
     def ended(self) -> bool:
         """Whether the server closes without another byte."""
         try:
@@ -114,7 +120,7 @@ class Peer:
 
 
 class Served:
-    """The application, and what a test sees and steers of it and of its server."""
+    """The application and its server, as tests see and control them."""
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
@@ -143,6 +149,10 @@ class Served:
 
     def stopped(self) -> bool:
         return not self._thread.is_alive()
+
+    def idle(self) -> bool:
+        """Whether the application is at work for nobody."""
+        return not self.server._tasks
 
     def call(self, function: Callable[[], object]) -> None:
         if self._thread.is_alive():
@@ -197,6 +207,21 @@ class Served:
             await send({"type": "http.response.body", "body": bytes(2**20), "more_body": True})
             self.messages.append("part")
         await send({"type": "http.response.body", "body": b""})
+
+    async def _until_gone(self, _argument: str, receive: Any, send: Any) -> None:
+        """Begin an answer, and leave it when the peer goes."""
+        await self._body(receive)
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"begun", "more_body": True})
+        await self._body(receive)
+
+    async def _ended_meanwhile(self, _argument: str, receive: Any, send: Any) -> None:
+        """Answer while another task waits for the peer to go."""
+        await self._body(receive)
+        waiting = asyncio.create_task(self._body(receive))
+        await asyncio.sleep(0)
+        await _answer(send, 200, b"whole")
+        await waiting
 
     async def _fault(self, argument: str, _receive: Any, send: Any) -> None:
         if argument == "late":

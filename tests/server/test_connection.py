@@ -1,4 +1,7 @@
-"""One connection: requests and answers in turn, and what is not HTTP/1.1 refused."""
+"""One connection: requests are answered one after the other, and what is not HTTP/1.1 is refused."""
+
+import socket
+import struct
 
 import pytest
 
@@ -127,7 +130,7 @@ def test_http_1_0(served: Served) -> None:
 @pytest.mark.parametrize("offer", ["h2c", "websocket"])
 @pytest.mark.parametrize("body", [b"", b"12345"])
 def test_another_protocol_is_declined(served: Served, offer: str, body: bytes) -> None:
-    """Some clients offer HTTP/2 with every first request, and go on in HTTP/1.1 when they are answered so."""
+    """Some clients offer HTTP/2 with every first request, and go on with HTTP/1.1 when the answer is in HTTP/1.1."""
     peer = served.peer()
     offered = ["Connection: Upgrade, HTTP2-Settings", f"Upgrade: {offer}", "HTTP2-Settings: AAE"]
     if body:
@@ -156,14 +159,14 @@ def test_a_body_that_is_not_asked_for_is_not_awaited(served: Served) -> None:
     assert peer.ended()
 
 
-def test_an_answer_is_heard_over_a_body_that_nobody_reads(served: Served) -> None:
+def test_an_answer_arrives_before_a_body_that_the_application_does_not_read(served: Served) -> None:
     peer = served.peer()
     for _ in range(2):  # and the connection goes on
         peer.post("/early", bytes(900_000))
         assert get_answer(peer, 403) == b"no"
 
 
-def test_a_body_that_nobody_reads_has_a_limit(served: Served) -> None:
+def test_a_body_that_the_application_does_not_read_has_a_limit(served: Served) -> None:
     peer = served.peer()
     with pytest.raises(ConnectionError):
         peer.post("/early", bytes(64 * 2**20))
@@ -186,7 +189,7 @@ def test_head_is_answered_without_a_body(served: Served) -> None:
 
 
 def test_a_large_body_waits_until_it_is_wanted(served: Served) -> None:
-    """Nobody's memory fills while the application is busy with something else."""
+    """The server does not fill its memory while the application is busy with something else."""
     peer = served.peer()
     peer.post("/gated", b"")
     eventually(lambda: bool(served.scopes))
@@ -295,3 +298,28 @@ def test_byte_by_byte(serve: Serve) -> None:
     for byte in b"POST /echo HTTP/1.1\r\nHost: funds\r\nContent-Length: 3\r\n\r\nabc":
         peer.send(bytes([byte]))
     assert get_answer(peer) == b"abc"
+
+
+@pytest.mark.parametrize("rudely", [False, True])
+def test_a_long_answer_ends_when_its_peer_goes(
+    served: Served, caplog: pytest.LogCaptureFixture, *, rudely: bool
+) -> None:
+    """Nothing is wrong then."""
+    peer = served.peer()
+    peer.get("/until_gone")
+    eventually(lambda: peer.begins_with(b"HTTP/1.1 200"))
+    assert served.messages == ["http.request"]
+    if rudely:
+        peer.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    peer.socket.close()
+    eventually(lambda: served.messages == ["http.request", "http.disconnect"])
+    eventually(served.idle)
+    assert not caplog.records
+
+
+def test_waiting_for_the_peer_to_go_ends_with_the_answer(served: Served) -> None:
+    peer = served.peer()
+    for _ in range(2):
+        peer.get("/ended_meanwhile")
+        assert get_answer(peer) == b"whole"
+    eventually(lambda: served.messages == 2 * ["http.request", "http.disconnect"])

@@ -1,4 +1,4 @@
-"""The end of a server: announced, then what is under way is finished, then it is over."""
+"""The end of a server: it announces the end, finishes the requests under way, then closes all connections."""
 
 import threading
 import time

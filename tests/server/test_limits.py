@@ -1,23 +1,33 @@
-"""Peers that are slow, silent or too many: each meets its limit, and nobody else waits."""
+"""Peers that are slow, silent or too many: each is limited, and no other peer waits for it."""
 
 import select
+import threading
 import time
 
 import pytest
 
-from tests.server.conftest import Peer, Serve, Served, eventually
+from tests.server.conftest import SECONDS_MAX, Peer, Serve, Served, eventually
 from tests.server.test_connection import get_answer, refused
 
 MANY = 300
+TRIES = 5
 
 
 def answers_at_once(served: Served) -> None:
-    """A new request on a new connection is answered without delay."""
+    """A new request on a new connection is answered without delay.
+
+    The machine may be busy with others, so there are several tries. What holds a server up must last longer than they
+    do: then it delays every one.
+    """
+    assert any(seconds_to_answer(served) < 0.5 for _ in range(TRIES))
+
+
+def seconds_to_answer(served: Served) -> float:
     began = time.monotonic()
     peer = served.peer()
     peer.get("/echo")
     assert get_answer(peer) == b""
-    assert time.monotonic() - began < 0.5
+    return time.monotonic() - began
 
 
 def dribble(peer: Peer, data: bytes, every_seconds: float) -> float:
@@ -47,7 +57,7 @@ def test_a_head_that_comes_slowly(served: Served) -> None:
 
 
 def test_a_body_that_comes_slowly(served: Served) -> None:
-    """Every byte is some progress; what counts is the rate."""
+    """A single byte now and then is not enough: the rate counts."""
     peer = served.peer()
     peer.get("/echo", "Content-Length: 1000", method="POST")
     assert dribble(peer, b"x" * 100, 0.1) < 4
@@ -57,7 +67,7 @@ def test_a_body_that_comes_slowly(served: Served) -> None:
 
 
 def test_a_body_that_stops(served: Served) -> None:
-    """What came quickly buys no time for what does not come."""
+    """Bytes that came quickly give no more time for the rest."""
     peer = served.peer()
     peer.get("/echo", "Content-Length: 2000000", method="POST")
     peer.send(bytes(1_900_000))
@@ -87,10 +97,17 @@ def test_a_peer_that_does_not_read_is_cut_off(served: Served) -> None:
     peer = served.peer(receive_bytes=4096)
     peer.get("/bytes/7000000")
     eventually(lambda: served.server.unsent_bytes > 0)
-    answers_at_once(served)
     eventually(lambda: served.server.unsent_bytes == 0, 5)
     with pytest.raises((AssertionError, ConnectionError)):
         get_answer(peer)
+
+
+def test_a_peer_that_does_not_read_delays_no_other(serve: Serve) -> None:
+    served = serve(write_seconds_max=60)
+    served.peer(receive_bytes=4096).get("/bytes/7000000")
+    eventually(lambda: served.server.unsent_bytes > 0)
+    answers_at_once(served)
+    assert served.server.unsent_bytes > 0
 
 
 def test_a_peer_that_reads_slowly_but_steadily_gets_everything(serve: Serve) -> None:
@@ -114,7 +131,7 @@ def test_a_long_answer_waits_for_its_reader(served: Served) -> None:
 
 
 def test_a_body_that_comes_slowly_after_its_answer(served: Served) -> None:
-    """The answer was large and is read at last; the body that nobody wants goes on, a byte at a time."""
+    """The answer was large and is read in the end; the rest of the body still arrives, a byte at a time."""
     peer = served.peer(receive_bytes=65536)
     peer.get("/bytes/7000000", "Content-Length: 1000", method="POST")
     eventually(lambda: served.server.unsent_bytes > 0)
@@ -126,8 +143,8 @@ def test_a_body_that_comes_slowly_after_its_answer(served: Served) -> None:
     assert peer.ended()
 
 
-def test_answers_that_nobody_reads_have_one_budget(serve: Serve) -> None:
-    """Whoever has been slow for longest makes room."""
+def test_answers_that_peers_do_not_read_have_one_budget(serve: Serve) -> None:
+    """The connection whose peer has been slow for longest is closed."""
     served = serve(write_seconds_max=60)
     peers = [served.peer(receive_bytes=4096) for _ in range(20)]
     for peer in peers:
@@ -143,6 +160,7 @@ def test_bodies_have_one_budget(serve: Serve) -> None:
     for peer in peers:
         peer.get("/echo", "Content-Length: 1000001", method="POST")
         peer.send(bytes(1_000_000))
+    eventually(lambda: len(select.select([peer.socket for peer in peers], [], [], 0)[0]) == 2)
     answers = []
     for peer in peers:
         peer.send(b"x")
@@ -151,17 +169,18 @@ def test_bodies_have_one_budget(serve: Serve) -> None:
     eventually(lambda: served.server.bodies_bytes == 0)
 
 
-def test_requests_without_reading_answers(served: Served) -> None:
+def test_requests_without_reading_answers(serve: Serve) -> None:
     """A pipeline whose answers are not read is not read on either."""
+    served = serve(write_seconds_max=60)
     peer = served.peer(receive_bytes=4096)
     peer.socket.settimeout(0.5)
-    with pytest.raises((TimeoutError, ConnectionError)):
+    with pytest.raises(TimeoutError):
         peer.send(b"GET /bytes/10000 HTTP/1.1\r\nHost: funds\r\n\r\n" * 500_000)
     answers_at_once(served)
 
 
 def test_too_many_connections(serve: Serve) -> None:
-    """The one that has waited longest makes room for a new one; one that is being answered stays."""
+    """The connection that has waited longest for a request is closed; one that is being answered stays."""
     served = serve(connections_max=10, idle_seconds_max=60)
     busy = served.peer()
     busy.get("/gated")
@@ -176,11 +195,50 @@ def test_too_many_connections(serve: Serve) -> None:
     assert get_answer(waiting[-1]) == b""
 
 
+def test_too_many_connections_that_are_all_being_answered(serve: Serve) -> None:
+    """The new ones are closed."""
+    served = serve(connections_max=3)
+    busy = [served.peer() for _ in range(3)]
+    for peer in busy:
+        peer.get("/gated")
+    eventually(lambda: len(served.scopes) == len(busy))
+    assert all(peer.ended() for peer in [served.peer() for _ in range(5)])
+    served.gate.set()
+    assert [get_answer(peer) for peer in busy] == [b"late"] * len(busy)
+
+
 @pytest.mark.parametrize(
     "begun", [b"", b"GET /echo HT", b"POST /echo HTTP/1.1\r\nHost: f\r\nContent-Length: 9\r\n\r\n1"]
 )
-def test_many_slow_peers_keep_nobody_waiting(serve: Serve, begun: bytes) -> None:
+def test_many_slow_peers_delay_no_other(serve: Serve, begun: bytes) -> None:
     served = serve(idle_seconds_max=60, head_seconds_max=60, body_seconds_max=60)
     for _ in range(MANY):
         served.peer().send(begun)
     answers_at_once(served)
+
+
+def test_many_new_peers_are_accepted_in_a_few_iterations(served: Served) -> None:
+    """Each iteration of the loop may be long. So a new peer must not wait for as many as there are peers before it."""
+    held, resumed = threading.Event(), threading.Event()
+    iterations = 0
+
+    def hold() -> None:
+        held.set()
+        resumed.wait(SECONDS_MAX)
+        count()
+
+    def count() -> None:
+        nonlocal iterations
+        if len(served.scopes) < MANY:
+            iterations += 1
+            served.call(count)
+
+    served.call(hold)
+    assert held.wait(SECONDS_MAX)
+    peers = [served.peer() for _ in range(MANY)]
+    for peer in peers:
+        peer.get("/echo")
+    resumed.set()
+    for peer in peers:
+        assert get_answer(peer) == b""
+    assert iterations < MANY / 4

@@ -1,4 +1,4 @@
-"""What the tests of storage share: a database for all tests of a module, which bring rows of their own or none."""
+"""Fixtures of the tests of storage: a database for all tests of a module, each with rows of its own or none."""
 
 from collections.abc import AsyncIterator
 
@@ -8,14 +8,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.settings import Settings
 from service.storage.database import Database
-from tests.servers import TestDatabase, TestPostgres
+from tests.support.servers import TestDatabase, TestPostgres
 
 
 @pytest.fixture(scope="module")
 async def shared_database(postgres: TestPostgres) -> AsyncIterator[TestDatabase]:
-    name, database = await postgres.make_database()
-    yield database
-    await postgres.drop_database(name)
+    async with postgres.fresh_database() as database:
+        yield database
 
 
 @pytest.fixture(scope="module")
@@ -34,8 +33,8 @@ async def shared_session(pool: Database) -> AsyncIterator[AsyncSession]:
 
 
 @pytest.fixture
-async def outsider(shared_database: TestDatabase) -> AsyncIterator[asyncpg.Connection]:
-    """A connection to the shared database of someone whom nothing but constraints stops."""
+async def superuser(shared_database: TestDatabase) -> AsyncIterator[asyncpg.Connection]:
+    """A superuser's connection to the shared database, which only constraints stop from changing rows."""
     connection = await asyncpg.connect(shared_database.superuser_url)
     yield connection
     await connection.close()

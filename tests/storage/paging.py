@@ -4,14 +4,22 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+import pytest
 from sqlalchemy import event
 
 from service.storage.database import Database
-from service.storage.lists import Slices
+from service.storage.lists import ListOrder, Slices
 
 T = TypeVar("T")
 
 PAGES_MAX = 1_000
+
+in_either_order = pytest.mark.parametrize("order", ["desc", "asc"])
+
+
+def ordered(falling: Sequence[T], order: ListOrder) -> list[T]:
+    """``falling`` as a list of that order has it."""
+    return list(falling) if order == "desc" else list(reversed(falling))
 
 
 async def all_pages(page: Callable[[T | None], Awaitable[Sequence[T]]], limit: int) -> list[T]:
@@ -33,7 +41,7 @@ async def rows_of(slices: Slices[T]) -> list[T]:
 
 @contextmanager
 def queries(database: Database) -> Iterator[list[tuple[str, tuple[Any, ...]]]]:
-    """The statements with their parameters that ``database`` sends through SQLAlchemy meanwhile."""
+    """Yield a list of the statements, with parameters, that ``database`` sends through SQLAlchemy from now on."""
     sent: list[tuple[str, tuple[Any, ...]]] = []
 
     def note(*arguments: Any) -> None:
@@ -46,7 +54,7 @@ def queries(database: Database) -> Iterator[list[tuple[str, tuple[Any, ...]]]]:
 
 @contextmanager
 def statements(database: Database) -> Iterator[list[str]]:
-    """The statements that ``database`` sends through SQLAlchemy meanwhile."""
+    """Yield a list of the statements that ``database`` sends through SQLAlchemy from now on."""
     texts: list[str] = []
     with queries(database) as sent:
         yield texts

@@ -4,7 +4,7 @@ A role that is not named for a table may not do anything there. ``ALL`` stands f
 """
 
 ALL = frozenset({"*"})
-SERVICE, OPERATOR, AUDITOR = "funds_service", "funds_operator", "funds_auditor"
+SERVICE, OPERATOR, AUDITOR, READER = "funds_service", "funds_operator", "funds_auditor", "funds_reader"
 
 _COUNTERS = {"debits_posted", "credits_posted", "debits_held", "credits_held", "version", "updated_at"}
 
@@ -15,11 +15,22 @@ TABLES: dict[str, dict[str, dict[str, frozenset[str]]]] = {
         OPERATOR: {"SELECT": frozenset({"id", "name"})},
         AUDITOR: {"SELECT": ALL},
     },
+    "ledger_heads": {
+        SERVICE: {
+            "SELECT": ALL,
+            "INSERT": ALL,
+            "UPDATE": frozenset({"last_at", "closed_until", "late_entries"}),
+        },
+        OPERATOR: {"SELECT": ALL, "UPDATE": frozenset({"last_at"})},
+        AUDITOR: {"SELECT": ALL},
+    },
     "accounts": {
         SERVICE: {
             "SELECT": ALL,
             "INSERT": ALL,
-            "UPDATE": frozenset({"name", "minimum_balance", "maximum_balance", "status", "metadata"} | _COUNTERS),
+            "UPDATE": frozenset(
+                {"name", "minimum_balance", "maximum_balance", "status", "metadata", "code"} | _COUNTERS
+            ),
         },
         AUDITOR: {"SELECT": ALL},
     },
@@ -44,11 +55,32 @@ TABLES: dict[str, dict[str, dict[str, frozenset[str]]]] = {
         SERVICE: {"SELECT": ALL, "INSERT": ALL, "UPDATE": frozenset({"reversed_amount"})},
         AUDITOR: {"SELECT": ALL},
     },
+    "history": {
+        SERVICE: {"SELECT": ALL, "INSERT": ALL},
+        OPERATOR: {"SELECT": ALL, "INSERT": ALL},
+        AUDITOR: {"SELECT": ALL},
+    },
+    "log_tiles": {SERVICE: {"SELECT": ALL, "INSERT": ALL}, AUDITOR: {"SELECT": ALL}},
+    "log_checkpoints": {SERVICE: {"SELECT": ALL, "INSERT": ALL}, AUDITOR: {"SELECT": ALL}},
+    "log_cosignatures": {SERVICE: {"SELECT": ALL, "INSERT": ALL}, AUDITOR: {"SELECT": ALL}},
     "decisions": {SERVICE: {"SELECT": ALL, "INSERT": ALL}, AUDITOR: {"SELECT": ALL}},
     "tokens": {
         SERVICE: {"SELECT": frozenset({"id", "client", "token_hash", "scopes", "ledgers", "expires_at", "revoked_at"})},
         OPERATOR: {"SELECT": ALL, "INSERT": ALL, "UPDATE": frozenset({"revoked_at"})},
         AUDITOR: {"SELECT": frozenset({"id", "client", "scopes", "ledgers", "created_at", "expires_at", "revoked_at"})},
+    },
+    "token_uses": {
+        SERVICE: {"SELECT": ALL, "INSERT": ALL, "UPDATE": frozenset({"requests", "last_used_at"})},
+        OPERATOR: {"SELECT": ALL},
+        AUDITOR: {"SELECT": ALL},
+    },
+    "verifications": {
+        SERVICE: {
+            "SELECT": ALL,
+            "INSERT": ALL,
+            "UPDATE": frozenset({"damaged", "completed_at", "complete", "running"}),
+        },
+        AUDITOR: {"SELECT": ALL},
     },
     "alembic_version": {SERVICE: {"SELECT": ALL}, OPERATOR: {"SELECT": ALL}, AUDITOR: {"SELECT": ALL}},
 }
@@ -56,6 +88,12 @@ TABLES: dict[str, dict[str, dict[str, frozenset[str]]]] = {
 # sequence -> role -> privileges
 SEQUENCES: dict[str, dict[str, frozenset[str]]] = {"ledgers_id_seq": {SERVICE: frozenset({"USAGE"})}}
 
-ROLES = (SERVICE, OPERATOR, AUDITOR)
+VIEWS = frozenset(
+    {"ledgers", "accounts", "transfers", "postings", "holds", "decisions", "history", "entries", "checkpoints"}
+)
+"""The views of the schema ``funds_audit``. Those who read them may do nothing else there, and nobody else anything."""
+VIEW_READERS = frozenset({AUDITOR, READER})
+
+ROLES = (SERVICE, OPERATOR, AUDITOR, READER)
 COLUMN_PRIVILEGES = ("SELECT", "INSERT", "UPDATE", "REFERENCES")
 TABLE_PRIVILEGES = (*COLUMN_PRIVILEGES, "DELETE", "TRUNCATE", "TRIGGER")

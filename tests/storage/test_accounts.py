@@ -9,12 +9,14 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, InvalidRequestError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from service.storage.accounts import AccountRepository
+from service.domain.accounts import AccountDetails
 from service.storage.database import Database
-from service.storage.models import RECENT_CHANGES, Account
-from tests.rows import MAIN, add_account, add_ledger, add_transfer
-from tests.servers import TestDatabase
-from tests.storage.paging import all_pages, rows_of, statements
+from service.storage.lists import ListOrder
+from service.storage.repositories.accounts import AccountRepository
+from service.storage.rows import RECENT_CHANGES, AccountRow
+from tests.storage.paging import all_pages, in_either_order, ordered, rows_of, statements
+from tests.support.rows import MAIN, add_account, add_ledger, add_transfer
+from tests.support.servers import TestDatabase
 
 COUNT = 12
 BUSY, FRIEND = (UUID(int=number) for number in (101, 102))
@@ -24,7 +26,7 @@ TRANSFERS = RECENT_CHANGES + 5
 
 
 @pytest.fixture(scope="module", autouse=True)
-async def books(shared_database: TestDatabase) -> None:
+async def stored_rows(shared_database: TestDatabase) -> None:
     """Accounts 1 to 12 in the main ledger, the same ids in another one."""
     superuser = await asyncpg.connect(shared_database.superuser_url)
     other = await add_ledger(superuser, "other")
@@ -57,13 +59,14 @@ async def third(shared_session: AsyncSession) -> int:
 
 
 @pytest.mark.parametrize("limit", [1, 5, COUNT, COUNT + 1])
-async def test_pages_are_newest_first_and_miss_nothing(accounts: AccountRepository, limit: int) -> None:
-    async def page(after: Account | None) -> Any:
-        return await rows_of(accounts.page(MAIN, limit=limit, before=after.id if after else None))
+@in_either_order
+async def test_pages_are_in_order_and_miss_nothing(accounts: AccountRepository, limit: int, order: ListOrder) -> None:
+    async def page(after: AccountDetails | None) -> Any:
+        return await rows_of(accounts.page(MAIN, limit=limit, order=order, after=after.id if after else None))
 
     listed = await all_pages(page, limit)
 
-    assert [one.id.int for one in listed] == list(range(COUNT, 0, -1))
+    assert [one.id.int for one in listed] == ordered(range(COUNT, 0, -1), order)
     assert {one.name for one in listed} == {None}, "those of the other ledger have a name"
 
 
@@ -79,13 +82,16 @@ async def test_pages_are_newest_first_and_miss_nothing(accounts: AccountReposito
     ],
 )
 @pytest.mark.parametrize("limit", [2, COUNT])
+@in_either_order
 async def test_every_filter_holds_on_every_page(
-    accounts: AccountRepository, filters: dict[str, str], expected: list[int], limit: int
+    accounts: AccountRepository, filters: dict[str, Any], expected: list[int], limit: int, order: ListOrder
 ) -> None:
-    async def page(after: Account | None) -> Any:
-        return await rows_of(accounts.page(MAIN, limit=limit, before=after.id if after else None, **filters))
+    async def page(after: AccountDetails | None) -> Any:
+        return await rows_of(
+            accounts.page(MAIN, limit=limit, order=order, after=after.id if after else None, **filters)
+        )
 
-    assert [one.id.int for one in await all_pages(page, limit)] == expected
+    assert [one.id.int for one in await all_pages(page, limit)] == ordered(expected, order)
 
 
 async def test_by_ids_gives_what_the_ledger_has(accounts: AccountRepository, third: int) -> None:
@@ -105,24 +111,25 @@ async def test_references_in_use_are_those_of_the_ledger(accounts: AccountReposi
 async def test_recent_transfers_come_with_their_accounts(
     accounts: AccountRepository, pool: Database, third: int
 ) -> None:
-    """Latest first, a bounded number of them, by three queries however many there are."""
+    """The latest come first, at most a given number of them, and three queries are enough for any number."""
     with statements(pool) as sent:
-        account = await accounts.with_recent_transfers(third, BUSY)
+        found = await accounts.with_recent_transfers(third, BUSY)
 
-    assert account is not None
-    assert account.metadata_ == {"a": "b"}
-    numbers = [transfer.id.int - 1000 for transfer in account.recent_transfers]
+    assert found is not None
+    account, recent = found
+    assert account.metadata == {"a": "b"}
+    numbers = [one.transfer.id.int - 1000 for one in recent]
     assert numbers == list(range(TRANSFERS, TRANSFERS - RECENT_CHANGES, -1))
-    for transfer in account.recent_transfers:
+    for transfer in recent:
         assert {transfer.debit_account.id, transfer.credit_account.id} == {BUSY, FRIEND}
-        assert account in {transfer.debit_account, transfer.credit_account}
+        assert account in (transfer.debit_account, transfer.credit_account)
     assert len(sent) == 3
 
 
 async def test_an_account_without_transfers_has_none(accounts: AccountRepository) -> None:
-    account = await accounts.with_recent_transfers(MAIN, UUID(int=1))
-    assert account is not None
-    assert account.recent_transfers == []
+    found = await accounts.with_recent_transfers(MAIN, UUID(int=1))
+    assert found is not None
+    assert found[1] == []
 
 
 async def test_an_account_of_another_ledger_is_missing(accounts: AccountRepository) -> None:
@@ -130,9 +137,8 @@ async def test_an_account_of_another_ledger_is_missing(accounts: AccountReposito
     assert await accounts.for_revision(MAIN, BUSY) is None
 
 
-async def test_nothing_is_loaded_that_was_not_asked_for(accounts: AccountRepository) -> None:
-    account = await accounts.for_revision(MAIN, UUID(int=1))
-    assert account is not None
+async def test_nothing_is_loaded_that_was_not_asked_for(shared_session: AsyncSession) -> None:
+    account = await shared_session.get_one(AccountRow, (MAIN, UUID(int=1)))
     with pytest.raises(InvalidRequestError, match="lazy='raise'"):
         _ = account.recent_transfers
 

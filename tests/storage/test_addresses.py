@@ -1,9 +1,10 @@
-"""URLs of databases: which are read, where they point, when TLS is asked for, and that none gives its password away."""
+"""URLs of databases: which are valid, where they point, when TLS is required, and that no error shows a password."""
 
 import pytest
 
+from service.errors import DatabaseUnusableError
 from service.settings import Settings
-from service.storage.addresses import Address, DatabaseUnusableError, place
+from service.storage.addresses import Address, location
 from service.storage.database import Database
 from service.storage.preflight import operator_engine
 
@@ -32,7 +33,7 @@ def no_variables_of_libpq(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_a_database_is_named_without_user_and_password(url: str, where: str) -> None:
-    assert place(url) == where
+    assert location(url) == where
 
 
 @pytest.mark.parametrize(
@@ -50,7 +51,7 @@ def test_a_password_with_a_sign_that_parts_urls_is_refused_and_not_repeated(form
             assert SECRET not in str(caught.value)
             assert caught.value.__cause__ is None
             assert caught.value.__context__ is None
-        assert place(url) == "the given URL"
+        assert location(url) == "the given URL"
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
-"""The database proves what a batch says of its accounts: that they exist, in that version and in that currency."""
+"""The database checks what a batch states of its accounts: that they exist, with that version and that currency."""
 
+import secrets
 from collections.abc import Callable
+from functools import partial
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -8,51 +10,56 @@ import pytest
 from msgspec import structs
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from service.domain.book import Book
+from service.domain.batch_state import BatchState, Contents
+from service.domain.executor import Executor
+from service.domain.identifiers import ENTROPY_BITS, Identifiers
+from service.domain.order import Moment
 from service.domain.transfers import Transfer
+from service.errors import UnexpectedRowCountError
 from service.settings import Settings
-from service.storage.batches import SLICE, Batch
-from tests.domain.samples import NEW_ID, A
-from tests.engine.commands import transfer
-from tests.rows import MAIN, add_account, add_accounts
+from service.storage.group_commit.loading import load
+from service.storage.group_commit.writing import BatchWriter
+from tests.support.commands import transfer
+from tests.support.domain_samples import NEW_ID, A
+from tests.support.rows import MAIN, add_account, add_accounts
 
-Fault = Callable[[Book], None]
+Fault = Callable[[BatchState], None]
 
 
 def _changed(**changes: object) -> Fault:
     """A bug that writes a transfer with ``changes``, and counts as if it had not."""
 
-    def apply(book: Book) -> None:
-        book.new_transfers[0] = structs.replace(book.new_transfers[0], **changes)
+    def apply(state: BatchState) -> None:
+        state.new_transfers[0] = structs.replace(state.new_transfers[0], **changes)
 
     return apply
 
 
-def _other_currency_of_both(book: Book) -> None:
-    """A bug for which no account has to agree with anything: both of them are taken to hold euros."""
-    _changed(currency="EUR")(book)
+def _other_currency_of_both(state: BatchState) -> None:
+    """A bug that takes both accounts to hold euros."""
+    _changed(currency="EUR")(state)
 
 
-def _not_counted(book: Book) -> None:
-    book.touched_accounts.popitem()
+def _not_counted(state: BatchState) -> None:
+    state.touched_accounts.popitem()
 
 
-def _counted_as_another_version(book: Book) -> None:
-    account_id = next(iter(book.touched_accounts))
-    book.touched_accounts[account_id] += 1
+def _counted_as_another_version(state: BatchState) -> None:
+    account_id = next(iter(state.touched_accounts))
+    state.touched_accounts[account_id] += 1
 
 
-def _one_more_account(book: Book) -> None:
-    """A bug that posts to an account that nobody has, and counts it."""
-    missing = structs.replace(book.accounts[book.new_transfers[0].credit_account_id], id=A)
-    book.accounts[A] = missing
-    book.touched_accounts[A] = 0
-    book.new_transfers.append(structs.replace(book.new_transfers[0], id=NEW_ID, credit_account_id=A))
+def _one_more_account(state: BatchState) -> None:
+    """A bug that posts to an account that does not exist, and counts it."""
+    missing = structs.replace(state.accounts[state.new_transfers[0].credit_account_id], id=A)
+    state.accounts[A] = missing
+    state.touched_accounts[A] = 0
+    state.new_transfers.append(structs.replace(state.new_transfers[0], id=NEW_ID, credit_account_id=A))
 
 
-def _two_currencies(book: Book) -> None:
-    first = book.new_transfers[0]
-    book.new_transfers.append(
+def _two_currencies(state: BatchState) -> None:
+    first = state.new_transfers[0]
+    state.new_transfers.append(
         structs.replace(first, id=uuid4(), currency="EUR", debit_account_version=9, credit_account_version=9)
     )
 
@@ -69,57 +76,70 @@ def _two_currencies(book: Book) -> None:
         _two_currencies,
     ],
 )
-async def test_what_the_accounts_do_not_bear_out_is_refused(
-    shared_session: AsyncSession, outsider: asyncpg.Connection, fault: Fault
+async def test_what_the_accounts_do_not_confirm_is_refused(
+    shared_session: AsyncSession, superuser: asyncpg.Connection, fault: Fault
 ) -> None:
-    book, batch = await _decided(shared_session, *await add_accounts(outsider, 2))
-    fault(book)
-    with pytest.raises((AssertionError, asyncpg.IntegrityConstraintViolationError)):
-        await batch.store(book, iter(()))
+    state = await _decided(shared_session, *await add_accounts(superuser, 2))
+    fault(state)
+    with pytest.raises((AssertionError, UnexpectedRowCountError, asyncpg.IntegrityConstraintViolationError)):
+        await _write(shared_session, state)
 
 
-async def test_what_they_bear_out_is_written(shared_session: AsyncSession, outsider: asyncpg.Connection) -> None:
-    """The faults above are refused for what they are."""
-    book, batch = await _decided(shared_session, *await add_accounts(outsider, 2))
-    await batch.store(book, iter(()))
+async def test_what_the_accounts_confirm_is_written(
+    shared_session: AsyncSession, superuser: asyncpg.Connection
+) -> None:
+    """Without one of the faults above, the same batch is written."""
+    await _write(shared_session, await _decided(shared_session, *await add_accounts(superuser, 2)))
 
 
-async def test_accounts_of_another_currency_bear_out_nothing(
-    shared_session: AsyncSession, outsider: asyncpg.Connection
+async def test_accounts_of_another_currency_confirm_nothing(
+    shared_session: AsyncSession, superuser: asyncpg.Connection
 ) -> None:
     """A bug that forgets to compare currencies is stopped by the database alone."""
-    dollars, euros = await add_account(outsider), await add_account(outsider, currency="EUR")
-    batch = Batch(shared_session, MAIN)
+    dollars, euros = await add_account(superuser), await add_account(superuser, currency="EUR")
     wish = transfer(dollars, euros)
-    contents = await batch.load([wish])
+    contents = await load(shared_session, MAIN, [wish])
     for account in contents.accounts:
         account.currency = "USD"
-    book = Book(contents, Settings().policy)
-    [answer] = book.execute([wish], iter([uuid4()]))
-    assert isinstance(answer.outcome, Transfer)
-    with pytest.raises(AssertionError, match="2 locked rows to write, the database says UPDATE 1"):
-        await batch.store(book, iter(()))
+    executor = _executor(contents)
+    [answer] = executor.execute([wish])
+    assert isinstance(answer.result, Transfer)
+    with pytest.raises(UnexpectedRowCountError, match="2 locked rows to write, the database says UPDATE 1"):
+        await _write(shared_session, executor.state)
 
 
 async def test_what_is_decided_while_writing_is_written_too(
-    shared_session: AsyncSession, outsider: asyncpg.Connection
+    shared_session: AsyncSession, superuser: asyncpg.Connection
 ) -> None:
-    a, b = await add_accounts(outsider, 2)
-    batch = Batch(shared_session, MAIN)
-    wishes = [transfer(a, b) for _ in range(2 * SLICE + 1)]
-    book = Book(await batch.load(wishes), Settings().policy)
-    new_ids = iter([uuid4() for _ in wishes])
+    a, b = await add_accounts(superuser, 2)
+    wishes = [transfer(a, b) for _ in range(5)]
+    executor = _executor(await load(shared_session, MAIN, wishes))
+    state = executor.state
 
-    await batch.store(book, (book.execute([wish], new_ids) for wish in wishes))
+    async with BatchWriter(shared_session, MAIN) as writer:
+        for wish in wishes:
+            executor.execute([wish])
+            await writer.write_transfers(state.take_transfers())
+        await writer.write_changes(state, last_place=state.moment.place)
 
-    again = await batch.load(wishes)
+    again = await load(shared_session, MAIN, wishes)
     assert len(list(again.decisions)) == len(wishes)
     assert {account.version for account in again.accounts} == {len(wishes)}
 
 
-async def _decided(session: AsyncSession, debit: UUID, credit: UUID) -> tuple[Book, Batch]:
-    batch = Batch(session, MAIN)
+async def _decided(session: AsyncSession, debit: UUID, credit: UUID) -> BatchState:
     wish = transfer(debit, credit)
-    book = Book(await batch.load([wish]), Settings().policy)
-    book.execute([wish], iter([uuid4()]))
-    return book, batch
+    executor = _executor(await load(session, MAIN, [wish]))
+    executor.execute([wish])
+    return executor.state
+
+
+def _executor(contents: Contents) -> Executor:
+    moment = Moment(contents.clock, contents.clock, Settings().policy)
+    return Executor(BatchState(contents, moment), Identifiers(moment.place, partial(secrets.randbits, ENTROPY_BITS)))
+
+
+async def _write(session: AsyncSession, state: BatchState) -> None:
+    async with BatchWriter(session, MAIN) as writer:
+        await writer.write_transfers(state.take_transfers())
+        await writer.write_changes(state, last_place=state.moment.place)

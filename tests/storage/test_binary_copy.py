@@ -10,12 +10,12 @@ import asyncpg
 import pytest
 from msgspec import structs
 
-from service.domain.book import FENCED, Decision
+from service.domain.decisions import FENCED, Decision
 from service.domain.holds import Hold
-from service.domain.rejections import Rejection
+from service.domain.rejections import AlreadyReversed
 from service.domain.transfers import Transfer
-from service.storage.binary_copy import BEGIN, DECISION_COLUMNS, END, encode_decision, encode_transfer
-from service.storage.statements import TRANSFER_COLUMNS
+from service.storage.group_commit.binary_copy import BEGIN, DECISION_COLUMNS, END, encode_decision, encode_transfer
+from service.storage.group_commit.statements import TRANSFER_COLUMNS
 
 INT64_MAX = 2**63 - 1
 AT = datetime(2026, 11, 24, 17, 30, 1, 999_999, tzinfo=UTC)
@@ -34,6 +34,8 @@ PLAIN = Transfer(
     credit_balance_after=4,
     effective_at=AT,
     created_at=AT,
+    client_id="client",
+    idempotency_key="key",
 )
 LINK = UUID(int=2**128 - 1)
 HOLD = Hold(
@@ -47,15 +49,22 @@ HOLD = Hold(
     debit_account_version=1,
     credit_account_version=1,
     created_at=AT,
+    client_id="client",
+    idempotency_key="held",
 )
-REJECTION = Rejection("account_frozen", TEXTS, {"account_id": str(LINK), "shortfall": INT64_MAX})
+REJECTION = AlreadyReversed(LINK, INT64_MAX, detail=TEXTS)
+PROBLEM = {
+    "code": "already_reversed",
+    "detail": TEXTS,
+    "members": {"transfer_id": str(LINK), "reversed_amount": INT64_MAX},
+}
 APPLIED = Decision(
     ledger_id=1,
     client_id="client",
     idempotency_key="key",
     fingerprint=bytes(range(16)),
     operation="post_transfer",
-    outcome=PLAIN,
+    result=PLAIN,
     created_at=AT,
 )
 
@@ -91,15 +100,15 @@ async def stored(
         {"currency": "JPY"},
     ],
 )
-async def test_a_transfer(outsider: asyncpg.Connection, changes: dict[str, Any]) -> None:
+async def test_a_transfer(superuser: asyncpg.Connection, changes: dict[str, Any]) -> None:
     transfer = structs.replace(PLAIN, **changes)
-    [row] = await stored(outsider, "transfers", TRANSFER_COLUMNS, [encode_transfer(transfer)])
+    [row] = await stored(superuser, "transfers", TRANSFER_COLUMNS, [encode_transfer(transfer)])
     assert row == structs.asdict(transfer)
 
 
-async def test_many_transfers_keep_their_order(outsider: asyncpg.Connection) -> None:
+async def test_many_transfers_keep_their_order(superuser: asyncpg.Connection) -> None:
     transfers = [structs.replace(PLAIN, id=uuid4(), created_at=AT + timedelta(seconds=n)) for n in range(100)]
-    rows = await stored(outsider, "transfers", TRANSFER_COLUMNS, list(map(encode_transfer, transfers)))
+    rows = await stored(superuser, "transfers", TRANSFER_COLUMNS, list(map(encode_transfer, transfers)))
     assert rows == [structs.asdict(transfer) for transfer in transfers]
 
 
@@ -107,27 +116,27 @@ async def test_many_transfers_keep_their_order(outsider: asyncpg.Connection) -> 
     ("changes", "expected"),
     [
         ({}, {"outcome": "applied", "resource_id": PLAIN.id}),
-        ({"outcome": HOLD, "operation": "open_hold"}, {"outcome": "applied", "resource_id": HOLD.id}),
-        ({"outcome": FENCED, "operation": "fence_key"}, {"outcome": "fenced"}),
+        ({"result": HOLD, "operation": "open_hold"}, {"outcome": "applied", "resource_id": HOLD.id}),
+        ({"result": FENCED, "operation": "fence_key"}, {"outcome": "fenced"}),
         (
-            {"outcome": REJECTION, "terms": {"amount": 7, "at": AT}, "debit_account_id": LINK},
+            {"result": REJECTION, "terms": {"amount": 7, "at": AT}, "debit_account_id": LINK},
             {
                 "outcome": "rejected",
-                "problem": structs.asdict(REJECTION),
+                "problem": PROBLEM,
                 "terms": {"amount": 7, "at": "2026-11-24T17:30:01.999999Z"},
                 "debit_account_id": LINK,
             },
         ),
         (
-            {"outcome": REJECTION, "terms": {}, "credit_account_id": LINK, "idempotency_key": "~" * 255},
-            {"outcome": "rejected", "problem": structs.asdict(REJECTION), "terms": {}, "credit_account_id": LINK},
+            {"result": REJECTION, "terms": {}, "credit_account_id": LINK, "idempotency_key": "~" * 255},
+            {"outcome": "rejected", "problem": PROBLEM, "terms": {}, "credit_account_id": LINK},
         ),
         ({"client_id": TEXTS}, {"outcome": "applied", "resource_id": PLAIN.id}),
     ],
 )
-async def test_a_decision(outsider: asyncpg.Connection, changes: dict[str, Any], expected: dict[str, Any]) -> None:
+async def test_a_decision(superuser: asyncpg.Connection, changes: dict[str, Any], expected: dict[str, Any]) -> None:
     decision = structs.replace(APPLIED, **changes)
-    [row] = await stored(outsider, "decisions", DECISION_COLUMNS, [encode_decision(decision)])
+    [row] = await stored(superuser, "decisions", DECISION_COLUMNS, [encode_decision(decision)])
     given = {name: getattr(decision, name) for name in ("ledger_id", "client_id", "idempotency_key", "fingerprint")}
     nothing = dict.fromkeys(("resource_id", "resource", "problem", "terms", "debit_account_id", "credit_account_id"))
     assert row == given | nothing | {"operation": decision.operation, "created_at": AT} | expected

@@ -1,4 +1,4 @@
-"""Single rows read by one query for all that wait, none of whom can tell."""
+"""Single rows that one query reads for all waiting callers, each of which gets what a query of its own would give."""
 
 import asyncio
 from collections.abc import Sequence
@@ -10,19 +10,20 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.domain.accounts import AccountDetails
-from service.storage.accounts import AccountRepository
+from service.errors import Failure, StorageError
+from service.settings import RetryLimits
 from service.storage.coalescing import CoalescedReads
 from service.storage.database import Database
-from service.storage.errors import Failure, StorageError
-from service.storage.retry import Reader
-from tests.rows import MAIN, add_account, add_accounts, add_ledger
+from service.storage.repositories.accounts import AccountRepository
+from service.storage.transactions import Mode, Reader, Transactions
+from tests.support.rows import MAIN, add_account, add_accounts, add_ledger
 
 
 class Watched:
-    """Coalesced reads of accounts whose queries are seen, and can be stopped between reading and answering."""
+    """Coalesced reads of accounts. Tests can see the queries, and stop one after it has read and before it answers."""
 
     def __init__(self, pool: Database) -> None:
-        self.reads = CoalescedReads(Reader(pool, attempts_max=1, deadline_seconds=60), self._query)
+        self.reads = CoalescedReads(Reader(Transactions(pool, RetryLimits(1, 60), Mode.READ_ONLY)), self._query)
         self.queries: list[tuple[int, list[UUID]]] = []
         self.has_read = asyncio.Event()
         self.may_answer = asyncio.Event()
@@ -49,7 +50,7 @@ class Watched:
         return row
 
     async def stop_after_reading(self, account_id: UUID) -> asyncio.Task[AccountDetails | None]:
-        """Ask for an account and return when its query has read it and still owes the answer."""
+        """Start the read of an account and return when its query has read the row and has not answered yet."""
         self.has_read.clear()
         self.may_answer.clear()
         task = self.get(account_id)
@@ -66,8 +67,8 @@ def _names(rows: Sequence[AccountDetails | None]) -> list[str | None]:
     return [None if row is None else row.name for row in rows]
 
 
-async def test_what_is_asked_at_once_is_one_query(watched: Watched, outsider: asyncpg.Connection) -> None:
-    ids = [await add_account(outsider, name=str(number)) for number in range(50)]
+async def test_concurrent_reads_are_one_query(watched: Watched, superuser: asyncpg.Connection) -> None:
+    ids = [await add_account(superuser, name=str(number)) for number in range(50)]
 
     rows = await asyncio.gather(*map(watched.get, ids))
 
@@ -75,8 +76,8 @@ async def test_what_is_asked_at_once_is_one_query(watched: Watched, outsider: as
     assert watched.queries == [(MAIN, ids)]
 
 
-async def test_what_is_asked_during_a_query_is_the_next_one(watched: Watched, outsider: asyncpg.Connection) -> None:
-    first, *others = await add_accounts(outsider, 20)
+async def test_reads_during_a_query_are_the_next_query(watched: Watched, superuser: asyncpg.Connection) -> None:
+    first, *others = await add_accounts(superuser, 20)
     tasks = [await watched.stop_after_reading(first)]
     tasks += map(watched.get, others)
     await asyncio.sleep(0)
@@ -87,8 +88,8 @@ async def test_what_is_asked_during_a_query_is_the_next_one(watched: Watched, ou
     assert watched.queries == [(MAIN, [first]), (MAIN, others)]
 
 
-async def test_a_row_asked_by_many_is_read_once(watched: Watched, outsider: asyncpg.Connection) -> None:
-    account_id = await add_account(outsider)
+async def test_a_row_wanted_by_many_callers_is_read_once(watched: Watched, superuser: asyncpg.Connection) -> None:
+    account_id = await add_account(superuser)
 
     rows = await asyncio.gather(*(watched.get(account_id) for _ in range(50)))
 
@@ -96,11 +97,11 @@ async def test_a_row_asked_by_many_is_read_once(watched: Watched, outsider: asyn
     assert watched.queries == [(MAIN, [account_id])]
 
 
-async def test_a_read_sees_what_was_written_before_it_began(watched: Watched, outsider: asyncpg.Connection) -> None:
-    """The query under way has read the old row already: whoever asks now must wait for the next one."""
-    account_id = await add_account(outsider, name="old")
+async def test_a_read_sees_what_was_written_before_it_began(watched: Watched, superuser: asyncpg.Connection) -> None:
+    """The query under way has already read the old row: a caller that comes now must wait for the next query."""
+    account_id = await add_account(superuser, name="old")
     early = await watched.stop_after_reading(account_id)
-    await outsider.execute("UPDATE funds.accounts SET name = 'new' WHERE id = $1", account_id)
+    await superuser.execute("UPDATE funds.accounts SET name = 'new' WHERE id = $1", account_id)
     late = watched.get(account_id)
     await asyncio.sleep(0)
     watched.may_answer.set()
@@ -108,27 +109,27 @@ async def test_a_read_sees_what_was_written_before_it_began(watched: Watched, ou
     assert _names(await asyncio.gather(early, late)) == ["old", "new"]
 
 
-async def test_one_read_after_another_reads_anew(watched: Watched, outsider: asyncpg.Connection) -> None:
-    account_id = await add_account(outsider, name="old")
+async def test_one_read_after_another_reads_anew(watched: Watched, superuser: asyncpg.Connection) -> None:
+    account_id = await add_account(superuser, name="old")
     before = await watched.get(account_id)
-    await outsider.execute("UPDATE funds.accounts SET name = 'new' WHERE id = $1", account_id)
+    await superuser.execute("UPDATE funds.accounts SET name = 'new' WHERE id = $1", account_id)
 
     assert _names([before, await watched.get(account_id)]) == ["old", "new"]
 
 
-async def test_a_row_that_is_missing_is_none(watched: Watched, outsider: asyncpg.Connection) -> None:
-    """To its own caller only; a row of another ledger is as missing as one that never was."""
-    other = await add_ledger(outsider, "elsewhere")
-    here, there = await add_account(outsider), await add_account(outsider, ledger_id=other)
+async def test_a_row_that_is_missing_is_none(watched: Watched, superuser: asyncpg.Connection) -> None:
+    """Only its own caller gets None. A row of another ledger is missing just as one that never existed."""
+    other = await add_ledger(superuser, "elsewhere")
+    here, there = await add_account(superuser), await add_account(superuser, ledger_id=other)
 
     rows = await asyncio.gather(*map(watched.get, (uuid4(), here, there)))
 
     assert [row and row.id for row in rows] == [None, here, None]
 
 
-async def test_ledgers_do_not_wait_for_each_other(watched: Watched, outsider: asyncpg.Connection) -> None:
-    other = await add_ledger(outsider, "neighbour")
-    here, there = await add_account(outsider), await add_account(outsider, ledger_id=other)
+async def test_ledgers_do_not_wait_for_each_other(watched: Watched, superuser: asyncpg.Connection) -> None:
+    other = await add_ledger(superuser, "neighbour")
+    here, there = await add_account(superuser), await add_account(superuser, ledger_id=other)
     slow = await watched.stop_after_reading(here)
 
     row = await watched.get(there, other)
@@ -141,11 +142,11 @@ async def test_ledgers_do_not_wait_for_each_other(watched: Watched, outsider: as
 
 
 @pytest.mark.parametrize("one_leaves", [False, True])
-async def test_a_failure_reaches_all_who_shared_the_query(
-    watched: Watched, outsider: asyncpg.Connection, *, one_leaves: bool
+async def test_a_failure_reaches_all_callers_of_the_query(
+    watched: Watched, superuser: asyncpg.Connection, *, one_leaves: bool
 ) -> None:
-    """And nobody after them."""
-    a, b = await add_accounts(outsider, 2)
+    """Callers that come after them do not get it."""
+    a, b = await add_accounts(superuser, 2)
     watched.failing = True
     tasks = [watched.get(a), watched.get(b), watched.get(b)]
     await asyncio.sleep(0)
@@ -161,10 +162,10 @@ async def test_a_failure_reaches_all_who_shared_the_query(
     assert len(watched.queries) == 2
 
 
-async def test_a_failure_does_not_reach_who_asked_later(watched: Watched, outsider: asyncpg.Connection) -> None:
-    a, b = await add_accounts(outsider, 2)
+async def test_a_failure_does_not_reach_later_callers(watched: Watched, superuser: asyncpg.Connection) -> None:
+    a, b = await add_accounts(superuser, 2)
     early = await watched.stop_after_reading(a)
-    await outsider.execute(
+    await superuser.execute(
         "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
         " WHERE datname = current_database() AND usename = 'funds_service'"
     )
@@ -180,11 +181,11 @@ async def test_a_failure_does_not_reach_who_asked_later(watched: Watched, outsid
 
 
 @pytest.mark.parametrize("under_way", [True, False])
-async def test_a_caller_that_leaves_harms_nobody(
-    watched: Watched, outsider: asyncpg.Connection, *, under_way: bool
+async def test_a_caller_that_is_cancelled_affects_no_other(
+    watched: Watched, superuser: asyncpg.Connection, *, under_way: bool
 ) -> None:
-    """Whether the query that it shares has begun or not."""
-    first, second = await add_accounts(outsider, 2)
+    """The query that it shares may be under way or not yet begun."""
+    first, second = await add_accounts(superuser, 2)
     if under_way:
         leaving = await watched.stop_after_reading(first)
         staying = watched.get(second)
@@ -203,9 +204,9 @@ async def test_a_caller_that_leaves_harms_nobody(
         assert await waiting_for is not None
 
 
-async def test_everybody_may_leave(watched: Watched, outsider: asyncpg.Connection) -> None:
-    """Also when the query fails that nobody waits for any more."""
-    account_id = await add_account(outsider)
+async def test_all_callers_may_be_cancelled(watched: Watched, superuser: asyncpg.Connection) -> None:
+    """A failure of the query that no caller waits for any more does no harm, either."""
+    account_id = await add_account(superuser)
     watched.failing = True
     leaving = watched.get(account_id)
     await asyncio.sleep(0)

@@ -1,7 +1,7 @@
-"""The database is the second half of every check: what each of its constraints refuses, and what it lets pass."""
+"""The constraints of the database: what each one refuses, and what it accepts."""
 
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -10,9 +10,9 @@ import pytest
 
 from service.storage import constraints
 from service.storage.migrations import VERSION_TABLE
-from service.storage.models import SCHEMA
-from tests.rows import MAIN, add_account, add_decision, add_ledger, add_transfer, insert
-from tests.servers import TestDatabase
+from service.storage.rows import SCHEMA
+from tests.support.rows import MAIN, add_account, add_decision, add_ledger, add_transfer, insert
+from tests.support.servers import TestDatabase
 
 INT64_MAX = 2**63 - 1
 DECLARED = {value for name, value in vars(constraints).items() if name.isupper()}
@@ -27,12 +27,19 @@ Changes = dict[str, Any]
 # What a copy of a table's first row must change to be a good row beside it.
 NEXT_ROW: dict[str, Changes] = {
     "ledgers": {"id": 99, "name": "fresh"},
+    "ledger_heads": {"ledger_id": 99},
     "accounts": {"id": FRESH, "reference": "fresh"},
     "transfers": {"id": FRESH, "debit_account_version": 9, "credit_account_version": 9},
     "holds": {"id": FRESH},
     "reversed_transfers": {"transfer_id": TWO},
     "decisions": {"idempotency_key": "fresh"},
+    "history": {"id": FRESH},
+    "log_tiles": {"index": 1},
+    "log_checkpoints": {"size": 2},
+    "log_cosignatures": {"witness": "other"},
     "tokens": {"id": FRESH, "token_hash": b"fresh"},
+    "token_uses": {"day": date(2026, 1, 2)},
+    "verifications": {"ledger_id": 99},
 }
 
 DEBIT_SIDE: Changes = {"normal_side": "debit"}
@@ -51,6 +58,11 @@ REFUSED: list[tuple[str, str, Changes]] = [
     (constraints.UQ_LEDGERS_NAME, "ledgers", {"name": "main"}),
     (constraints.CK_LEDGERS_ID_POSITIVE, "ledgers", {"id": 0}),
     (constraints.CK_LEDGERS_ID_POSITIVE, "ledgers", {"id": -1}),
+    (constraints.PK_LEDGER_HEADS, "ledger_heads", {"ledger_id": 0}),
+    (constraints.CK_LEDGER_HEADS_LEDGER, "ledger_heads", {"ledger_id": -1}),
+    (constraints.CK_LEDGER_HEADS_PERIOD, "ledger_heads", {"closed_until": AT}),
+    (constraints.CK_LEDGER_HEADS_PERIOD, "ledger_heads", {"late_entries": "reject"}),
+    (constraints.CK_LEDGER_HEADS_PERIOD, "ledger_heads", {"closed_until": AT, "late_entries": "maybe"}),
     (constraints.PK_ACCOUNTS, "accounts", {"id": A}),
     (constraints.UQ_ACCOUNTS_REFERENCE, "accounts", {"reference": "first"}),
     (constraints.FK_ACCOUNTS_LEDGER, "accounts", {"ledger_id": 98}),
@@ -114,8 +126,25 @@ REFUSED: list[tuple[str, str, Changes]] = [
     (constraints.CK_DECISIONS_ANSWER, "decisions", {"problem": None}),
     (constraints.CK_DECISIONS_ANSWER, "decisions", {"outcome": "applied"}),
     (constraints.CK_DECISIONS_ANSWER, "decisions", {"outcome": "fenced"}),
+    (constraints.PK_HISTORY, "history", {"id": ONE}),
+    (constraints.PK_LOG_TILES, "log_tiles", {"index": 0}),
+    (constraints.CK_LOG_TILES_ROOT, "log_tiles", {"root": bytes(31)}),
+    (constraints.CK_LOG_TILES_LEAVES, "log_tiles", {"hashes": bytes(8191)}),
+    (constraints.CK_LOG_TILES_LEAVES, "log_tiles", {"hashes": None}),
+    (constraints.CK_LOG_TILES_LEAVES, "log_tiles", {"entry_ids": [ONE]}),
+    (constraints.CK_LOG_TILES_LEAVES, "log_tiles", {"first_entry_id": TWO}),
+    (constraints.CK_LOG_TILES_LEAVES, "log_tiles", {"level": 1}),
+    (constraints.PK_LOG_CHECKPOINTS, "log_checkpoints", {"size": 1}),
+    (constraints.CK_LOG_CHECKPOINTS_SIZE, "log_checkpoints", {"size": 0}),
+    (constraints.CK_LOG_CHECKPOINTS_ROOT, "log_checkpoints", {"root": bytes(33)}),
+    (constraints.PK_LOG_COSIGNATURES, "log_cosignatures", {"witness": "witness"}),
+    (constraints.FK_LOG_COSIGNATURES_CHECKPOINT, "log_cosignatures", {"size": 9}),
     (constraints.PK_TOKENS, "tokens", {"id": ONE}),
     (constraints.UQ_TOKENS_HASH, "tokens", {"token_hash": b"hash"}),
+    (constraints.PK_TOKEN_USES, "token_uses", {"day": date(2026, 1, 1)}),
+    (constraints.FK_TOKEN_USES_TOKEN, "token_uses", {"token_id": TWO}),
+    (constraints.CK_TOKEN_USES_REQUESTS, "token_uses", {"requests": 0}),
+    (constraints.PK_VERIFICATIONS, "verifications", {"ledger_id": MAIN}),
 ]
 
 PASSED: list[tuple[str, Changes]] = [
@@ -139,6 +168,7 @@ PASSED: list[tuple[str, Changes]] = [
     ("decisions", APPLIED | {"outcome": "fenced"}),
     ("decisions", {"idempotency_key": "key", "client_id": "other"}),
     ("decisions", {"idempotency_key": "key", "ledger_id": 2}),
+    ("log_tiles", {"level": 1, "hashes": None, "entry_ids": None, "first_entry_id": None}),
 ]
 
 # What others point at can neither go nor become something else.
@@ -147,12 +177,13 @@ POINTED_AT = [
     (constraints.FK_HOLDS_DEBIT_ACCOUNT, f"UPDATE accounts SET currency = 'EUR' WHERE id = '{A}'"),
     (constraints.FK_HOLDS_CREDIT_ACCOUNT, f"DELETE FROM accounts WHERE id = '{B}'"),
     (constraints.FK_TRANSFERS_HOLD, f"UPDATE transfers SET hold_id = '{ONE}' WHERE id = '{TWO}'; DELETE FROM holds"),
+    (constraints.FK_LOG_COSIGNATURES_CHECKPOINT, "DELETE FROM log_checkpoints"),
     (constraints.FK_REVERSED_TRANSFERS_TRANSFER, f"DELETE FROM transfers WHERE id = '{ONE}'"),
 ]
 
 
 @pytest.fixture(scope="module")
-async def books(shared_database: TestDatabase) -> TestDatabase:
+async def stored_rows(shared_database: TestDatabase) -> TestDatabase:
     """A first row in every table."""
     superuser = await asyncpg.connect(shared_database.superuser_url)
     await add_ledger(superuser, "other")
@@ -163,18 +194,27 @@ async def books(shared_database: TestDatabase) -> TestDatabase:
     await add_transfer(superuser, A, B, id=TWO, debit_account_version=2, credit_account_version=2)
     hold = {"debit_account_id": A, "credit_account_id": B, "amount": 10, "currency": "USD", "expires_at": EXPIRY}
     versions = {"debit_account_version": 2, "credit_account_version": 2}
-    await insert(superuser, "holds", ledger_id=MAIN, id=ONE, created_at=AT, metadata="{}", **hold, **versions)
+    author = {"client_id": "client", "idempotency_key": "key"}
+    await insert(superuser, "holds", ledger_id=MAIN, id=ONE, created_at=AT, metadata="{}", **hold, **versions, **author)
     await insert(superuser, "reversed_transfers", ledger_id=MAIN, transfer_id=ONE, amount=5, reversed_amount=1)
     await add_decision(superuser, "key")
+    await superuser.execute("DELETE FROM funds.history")
+    await insert(superuser, "history", ledger_id=MAIN, id=ONE, type="key.fenced", data="{}", created_at=AT)
+    leaves = {"first_entry_id": ONE, "entry_ids": [ONE] * 256, "hashes": bytes(8192)}
+    await insert(superuser, "log_tiles", ledger_id=MAIN, level=0, index=0, root=bytes(32), **leaves)
+    await insert(superuser, "log_checkpoints", ledger_id=MAIN, size=1, root=bytes(32), last_entry_id=ONE, note="note")
+    await insert(superuser, "log_cosignatures", ledger_id=MAIN, size=1, witness="witness", signature="signature")
     await insert(superuser, "tokens", id=ONE, client="client", token_hash=b"hash", scopes=["read"])
+    await insert(superuser, "token_uses", token_id=ONE, day=date(2026, 1, 1), requests=1, last_used_at=AT)
+    await insert(superuser, "verifications", ledger_id=MAIN, damaged=False)
     await superuser.close()
     return shared_database
 
 
 @pytest.fixture
-async def superuser(books: TestDatabase) -> AsyncIterator[asyncpg.Connection]:
-    """One whom nothing but constraints stops, in a transaction that is never committed."""
-    connection = await asyncpg.connect(books.superuser_url)
+async def superuser(stored_rows: TestDatabase) -> AsyncIterator[asyncpg.Connection]:
+    """A superuser's connection, which only constraints stop, in a transaction that is never committed."""
+    connection = await asyncpg.connect(stored_rows.superuser_url)
     await connection.execute(f"SET search_path = {SCHEMA}; BEGIN")
     yield connection
     await connection.close()
@@ -210,7 +250,7 @@ async def test_what_is_refused(superuser: asyncpg.Connection, constraint: str, t
 
 @pytest.mark.parametrize(("table", "changes"), PASSED)
 async def test_what_is_let_pass(superuser: asyncpg.Connection, table: str, changes: Changes) -> None:
-    """To the last unit: what is refused above is refused for its own reason."""
+    """Values at the very edge: what is refused above is refused for its own reason."""
     await add_next_row(superuser, table, changes)
 
 

@@ -1,4 +1,4 @@
-"""Connections: what they ask of the server, and how many there are."""
+"""Pools of connections: the settings of their sessions, and how many connections they open."""
 
 import asyncio
 from collections.abc import Callable
@@ -11,8 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from service.settings import Settings
 from service.storage.addresses import plain_url
 from service.storage.database import Database
-from service.storage.models import Ledger
-from tests.servers import TestDatabase
+from service.storage.rows import LedgerRow
+from tests.support.servers import TestDatabase
 
 SETTINGS = Settings(
     application_name="a test",
@@ -38,7 +38,7 @@ Connect = Callable[[str, Settings], Database]
 
 
 @pytest.mark.parametrize(
-    ("connect", "asked"), [(Database.connect, ASKED), (Database.connect_engine, ASKED | ASKED_FOR_BATCHES)]
+    ("connect", "asked"), [(Database.connect, ASKED), (Database.connect_batches, ASKED | ASKED_FOR_BATCHES)]
 )
 async def test_a_session_runs_under_the_settings(
     shared_database: TestDatabase, connect: Connect, asked: dict[str, str]
@@ -50,9 +50,9 @@ async def test_a_session_runs_under_the_settings(
     assert found == asked
 
 
-@pytest.mark.parametrize(("connect", "connections_max"), [(Database.connect, 3), (Database.connect_engine, 2)])
+@pytest.mark.parametrize(("connect", "connections_max"), [(Database.connect, 3), (Database.connect_batches, 2)])
 async def test_connections_are_bounded(shared_database: TestDatabase, connect: Connect, connections_max: int) -> None:
-    """Group commit has one for each batch in flight and no more, which nobody else takes."""
+    """Group commit has exactly one connection for each batch in flight, which no other work takes."""
     database = connect(shared_database.service_url, SETTINGS)
 
     async def begin(session: AsyncSession) -> None:
@@ -75,7 +75,7 @@ async def test_nothing_is_sent_before_the_first_statement() -> None:
 
 async def test_what_was_read_stays_readable_after_the_commit(pool: Database) -> None:
     async with pool.sessions() as session, session.begin():
-        ledger = await session.get_one(Ledger, 1)
+        ledger = await session.get_one(LedgerRow, 1)
     assert ledger.name == "main"
 
 

@@ -1,4 +1,4 @@
-"""The registry of decisions: what is remembered comes back as it was, and refusals are found again."""
+"""The repository of decisions: a decision is read as it was stored, and rejections are found by filters."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -8,15 +8,21 @@ from uuid import UUID, uuid4
 import asyncpg
 import msgspec
 import pytest
+from msgspec import structs
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from service.domain.rejections import Rejection
-from service.storage import decisions
-from service.storage.decisions import DecisionRepository, Key, Position
-from service.storage.models import Account, Base, Decision, Ledger
-from tests.rows import MAIN, add_decision, add_ledger
-from tests.servers import TestDatabase
-from tests.storage.paging import all_pages, rows_of
+from service.domain.accounts import AccountDetails
+from service.domain.decisions import Decision, Key, Outcome
+from service.domain.ledgers import Ledger
+from service.domain.operations import Operation
+from service.domain.rejections import InsufficientFunds
+from service.storage.lists import ListOrder
+from service.storage.repositories.decisions import DecisionRepository, Position
+from service.storage.rows import DecisionRow
+from service.storage.stored_decisions import stored_account
+from tests.storage.paging import all_pages, in_either_order, ordered, rows_of
+from tests.support.rows import MAIN, add_decision, add_ledger
+from tests.support.servers import TestDatabase
 
 COUNT = 18
 START = datetime(2026, 5, 1, tzinfo=UTC)
@@ -43,8 +49,8 @@ def numbers(predicate: Callable[[int], bool]) -> list[int]:
 
 
 @pytest.fixture(scope="module", autouse=True)
-async def books(shared_database: TestDatabase) -> None:
-    """Decisions 1 to 18 of two clients, and their like in another ledger."""
+async def stored_rows(shared_database: TestDatabase) -> None:
+    """Decisions 1 to 18 of two clients, and the same ones in another ledger."""
     superuser = await asyncpg.connect(shared_database.superuser_url)
     for ledger_id in (MAIN, await add_ledger(superuser, "other")):
         for number in range(1, COUNT + 1):
@@ -77,7 +83,7 @@ def number_of(decision: Decision) -> int:
     ("filters", "expected"),
     [
         ({}, lambda _: True),
-        # On either side of what was refused.
+        # On either side of what was rejected.
         ({"account_id": A}, lambda number: A in pair_of(number)),
         ({"account_id": B}, lambda number: B in pair_of(number)),
         ({"account_id": uuid4()}, lambda _: False),
@@ -89,23 +95,32 @@ def number_of(decision: Decision) -> int:
     ],
 )
 @pytest.mark.parametrize("limit", [1, 2, COUNT])
-async def test_pages_are_newest_first_and_miss_nothing(
-    registry: DecisionRepository, outcome: str, filters: dict[str, Any], expected: Callable[[int], bool], limit: int
+@in_either_order
+async def test_pages_are_in_order_and_miss_nothing(
+    registry: DecisionRepository,
+    outcome: Outcome,
+    filters: dict[str, Any],
+    expected: Callable[[int], bool],
+    limit: int,
+    order: ListOrder,
 ) -> None:
     """Also where a page ends between decisions of the same moment."""
 
     async def page(after: Decision | None) -> Any:
-        before = Position(after.created_at, after.client_id, after.idempotency_key) if after else None
-        return await rows_of(registry.refused(MAIN, outcome=outcome, limit=limit, before=before, **filters))
+        position = Position(after.created_at, after.client_id, after.idempotency_key) if after else None
+        return await rows_of(
+            registry.not_applied(MAIN, outcome=outcome, limit=limit, order=order, after=position, **filters)
+        )
 
     listed = await all_pages(page, limit)
 
-    assert list(map(number_of, listed)) == numbers(lambda number: outcome_of(number) == outcome and expected(number))
+    falling = numbers(lambda number: outcome_of(number) == outcome and expected(number))
+    assert list(map(number_of, listed)) == ordered(falling, order)
     assert {one.ledger_id for one in listed} <= {MAIN}
 
 
-async def test_what_was_applied_is_no_refusal(registry: DecisionRepository) -> None:
-    assert await rows_of(registry.refused(MAIN, outcome="applied", limit=COUNT, before=None)) == []
+async def test_an_applied_decision_is_no_rejection(registry: DecisionRepository) -> None:
+    assert await rows_of(registry.not_applied(MAIN, outcome="applied", limit=COUNT, order="desc", after=None)) == []
 
 
 async def test_a_key_belongs_to_its_ledger_and_its_client(registry: DecisionRepository) -> None:
@@ -116,32 +131,31 @@ async def test_a_key_belongs_to_its_ledger_and_its_client(registry: DecisionRepo
     assert await registry.by_key(99, "early", "key 01") is None
 
 
-def key_of(idempotency_key: str, client_id: str = "early", ledger_id: int = MAIN) -> Key:
+def key_of(idempotency_key: str, ledger_id: int = MAIN, operation: Operation = "create_account") -> Key:
     return Key(
         ledger_id=ledger_id,
-        client_id=client_id,
+        client_id="early",
         idempotency_key=idempotency_key,
         fingerprint=b"\x00\xff",
-        operation="create_account",
+        operation=operation,
     )
 
 
 async def test_taken_keys_are_those_of_the_client(shared_session: AsyncSession) -> None:
-    keys = [key_of(idempotency_key) for idempotency_key in ("key 01", "key 12", "new")]
-    assert set(await decisions.taken(shared_session, keys)) == {"key 01"}
+    keys = ["key 01", "key 12", "new"]
+    assert set(await DecisionRepository(shared_session).by_keys(MAIN, "early", keys)) == {"key 01"}
 
 
-async def _stored(session: AsyncSession, decision: Decision) -> Decision:
-    """Return what the database has kept of ``decision``."""
-    session.add(decision)
-    await session.flush()
-    session.expunge_all()
+async def _stored(session: AsyncSession, decision: Decision) -> tuple[DecisionRow, Decision]:
+    """Return what the database has kept of ``decision``, and what is read of it."""
+    await DecisionRepository(session).add([decision])
     key = (decision.ledger_id, decision.client_id, decision.idempotency_key)
-    return await session.get_one(Decision, key)
+    found = await DecisionRepository(session).by_key(*key)
+    assert found is not None
+    return await session.get_one(DecisionRow, key), found
 
 
-AN_ACCOUNT = {
-    "ledger_id": MAIN,
+AN_ACCOUNT: dict[str, Any] = {
     "id": uuid4(),
     "currency": "JPY",
     "normal_side": "debit",
@@ -159,49 +173,72 @@ EMPTY: dict[str, Any] = {
     "name": None,
     "minimum_balance": None,
     "maximum_balance": None,
-    "metadata_": {},
+    "metadata": {},
 }
-ZERO = {"reference": "", "name": "", "minimum_balance": 0, "maximum_balance": 0, "metadata_": {"": ""}}
-FULL = {
+ZERO = {"reference": "", "name": "", "minimum_balance": 0, "maximum_balance": 0, "metadata": {"": ""}}
+FULL: dict[str, Any] = {
     "reference": "Gehälter \u2028 \U0001f4b6",
     "name": '"quoted"',
     "minimum_balance": -(2**63) + 1,
     "maximum_balance": 2**63 - 1,
-    "metadata_": {"key": "value"},
+    "metadata": {"key": "value"},
 }
+CODED = FULL | {"code": "1000:cash", "client_id": "admin"}
 
 
-@pytest.mark.parametrize("terms", [EMPTY, ZERO, FULL])
+@pytest.mark.parametrize("terms", [EMPTY, ZERO, FULL, CODED])
 async def test_an_account_comes_back_as_it_was_made(shared_session: AsyncSession, terms: dict[str, Any]) -> None:
-    """To the microsecond and the last unit; nothing and zero and empty are three things."""
-    made = Account(**AN_ACCOUNT, **terms)
-    stored = await _stored(shared_session, decisions.applied(key_of("made"), made, START))
+    """Times to the microsecond, amounts exact; absent, zero and empty are three different values."""
+    made = AccountDetails(**AN_ACCOUNT, **terms)
+    stored, found = await _stored(shared_session, Decision.on(key_of("made"), made, START))
 
     assert (stored.outcome, stored.resource_id, stored.problem) == ("applied", made.id, None)
-    assert _columns(decisions.answer(stored, Account)) == AN_ACCOUNT | terms
+    assert found == Decision.on(key_of("made"), made, START)
+    assert isinstance(found.result, AccountDetails)
+    assert structs.asdict(found.result) == AN_ACCOUNT | {"client_id": None, "code": None} | terms
+
+
+async def test_an_account_that_was_stored_long_ago_is_read(shared_session: AsyncSession) -> None:
+    """The first accounts were stored with other names of members, and stay readable."""
+    resource = {"ledger_id": MAIN, **msgspec.to_builtins(AN_ACCOUNT), **FULL}
+    resource["metadata_"] = resource.pop("metadata")
+    shared_session.add(
+        DecisionRow(
+            **{name: value for name, value in structs.asdict(key_of("old")).items() if name != "request_id"},
+            outcome="applied",
+            resource_id=AN_ACCOUNT["id"],
+            resource=resource,
+            created_at=START,
+        )
+    )
+    await shared_session.flush()
+
+    found = await DecisionRepository(shared_session).by_key(MAIN, "early", "old")
+    assert found is not None
+    assert isinstance(found.result, AccountDetails)
+    assert found.result == AccountDetails(**AN_ACCOUNT, **FULL)
+    stored = msgspec.to_builtins(stored_account(MAIN, found.result))
+    assert stored == resource | {"client_id": None, "code": None}, "and is stored so still"
 
 
 @pytest.mark.parametrize("description", [None, "", "The main one."])
 async def test_a_ledger_comes_back_as_it_was_made(shared_session: AsyncSession, description: str | None) -> None:
     made = Ledger(name="made", description=description, created_at=START)
-    stored = await _stored(shared_session, decisions.applied(key_of("made", ledger_id=0), made, START))
+    stored, found = await _stored(
+        shared_session, Decision.on(key_of("made", ledger_id=0, operation="create_ledger"), made, START)
+    )
 
     assert (stored.outcome, stored.resource_id) == ("applied", None)
-    answer = decisions.answer(stored, Ledger)
+    answer = found.result
     assert isinstance(answer, Ledger)
     assert (answer.name, answer.description, answer.created_at) == ("made", description, START)
 
 
 async def test_a_rejection_comes_back_as_it_was_given(shared_session: AsyncSession) -> None:
-    given = Rejection("insufficient_funds", "Not enough.", {"zebra": 2**63 - 1, "apple": None, "list": [1, {"a": "b"}]})
-    stored = await _stored(shared_session, decisions.rejected(key_of("refused"), given, START))
+    given = InsufficientFunds(A, 2**63 - 1, 0, 2**63 - 1, -1, 2, 3, detail="Not enough.")
+    stored, found = await _stored(shared_session, Decision.on(key_of("refused"), given, START))
 
     assert (stored.outcome, stored.resource_id, stored.resource) == ("rejected", None, None)
-    answer = decisions.answer(stored, Account)
+    answer = found.result
     assert answer == given
     assert msgspec.json.encode(answer) == msgspec.json.encode(given), "member by member in the same order"
-
-
-def _columns(row: Base | Rejection) -> dict[str, Any]:
-    assert isinstance(row, Base)
-    return {attribute.key: getattr(row, attribute.key) for attribute in row.__mapper__.column_attrs}

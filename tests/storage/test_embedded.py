@@ -9,14 +9,15 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from service.storage import embedded
-from service.storage.embedded import EmbeddedPostgres, EmbeddedPostgresError
-from tests.servers import ROOT, free_port
+from service.embedded import postgres as embedded
+from service.embedded.postgres import EmbeddedPostgres
+from service.errors import EmbeddedPostgresError
+from tests.support.servers import ROOT, free_port
 
 START_AND_DIE = """
 import os, signal, sys
 from pathlib import Path
-from service.storage.embedded import EmbeddedPostgres
+from service.embedded.postgres import EmbeddedPostgres
 
 EmbeddedPostgres(Path(sys.argv[1])).start()
 os.kill(os.getpid(), signal.SIGKILL)
@@ -223,3 +224,20 @@ def test_root_grants_passage_and_nothing_more(tmp_path: Path, said: list[str]) -
         assert closed.stat().st_mode & 0o777 == 0o701
         assert server.data.stat().st_mode & 0o777 == 0o700
     assert any(str(closed) in sentence and "o+x" in sentence for sentence in said)
+
+
+@pytest.mark.parametrize(("options", "syncs"), [({}, True), ({"fsync": "on"}, True), ({"fsync": "off"}, False)])
+def test_data_is_made_as_safely_as_it_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, str], *, syncs: bool
+) -> None:
+    commands: list[tuple[str, ...]] = []
+
+    def refuse(_: EmbeddedPostgres, *command: str) -> subprocess.CompletedProcess[str]:
+        commands.append(command)
+        return subprocess.CompletedProcess(command, 1, "", "")
+
+    monkeypatch.setattr(EmbeddedPostgres, "_run", refuse)
+    with pytest.raises(EmbeddedPostgresError):
+        EmbeddedPostgres(tmp_path, options=options)._initialize()
+    [initdb] = commands
+    assert ("--no-sync" not in initdb) == syncs

@@ -1,7 +1,7 @@
-"""Each way in which a real PostgreSQL refuses or vanishes, and what the translation makes of it.
+"""Every way in which a real PostgreSQL refuses a statement or is unavailable, and how the error is classified.
 
-What is asked through SQLAlchemy and what is asked of the driver itself (as group commit does) fail differently; they
-must mean the same.
+Statements through SQLAlchemy and statements through the driver itself (as in group commit) fail with different
+exceptions, which must be classified alike.
 """
 
 import re
@@ -11,13 +11,14 @@ from typing import Any
 import asyncpg
 import pytest
 
+from service.errors import Failure, StorageError
 from service.settings import Settings
 from service.storage import constraints
 from service.storage.database import Database
-from service.storage.errors import Failure, StorageError, classify, reason, violated_constraint
-from tests.servers import TEMPLATE, TestDatabase, TestPostgres
+from service.storage.errors import classify, reason, violated_constraint
 from tests.storage import troubles
 from tests.storage.troubles import Stage, by_driver, by_sqlalchemy, process_id
+from tests.support.servers import TEMPLATE, TestDatabase, TestPostgres
 
 CONTENTION, UNAVAILABLE = Failure.CONTENTION, Failure.UNAVAILABLE
 
@@ -31,17 +32,17 @@ _ACCOUNT_OF_NO_LEDGER = (
 async def stage(
     request: pytest.FixtureRequest,
     shared_database: TestDatabase,
-    outsider: asyncpg.Connection,
+    superuser: asyncpg.Connection,
     monkeypatch: pytest.MonkeyPatch,
 ) -> AsyncIterator[Stage]:
-    stage = Stage(Settings(database_url=shared_database.service_url), outsider, request.param, monkeypatch)
+    stage = Stage(Settings(database_url=shared_database.service_url), superuser, request.param, monkeypatch)
     yield stage
     for database in stage.databases:
         await database.close()
 
 
 def _sqlstates(error: BaseException | None) -> set[str]:
-    """Every SQLSTATE that led to ``error``: what a failed rollback says may stand in front."""
+    """Return every SQLSTATE among the causes of ``error``: the first may be that of a failed rollback."""
     if error is None:
         return set()
     links = (getattr(error, "orig", None), error.__cause__, error.__context__)
@@ -123,7 +124,7 @@ async def test_trouble_that_stays(stage: Stage, statement: str, sqlstate: str, c
 async def test_a_value_that_the_driver_cannot_send_is_a_fault_of_ours(
     shared_database: TestDatabase, value: Any
 ) -> None:
-    """Nothing was sent, and nothing would be the next time: it must not look like a database that is away."""
+    """Nothing was sent, and nothing would be sent in another attempt: it must not look like a missing database."""
     connection = await asyncpg.connect(shared_database.service_url)
     with pytest.raises(asyncpg.DataError) as caught:
         await connection.fetchval("SELECT $1::bigint", value)
@@ -194,7 +195,7 @@ def test_what_is_no_error_of_the_database() -> None:
 
 
 def test_a_failure_that_was_already_told_is_final() -> None:
-    """Also when what lies under it could be tried again."""
+    """It is final even if its cause is a failure that may pass."""
     told = StorageError(UNAVAILABLE)
     told.__cause__ = ConnectionRefusedError()
     assert classify(told.__cause__) is UNAVAILABLE

@@ -13,10 +13,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from service.domain.holds import Hold
 from service.settings import Settings
 from service.storage.database import Database
-from service.storage.holds import HoldRepository
-from tests.rows import MAIN, add_account, add_ledger, insert
-from tests.servers import TestDatabase
-from tests.storage.paging import all_pages, rows_of
+from service.storage.lists import ListOrder
+from service.storage.repositories.holds import HoldRepository
+from tests.storage.paging import all_pages, in_either_order, ordered, rows_of
+from tests.support.rows import MAIN, add_account, add_ledger, insert
+from tests.support.servers import TestDatabase
 
 COUNT = 20
 PAST, FUTURE = datetime(2020, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
@@ -34,7 +35,7 @@ def status_of(number: int) -> str:
 
 
 def is_past(number: int) -> bool:
-    """Their time is over, the later the number the earlier."""
+    """Return whether the time of hold ``number`` is over: the higher the number, the earlier the end."""
     return number <= COUNT // 2
 
 
@@ -42,8 +43,8 @@ EXPIRED = [number for number in range(COUNT, 0, -1) if is_past(number) and statu
 
 
 @pytest.fixture(scope="module", autouse=True)
-async def books(shared_database: TestDatabase) -> None:
-    """Holds 1 to 20 around three accounts, and their like in another ledger, where none is past its time."""
+async def stored_rows(shared_database: TestDatabase) -> None:
+    """Holds 1 to 20 between three accounts, and the same ones in another ledger, where none is past its time."""
     superuser = await asyncpg.connect(shared_database.superuser_url)
     for ledger_id in (MAIN, await add_ledger(superuser, "other")):
         for account_id in ACCOUNTS:
@@ -67,6 +68,8 @@ async def books(shared_database: TestDatabase) -> None:
                 credit_account_version=1,
                 metadata='{"a": "b"}',
                 created_at=PAST - timedelta(days=99),
+                client_id="client",
+                idempotency_key=f"key {number}",
                 **columns,
             )
     await superuser.close()
@@ -91,15 +94,17 @@ def holds(shared_session: AsyncSession) -> HoldRepository:
     ],
 )
 @pytest.mark.parametrize("limit", [1, 3, COUNT])
-async def test_pages_are_newest_first_and_miss_nothing(
-    holds: HoldRepository, filters: dict[str, Any], expected: Callable[[int], bool], limit: int
+@in_either_order
+async def test_pages_are_in_order_and_miss_nothing(
+    holds: HoldRepository, filters: dict[str, Any], expected: Callable[[int], bool], limit: int, order: ListOrder
 ) -> None:
     async def page(after: Hold | None) -> Any:
-        return await rows_of(holds.page(MAIN, limit=limit, before=after.id if after else None, **filters))
+        return await rows_of(holds.page(MAIN, limit=limit, order=order, after=after.id if after else None, **filters))
 
     listed = await all_pages(page, limit)
 
-    assert [one.id.int for one in listed] == [number for number in range(COUNT, 0, -1) if expected(number)]
+    expected_numbers = [number for number in range(COUNT, 0, -1) if expected(number)]
+    assert [one.id.int for one in listed] == ordered(expected_numbers, order)
     assert {one.ledger_id for one in listed} <= {MAIN}
 
 
@@ -113,13 +118,13 @@ async def test_by_ids_gives_what_the_ledger_has(holds: HoldRepository) -> None:
 
 @pytest.mark.parametrize("limit", [1, 3, COUNT])
 async def test_expired_are_the_open_ones_past_their_time(holds: HoldRepository, limit: int) -> None:
-    """Of all ledgers, the one that is longest past it first."""
+    """Those of all ledgers, the earliest end first."""
     found = await holds.expired(limit=limit)
     assert found == [(MAIN, UUID(int=number)) for number in EXPIRED][:limit]
 
 
-async def test_what_someone_is_settling_is_skipped(holds: HoldRepository, pool: Database) -> None:
-    """Nor is it waited for: two sweepers share the work."""
+async def test_a_hold_locked_by_another_transaction_is_skipped(holds: HoldRepository, pool: Database) -> None:
+    """The query does not wait for it either, so two sweepers share the work."""
     first = await holds.expired(limit=2)
     async with pool.sessions() as session:
         second = await HoldRepository(session).expired(limit=COUNT)
@@ -144,18 +149,18 @@ async def test_other_ledgers_have_none(holds: HoldRepository) -> None:
     assert await holds.expired_of(MAIN + 1, ACCOUNTS, known=[], limit=COUNT) == []
 
 
-@pytest.mark.parametrize("connect", [Database.connect, Database.connect_engine])
+@pytest.mark.parametrize("connect", [Database.connect, Database.connect_batches])
 async def test_an_accounts_open_holds_are_not_looked_through_for_expired_ones(
     test_database: TestDatabase, connect: Callable[..., Database]
 ) -> None:
-    """Whatever is declined on a busy account would cost as much as it has holds."""
+    """Otherwise the cost of every rejection on an account would grow with the number of its holds."""
     superuser = await asyncpg.connect(test_database.superuser_url)
     for account_id in (A, B):
         await add_account(superuser, id=account_id)
     await superuser.execute(
         "INSERT INTO funds.holds (ledger_id, id, debit_account_id, credit_account_id, amount, currency, expires_at,"
-        " debit_account_version, credit_account_version, metadata, created_at)"
-        " SELECT 1, gen_random_uuid(), $1, $2, 1, 'USD', now() + interval '1 day', 1, 1, '{}', now()"
+        " debit_account_version, credit_account_version, metadata, created_at, client_id, idempotency_key)"
+        " SELECT 1, gen_random_uuid(), $1, $2, 1, 'USD', now() + interval '1 day', 1, 1, '{}', now(), 'client', 'key'"
         " FROM generate_series(1, 20000)",
         A,
         B,

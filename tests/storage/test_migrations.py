@@ -9,20 +9,20 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import CheckConstraint, Connection
 
+from service.errors import DatabaseUnusableError, SchemaBehindError
 from service.settings import Settings
 from service.storage.database import Database
 from service.storage.migrations import (
     SCHEMA_REVISION,
     VERSION_TABLE,
-    SchemaBehindError,
     current_revision,
     downgrade,
     upgrade,
     verify_revision,
 )
-from service.storage.models import SCHEMA, Base
-from service.storage.preflight import DatabaseUnusableError, operator_engine
-from tests.servers import ROOT, TestDatabase, clean_environment
+from service.storage.preflight import operator_engine
+from service.storage.rows import SCHEMA, Base
+from tests.support.servers import ROLES_SQL, ROOT, TestDatabase, clean_environment
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ async def test_instances_that_start_together_migrate_once(empty_database: TestDa
     assert {after for _, after in results} == {SCHEMA_REVISION}
 
 
-async def test_models_match_the_newest_schema(test_database: TestDatabase) -> None:
+async def test_rows_match_the_newest_schema(test_database: TestDatabase) -> None:
     def differences(connection: Connection) -> list[object]:
         options = {
             "version_table": VERSION_TABLE,
@@ -71,8 +71,8 @@ async def test_models_match_the_newest_schema(test_database: TestDatabase) -> No
     await engine.dispose()
 
 
-async def test_checks_of_the_models_match_the_newest_schema(test_database: TestDatabase) -> None:
-    """Alembic does not compare CHECK constraints: their names are compared here, so that none is forgotten."""
+async def test_checks_of_the_rows_match_the_newest_schema(test_database: TestDatabase) -> None:
+    """Alembic does not compare CHECK constraints, so this test compares their names."""
     connection = await asyncpg.connect(test_database.owner_url)
     rows = await connection.fetch(
         "SELECT conname FROM pg_constraint WHERE contype = 'c' AND connamespace = $1::regnamespace", SCHEMA
@@ -109,6 +109,20 @@ async def test_schema_ahead_is_accepted_and_left_alone(test_database: TestDataba
 async def test_a_role_that_may_not_migrate_is_told_so(empty_database: TestDatabase) -> None:
     with pytest.raises(DatabaseUnusableError, match="permission denied"):
         await upgrade(empty_database.service_url)
+
+
+async def test_a_schema_that_only_the_roles_script_can_make(test_database: TestDatabase) -> None:
+    """An installation of before the views is told what to run first."""
+    await downgrade(test_database.owner_url, "0013")
+    superuser = await asyncpg.connect(test_database.superuser_url)
+    await superuser.execute("DROP SCHEMA funds_audit")
+    with pytest.raises(DatabaseUnusableError, match=r"funds_audit is missing: run deploy/roles\.sql again"):
+        await upgrade(test_database.owner_url)
+    await superuser.execute(ROLES_SQL.read_text())
+    assert await upgrade(test_database.owner_url) == ("0013", SCHEMA_REVISION)
+    may = "SELECT has_table_privilege('funds_reader', 'funds_audit.entries', 'SELECT')"
+    assert await superuser.fetchval(may)
+    await superuser.close()
 
 
 async def test_what_the_service_may_do_is_taken_back_and_given_again(test_database: TestDatabase) -> None:

@@ -1,4 +1,4 @@
-"""Behind PgBouncer: a pool in session mode serves everything, the other modes are refused with a sentence."""
+"""Connections through PgBouncer: a pool in session mode works, and the other modes are refused with a sentence."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -9,12 +9,13 @@ import httpx
 import pytest
 from sqlalchemy import text
 
+from service.errors import DatabaseUnusableError
 from service.settings import Settings
 from service.storage.database import Database
 from service.storage.migrations import upgrade
-from service.storage.preflight import DatabaseUnusableError, verify_server
-from tests.debian import PASSWORD, DebianPostgres, debian_postgres, pgbouncer
-from tests.servers import ROLES_SQL, RunningService, free_port, random_token, run_funds
+from service.storage.preflight import verify_server
+from tests.support.debian import PASSWORD, DebianPostgres, debian_postgres, pgbouncer
+from tests.support.servers import ROLES_SQL, RunningService, free_port, random_token, run_funds
 
 ROLES = ("funds_owner", "funds_service", "postgres")
 
@@ -96,7 +97,7 @@ async def test_session_mode_is_accepted(server: DebianPostgres, pool_size: int) 
 
 
 async def test_migrations_behind_transaction_mode_are_refused(server: DebianPostgres) -> None:
-    """Their lock is a session's."""
+    """The lock of migrations belongs to a session."""
     with (
         pgbouncer(server, pool_mode="transaction", pool_size=5, roles=ROLES) as url,
         pytest.raises(DatabaseUnusableError, match="answers a pooler in transaction mode"),
@@ -108,7 +109,7 @@ async def test_a_session_runs_under_the_settings_and_leaves_none_behind(server: 
     shown = text("SELECT current_setting('statement_timeout'), current_setting('plan_cache_mode')")
     with pgbouncer(server, pool_mode="session", pool_size=1, roles=ROLES) as url:
         for connect, expected in (
-            (Database.connect_engine, ("3s", "force_generic_plan")),
+            (Database.connect_batches, ("3s", "force_generic_plan")),
             (Database.connect, ("3s", "auto")),
         ):
             database = connect(url.format(role="funds_service"), Settings(statement_timeout_ms=3000))

@@ -1,8 +1,10 @@
 import pytest
 
+from service.errors import DatabaseUnusableError
 from service.storage import preflight
-from service.storage.preflight import DatabaseUnusableError, verify_server
-from tests.servers import free_port
+from service.storage.preflight import verify_role, verify_server
+from tests.support.database_faults import execute
+from tests.support.servers import TestDatabase, free_port
 
 
 async def test_a_server_that_is_new_enough(database_url: str) -> None:
@@ -13,6 +15,53 @@ async def test_a_server_that_is_too_old(database_url: str, monkeypatch: pytest.M
     monkeypatch.setattr(preflight, "SERVER_MAJOR_MIN", 99)
     with pytest.raises(DatabaseUnusableError, match=r"is PostgreSQL \d+, and this service needs 99 or newer\.$"):
         await verify_server(database_url)
+
+
+async def test_the_role_of_the_service_may_serve(database_url: str) -> None:
+    assert await verify_role(database_url) is None
+
+
+@pytest.mark.parametrize("role", ["operator", "auditor"])
+async def test_a_role_that_may_not_write_may_not_serve(test_database: TestDatabase, role: str) -> None:
+    with pytest.raises(DatabaseUnusableError) as caught:
+        await verify_role(getattr(test_database, f"{role}_url"))
+    assert "may not add rows to ledgers, ledger_heads, accounts, transfers," in str(caught.value)
+    assert str(caught.value).endswith(" and FUNDS_MIGRATION_DATABASE_URL to the owner's.")
+
+
+@pytest.mark.parametrize(
+    ("role", "fault"),
+    [
+        ("superuser", "is a superuser, whom"),
+        ("owner", "may change or delete rows of transfers, decisions, which"),
+    ],
+)
+async def test_a_role_that_may_change_what_was_posted_is_warned_of(
+    test_database: TestDatabase, role: str, fault: str
+) -> None:
+    warning = await verify_role(getattr(test_database, f"{role}_url"))
+    assert warning is not None
+    assert fault in warning
+    assert warning.endswith(" and FUNDS_MIGRATION_DATABASE_URL to the owner's.")
+
+
+@pytest.mark.parametrize(
+    ("grant", "fault"),
+    [
+        ("GRANT UPDATE (amount) ON funds.transfers TO funds_service", "of transfers, which must stay"),
+        ("GRANT DELETE ON funds.decisions TO funds_service", "of decisions, which must stay"),
+        ("GRANT TRUNCATE ON funds.transfers TO funds_service", "of transfers, which must stay"),
+    ],
+)
+async def test_a_privilege_too_many_is_warned_of(test_database: TestDatabase, grant: str, fault: str) -> None:
+    await execute(test_database, grant)
+    assert fault in str(await verify_role(test_database.service_url))
+
+
+async def test_a_privilege_that_is_missing_is_refused(test_database: TestDatabase) -> None:
+    await execute(test_database, "REVOKE INSERT ON funds.holds FROM funds_service")
+    with pytest.raises(DatabaseUnusableError, match="may not add rows to holds:"):
+        await verify_role(test_database.service_url)
 
 
 async def test_refusals_do_not_repeat_the_password() -> None:

@@ -9,21 +9,25 @@ from typing import Any
 import asyncpg
 import pytest
 
-from service.storage.models import SCHEMA
-from tests.servers import ROLES_SQL, TestDatabase
+from service.storage.rows import SCHEMA
 from tests.storage.privileges import (
     ALL,
     AUDITOR,
     COLUMN_PRIVILEGES,
     OPERATOR,
+    READER,
     ROLES,
     SEQUENCES,
     SERVICE,
     TABLE_PRIVILEGES,
     TABLES,
+    VIEW_READERS,
+    VIEWS,
 )
+from tests.support.servers import ROLES_SQL, TestDatabase
 
 Refused = asyncpg.InsufficientPrivilegeError
+VIEW_SCHEMA = "funds_audit"
 TRIGGER_FUNCTION = "suppress_redundant_updates_trigger()"
 
 
@@ -36,6 +40,7 @@ async def connections(shared_database: TestDatabase) -> AsyncIterator[dict[str, 
         SERVICE: shared_database.service_url,
         OPERATOR: shared_database.operator_url,
         AUDITOR: shared_database.auditor_url,
+        READER: shared_database.reader_url,
     }
     connections = {role: await asyncpg.connect(url) for role, url in urls.items()} | {"": superuser}
     yield connections
@@ -61,13 +66,13 @@ async def columns(superuser: asyncpg.Connection) -> dict[str, list[str]]:
 
 
 def allowed(table: str, role: str, privilege: str, column: str | None = None) -> bool:
-    """Whether the list lets ``role`` do that: with the whole table, or with one column."""
+    """Return whether the list grants the privilege to ``role``, on the whole table or on one column."""
     listed = TABLES[table].get(role, {}).get(privilege, frozenset())
     return listed == ALL or (column is not None and column in listed)
 
 
 async def tried(connection: asyncpg.Connection, statement: str) -> bool:
-    """Whether the role may do ``statement``, which is undone; what else it fails by does not matter."""
+    """Return whether the role may run ``statement``, which is rolled back. Other failures do not matter."""
     transaction = connection.transaction()
     await transaction.start()
     try:
@@ -112,7 +117,14 @@ async def test_the_catalogue_grants_what_the_list_says_and_no_more(
     assert granted == listed
 
 
-async def test_nobody_else_was_granted_anything(superuser: asyncpg.Connection) -> None:
+@pytest.mark.parametrize(
+    ("schema", "roles"),
+    [(SCHEMA, {SERVICE, OPERATOR, AUDITOR}), (VIEW_SCHEMA, VIEW_READERS)],
+    ids=[SCHEMA, VIEW_SCHEMA],
+)
+async def test_no_other_role_was_granted_anything(
+    superuser: asyncpg.Connection, schema: str, roles: frozenset[str]
+) -> None:
     """Neither PUBLIC nor a role that the list does not know, on the schema and what is in it."""
     grantees = await superuser.fetch(
         "SELECT DISTINCT coalesce(rolname, 'PUBLIC') AS name FROM ("
@@ -120,9 +132,30 @@ async def test_nobody_else_was_granted_anything(superuser: asyncpg.Connection) -
         " UNION ALL SELECT (aclexplode(relacl)).grantee FROM pg_class WHERE relnamespace = $1::regnamespace"
         " UNION ALL SELECT (aclexplode(attacl)).grantee FROM pg_attribute JOIN pg_class ON attrelid = pg_class.oid"
         " WHERE relnamespace = $1::regnamespace) AS granted LEFT JOIN pg_roles ON pg_roles.oid = grantee",
-        SCHEMA,
+        schema,
     )
-    assert {row["name"] for row in grantees} == {"funds_owner", *ROLES}
+    assert {row["name"] for row in grantees} == {"funds_owner", *roles}
+
+
+async def test_views_are_read_by_those_who_are_listed(
+    superuser: asyncpg.Connection, connections: dict[str, asyncpg.Connection]
+) -> None:
+    views = await superuser.fetch("SELECT relname FROM pg_class WHERE relnamespace = 'funds_audit'::regnamespace")
+    assert {row["relname"] for row in views} == VIEWS
+    for role in ROLES:
+        for view in VIEWS:
+            name = f"{VIEW_SCHEMA}.{view}"
+            assert await tried(connections[role], f"SELECT * FROM {name}") == (role in VIEW_READERS), (role, view)
+            for privilege in TABLE_PRIVILEGES:
+                held = await superuser.fetchval("SELECT has_table_privilege($1, $2, $3)", role, name, privilege)
+                assert held == (privilege == "SELECT" and role in VIEW_READERS), (role, view, privilege)
+            for statement in (
+                f"CREATE OR REPLACE VIEW {name} AS SELECT 1",
+                f"ALTER VIEW {name} SET (security_invoker = true)",
+                f"CREATE VIEW {VIEW_SCHEMA}.shadow AS SELECT 1",
+                f"DROP VIEW {name}",
+            ):
+                assert not await tried(connections[role], statement), (role, statement)
 
 
 @pytest.mark.parametrize("role", ROLES)
@@ -194,7 +227,7 @@ OWNERS_WORK = [
 
 @pytest.mark.parametrize("role", ROLES)
 @pytest.mark.parametrize("statement", OWNERS_WORK)
-async def test_what_belongs_to_the_owner_or_to_nobody(
+async def test_privileges_that_only_the_owner_or_no_role_has(
     connections: dict[str, asyncpg.Connection], role: str, statement: str
 ) -> None:
     tables = TABLES if "{table}" in statement else ["none"]
@@ -209,11 +242,11 @@ async def test_what_belongs_to_the_owner_or_to_nobody(
 
 @pytest.mark.parametrize("role", ROLES)
 async def test_no_role_hands_on_what_it_may_do(connections: dict[str, asyncpg.Connection], role: str) -> None:
-    """PostgreSQL only warns where a part could be granted, so the catalogue is asked afterwards."""
+    """PostgreSQL only warns where it grants a part of the privileges, so the test reads the catalogue afterwards."""
     for table in TABLES:
         for column in ("", "(id)"):
             await tried_for_good(connections[role], f"GRANT SELECT {column} ON {SCHEMA}.{table} TO PUBLIC")
-    await test_nobody_else_was_granted_anything(connections[""])
+    await test_no_other_role_was_granted_anything(connections[""], SCHEMA, frozenset({SERVICE, OPERATOR, AUDITOR}))
 
 
 async def tried_for_good(connection: asyncpg.Connection, statement: str) -> None:
@@ -231,6 +264,16 @@ async def test_ways_around_a_missing_update(connections: dict[str, asyncpg.Conne
         "SELECT client FROM funds.tokens FOR UPDATE",
     ):
         assert not await tried(connections[SERVICE], statement), statement
+
+
+async def test_the_reader_has_the_views_alone(connections: dict[str, asyncpg.Connection]) -> None:
+    reader = connections[READER]
+    assert await reader.fetchval("SHOW search_path") == VIEW_SCHEMA
+    schemas = await reader.fetch(
+        "SELECT nspname FROM pg_namespace WHERE has_schema_privilege(oid, 'USAGE') AND nspname !~ '^pg_'"
+    )
+    assert {row["nspname"] for row in schemas} == {VIEW_SCHEMA, "information_schema", "public"}
+    assert await reader.fetch("SELECT attname FROM pg_stats WHERE schemaname = 'funds'") == []
 
 
 async def test_hashes_of_tokens_are_not_for_the_auditor(connections: dict[str, asyncpg.Connection]) -> None:
@@ -268,7 +311,9 @@ async def test_sequences_schema_database_and_functions(superuser: asyncpg.Connec
         for sequence in sequences:
             found = await holds("sequence", role, f"{SCHEMA}.{sequence}", "USAGE", "SELECT", "UPDATE")
             assert found == SEQUENCES[sequence].get(role, set()), (role, sequence)
-        assert await holds("schema", role, SCHEMA, "USAGE", "CREATE") == {"USAGE"}
+        assert await holds("schema", role, SCHEMA, "USAGE", "CREATE") == (set() if role == READER else {"USAGE"})
+        views = {"USAGE"} if role in VIEW_READERS else set()
+        assert await holds("schema", role, VIEW_SCHEMA, "USAGE", "CREATE") == views
         assert await holds("schema", role, "public", "CREATE") == set()
         assert await holds("database", role, database, "CONNECT", "CREATE", "TEMPORARY") == {"CONNECT"}
 

@@ -1,4 +1,4 @@
-"""Connections to another host speak TLS, or are refused in a sentence: with a PostgreSQL of the system's packages."""
+"""Connections to another host use TLS or fail with one sentence; tested with a PostgreSQL of the system's packages."""
 
 from collections.abc import Callable, Iterator
 
@@ -7,13 +7,14 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from service.errors import DatabaseUnusableError, Failure
 from service.settings import Settings
 from service.storage.database import Database
-from service.storage.errors import Failure, classify
+from service.storage.errors import classify
 from service.storage.migrations import upgrade
-from service.storage.preflight import DatabaseUnusableError, operator_engine, verify_server
-from tests.debian import PASSWORD, DebianPostgres, debian_postgres, other_address
-from tests.servers import run_funds
+from service.storage.preflight import operator_engine, verify_server
+from tests.support.debian import PASSWORD, DebianPostgres, debian_postgres, other_address
+from tests.support.servers import run_funds
 
 ENCRYPTED = text("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()")
 
@@ -22,7 +23,7 @@ Open = Callable[[str], AsyncEngine]
 OPENERS: list[Open] = [
     operator_engine,
     lambda url: Database.connect(url, Settings()).engine,
-    lambda url: Database.connect_engine(url, Settings()).engine,
+    lambda url: Database.connect_batches(url, Settings()).engine,
 ]
 
 
@@ -66,7 +67,7 @@ async def test_another_host_is_spoken_to_with_tls(with_tls: DebianPostgres, addr
 
 @pytest.mark.parametrize("opener", OPENERS)
 async def test_another_host_without_tls_is_refused(without_tls: DebianPostgres, address: str, opener: Open) -> None:
-    """As a failure that may pass: a server that is set right is used again."""
+    """It is a failure that may pass: once the server has TLS, it is used again."""
     with pytest.raises(ConnectionError, match=r"\?sslmode=disable in the URL") as caught:
         await encrypted(opener, without_tls.url("postgres", address))
     assert classify(caught.value) is Failure.UNAVAILABLE

@@ -13,12 +13,15 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.domain.identifiers import identifier
 from service.domain.transfers import Transfer
-from service.storage import models
+from service.storage import rows
 from service.storage.database import Database
-from service.storage.transfers import Side, TransferRepository
-from tests.rows import MAIN, add_account, add_ledger, add_transfer, insert
-from tests.servers import TestDatabase
-from tests.storage.paging import all_pages, rows_of, statements
+from service.storage.lists import ListOrder
+from service.storage.repositories.transfers import TransferRepository
+from service.storage.transfer_filters import TransferFilters
+from service.storage.transfer_walks import Side
+from tests.storage.paging import all_pages, in_either_order, ordered, rows_of, statements
+from tests.support.rows import MAIN, add_account, add_ledger, add_transfer, insert
+from tests.support.servers import TestDatabase
 
 COUNT = 24
 START = datetime(2026, 5, 1, tzinfo=UTC)
@@ -50,18 +53,19 @@ def pair_of(number: int) -> tuple[UUID, UUID]:
 
 
 def is_fifth(number: int) -> bool:
-    """These share a reference; the first captures a hold, the second reverses transfer 1."""
+    """Return whether it is one of those that share a reference; the first captures a hold, the second reverses one."""
     return number % 5 == 0
 
 
 @pytest.fixture(scope="module", autouse=True)
-async def books(shared_database: TestDatabase) -> None:
-    """Transfers 1 to 24 around three accounts, and their like in another ledger."""
+async def stored_rows(shared_database: TestDatabase) -> None:
+    """Transfers 1 to 24 between three accounts, and the same ones in another ledger."""
     superuser = await asyncpg.connect(shared_database.superuser_url)
     for ledger_id in (MAIN, await add_ledger(superuser, "other")):
         versions = {account_id: count(1) for account_id in ACCOUNTS}
         for account_id in ACCOUNTS:
-            await add_account(superuser, ledger_id=ledger_id, id=account_id, reference=f"account {account_id.int}")
+            names = {"reference": f"account {account_id.int}", "name": f"ledger {ledger_id}"}
+            await add_account(superuser, ledger_id=ledger_id, id=account_id, **names)
         await _add_hold(superuser, ledger_id)
         for number in range(1, COUNT + 1):
             debit, credit = pair_of(number)
@@ -94,6 +98,8 @@ async def _add_hold(superuser: asyncpg.Connection, ledger_id: int) -> None:
         metadata="{}",
         created_at=START,
         expires_at=at(60),
+        client_id="client",
+        idempotency_key="key",
     )
 
 
@@ -129,89 +135,119 @@ FILTERS: list[tuple[dict[str, Any], Callable[[int], bool]]] = [
     ],
 )
 @pytest.mark.parametrize("limit", [2, COUNT])
-async def test_pages_are_newest_first_and_miss_nothing(
-    transfers: TransferRepository, filters: dict[str, Any], expected: Callable[[int], bool], limit: int
+@in_either_order
+async def test_pages_are_in_order_and_miss_nothing(
+    transfers: TransferRepository,
+    filters: dict[str, Any],
+    expected: Callable[[int], bool],
+    limit: int,
+    order: ListOrder,
 ) -> None:
     async def page(after: Transfer | None) -> Any:
-        return await rows_of(transfers.page(MAIN, limit=limit, before=after.id if after else None, **filters))
+        return await rows_of(
+            transfers.page(
+                MAIN, TransferFilters(**filters), limit=limit, order=order, after=after.id if after else None
+            )
+        )
 
     listed = await all_pages(page, limit)
 
-    assert list(map(number_of, listed)) == numbers(expected)
+    assert list(map(number_of, listed)) == ordered(numbers(expected), order)
     assert {one.ledger_id for one in listed} <= {MAIN}
 
 
 @pytest.mark.parametrize(("filters", "expected"), [case for case in FILTERS if "reference" not in case[0]])
 @pytest.mark.parametrize("limit", [1, 5, COUNT])
 @pytest.mark.parametrize("account_id", ACCOUNTS)
+@in_either_order
 async def test_pages_of_an_account_merge_both_its_sides(
     transfers: TransferRepository,
     account_id: UUID,
     filters: dict[str, Any],
     expected: Callable[[int], bool],
     limit: int,
+    order: ListOrder,
 ) -> None:
-    """In the falling order of the account's own versions, without a gap when nothing is filtered."""
+    """They are in the order of the account's versions, without a gap when there is no filter."""
 
     def version(transfer: Transfer) -> int:
         is_debit = transfer.debit_account_id == account_id
         return transfer.debit_account_version if is_debit else transfer.credit_account_version
 
     async def page(after: Transfer | None) -> Any:
-        before_version = version(after) if after else None
+        position = version(after) if after else None
         return await rows_of(
-            transfers.page_of_account(MAIN, account_id, limit=limit, before_version=before_version, **filters)
+            transfers.page(
+                MAIN, TransferFilters(account_id=account_id, **filters), limit=limit, order=order, after=position
+            )
         )
 
     listed = await all_pages(page, limit)
 
-    assert list(map(number_of, listed)) == numbers(lambda n: account_id in pair_of(n) and expected(n))
+    assert list(map(number_of, listed)) == ordered(numbers(lambda n: account_id in pair_of(n) and expected(n)), order)
     assert {one.ledger_id for one in listed} <= {MAIN}
     if not filters:
-        assert list(map(version, listed)) == list(range(len(listed), 0, -1))
+        assert list(map(version, listed)) == ordered(range(len(listed), 0, -1), order)
 
 
 @pytest.mark.parametrize(("filters", "expected"), [case for case in FILTERS if "reference" in case[0]])
 @pytest.mark.parametrize("limit", [1, 5, COUNT])
 @pytest.mark.parametrize("account_id", ACCOUNTS)
+@in_either_order
 async def test_pages_of_an_account_and_a_reference(
     transfers: TransferRepository,
     account_id: UUID,
     filters: dict[str, Any],
     expected: Callable[[int], bool],
     limit: int,
+    order: ListOrder,
 ) -> None:
     async def page(after: Transfer | None) -> Any:
-        before = after.id if after else None
+        position = after.id if after else None
         return await rows_of(
-            transfers.page_of_account_and_reference(MAIN, account_id, limit=limit, before=before, **filters)
+            transfers.page(
+                MAIN, TransferFilters(account_id=account_id, **filters), limit=limit, order=order, after=position
+            )
         )
 
     listed = await all_pages(page, limit)
 
-    assert list(map(number_of, listed)) == numbers(lambda n: account_id in pair_of(n) and expected(n))
+    assert list(map(number_of, listed)) == ordered(numbers(lambda n: account_id in pair_of(n) and expected(n)), order)
 
 
 @pytest.mark.parametrize("limit", [1, 5, COUNT])
 @pytest.mark.parametrize("side", ["debit", "credit"])
-async def test_pages_by_an_accounts_reference(transfers: TransferRepository, side: Side, limit: int) -> None:
+@in_either_order
+async def test_pages_by_an_accounts_reference(
+    transfers: TransferRepository, side: Side, limit: int, order: ListOrder
+) -> None:
+    filters: dict[str, Any] = {f"{side}_account_reference": "account 2"}
+
     def version(transfer: Transfer) -> int:
         return transfer.debit_account_version if side == "debit" else transfer.credit_account_version
 
     async def page(after: Transfer | None) -> Any:
-        before_version = version(after) if after else None
+        position = version(after) if after else None
         return await rows_of(
-            transfers.page_of_account_reference(MAIN, side, "account 2", limit=limit, before_version=before_version)
+            transfers.page(
+                MAIN,
+                TransferFilters(**filters),
+                limit=limit,
+                order=order,
+                after=position,
+            )
         )
 
     listed = await all_pages(page, limit)
 
-    assert list(map(number_of, listed)) == numbers(lambda n: pair_of(n)[side == "credit"] == B)
+    assert list(map(number_of, listed)) == ordered(numbers(lambda n: pair_of(n)[side == "credit"] == B), order)
     assert {one.ledger_id for one in listed} == {MAIN}
 
 
 async def test_an_unknown_reference_has_no_transfers(transfers: TransferRepository) -> None:
-    page = await rows_of(transfers.page_of_account_reference(MAIN, "debit", "nobody", limit=10, before_version=None))
+    page = await rows_of(
+        transfers.page(MAIN, TransferFilters(debit_account_reference="nobody"), limit=10, order="asc", after=None)
+    )
     assert page == []
 
 
@@ -230,7 +266,7 @@ async def test_a_transfer_comes_with_both_accounts(transfers: TransferRepository
 
     assert found is not None
     assert (found.debit_account.id, found.credit_account.id) == pair_of(3)
-    assert found.debit_account.ledger_id == found.credit_account.ledger_id == MAIN
+    assert found.debit_account.name == found.credit_account.name == f"ledger {MAIN}"
     assert len(sent) == 1
 
 
@@ -239,6 +275,6 @@ async def test_a_transfer_of_another_ledger_is_missing(transfers: TransferReposi
 
 
 async def test_nothing_is_loaded_that_was_not_asked_for(shared_session: AsyncSession) -> None:
-    found = await shared_session.get_one(models.Transfer, (MAIN, id_of(3)))
+    found = await shared_session.get_one(rows.TransferRow, (MAIN, id_of(3)))
     with pytest.raises(InvalidRequestError, match="lazy='raise'"):
         _ = found.credit_account

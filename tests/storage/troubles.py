@@ -1,4 +1,4 @@
-"""Every kind of trouble that a real PostgreSQL makes. Each function ends with the error that it provokes."""
+"""Every kind of failure of a real PostgreSQL. Each function ends with the error that it provokes."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -14,10 +14,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.settings import Settings
 from service.storage.database import Database
-from tests.concurrency.outsider import wait_until
-from tests.faults.proxy import Fault, commit_proxy
-from tests.rows import add_account, add_accounts
-from tests.servers import free_port
+from tests.support.commit_proxy import Fault, commit_proxy
+from tests.support.other_session import wait_until
+from tests.support.rows import add_account, add_accounts
+from tests.support.servers import free_port
 
 Send = Callable[[AsyncSession, str], Coroutine[None, None, None]]
 
@@ -35,7 +35,7 @@ async def by_driver(session: AsyncSession, statement: str) -> None:
 
 @dataclass(frozen=True)
 class Stage:
-    """Where trouble is made; ``way`` is how statements are put to a session."""
+    """A database in which failures are provoked; ``way`` sends statements through SQLAlchemy or the driver."""
 
     settings: Settings
     superuser: asyncpg.Connection
@@ -139,7 +139,7 @@ async def a_session_ended_during_a_statement(stage: Stage) -> None:
 
 
 async def a_connection_cut_during_a_statement(stage: Stage) -> None:
-    """Without a word of the server."""
+    """The connection ends without a message of the server."""
     async with commit_proxy(stage.url) as proxy, stage.connect(proxy.url).sessions() as session:
         pid = await process_id(session)
         task = asyncio.create_task(stage.send(session, "SELECT pg_sleep(60)"))
@@ -224,7 +224,7 @@ async def a_server_of_the_wrong_kind(stage: Stage) -> None:
 
 
 async def a_server_that_falls_silent(stage: Stage) -> None:
-    """Here its own limit is the longer one, so that the client's is what ends the wait."""
+    """The server's own limit is the longer one here, so the client's limit ends the wait."""
     stage.monkeypatch.setattr("service.storage.database._CLIENT_TIMEOUT_MARGIN_SECONDS", -59.8)
     async with stage.connect(statement_timeout_ms=60_000).sessions() as session:
         await stage.send(session, "SELECT pg_sleep(60)")

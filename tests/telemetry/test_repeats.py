@@ -1,4 +1,4 @@
-"""One log line for one cause in a minute, and how often it happened beside it."""
+"""One log line for one cause in a minute, with the number of its repetitions."""
 
 import logging
 
@@ -11,7 +11,7 @@ def _record(message: str = "it failed", **extra: object) -> logging.LogRecord:
     return record
 
 
-def test_a_cause_is_told_once_in_a_minute_and_then_how_often_it_was_met() -> None:
+def test_a_cause_is_logged_once_in_a_minute_with_the_number_of_repetitions() -> None:
     now = 0.0
     repeats = RepeatFilter(clock=lambda: now)
     assert repeats.filter(_record(reason="28000"))

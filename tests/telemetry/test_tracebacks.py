@@ -10,7 +10,7 @@ from sqlalchemy.types import Integer
 from service.settings import Settings
 from service.storage.database import Database
 from service.telemetry.tracebacks import format_exception
-from tests.servers import TestDatabase, run_funds
+from tests.support.servers import TestDatabase, run_funds
 
 SECRET = "S3cr"
 
@@ -69,7 +69,7 @@ async def test_a_value_that_cannot_be_used_is_not_repeated(
 
 
 async def test_the_driver_used_by_itself_says_no_more(database: Database) -> None:
-    """The hot statements go straight to it."""
+    """The statements of batches go directly to the driver."""
     async with database.engine.connect() as connection:
         driver = (await connection.get_raw_connection()).driver_connection
         assert isinstance(driver, asyncpg.Connection)

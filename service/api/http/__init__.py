@@ -1,0 +1,1 @@
+"""What every resource shares of HTTP: paths, headers, queries, bodies, problems, pages."""

@@ -1,0 +1,82 @@
+"""The application: its routes and what is around each of them, and its life from start to stop."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from litestar import Litestar
+from litestar.datastructures import State
+from litestar.di import Provide
+
+from service.api import context
+from service.api.application import Application
+from service.api.http import problems
+from service.api.http.authorization import Authorization
+from service.api.openapi import documentation
+from service.api.openapi.document import Document
+from service.app.parts import make_services
+from service.app.routes import routes
+from service.settings import Settings
+from service.storage.migrations import verify_revision
+from service.telemetry.logs import configure_logging
+
+
+def create_app(settings: Settings | None = None) -> Litestar:
+    """Return the service's ASGI application; without ``settings`` they are read from the environment.
+
+    Raises SettingsError. At its start the application connects and refuses to serve on a schema that is behind.
+    """
+    settings = settings or Settings.from_environment()
+    if settings.database_url is None:
+        raise ValueError("the application needs FUNDS_DATABASE_URL; `funds serve` sets it for the embedded PostgreSQL")
+    configure_logging(settings.log_level)
+
+    @asynccontextmanager
+    async def run(app: Litestar) -> AsyncIterator[None]:
+        services = make_services(settings)
+        async with AsyncExitStack() as stack:
+            await _start(services, stack)
+            app.state.services = services
+            app.state.authenticator = services.authenticator
+            app.state.draining = False
+            yield
+
+    app = Application(
+        route_handlers=routes(),
+        served_prefix=settings.served_prefix,
+        state=State(
+            {
+                "path_prefix": settings.path_prefix,
+                "stripped_prefix": settings.path_prefix.removesuffix(settings.served_prefix),
+            }
+        ),
+        lifespan=[run],
+        middleware=[Authorization()],
+        dependencies={
+            "services": Provide(context.provide_services),
+            "ledger": Provide(context.provide_ledger),
+            "caller": Provide(context.provide_caller),
+            "reader": Provide(context.provide_reader),
+        },
+        exception_handlers=problems.EXCEPTION_HANDLERS,
+        openapi_config=documentation.openapi_config(settings.path_prefix),
+        request_max_body_size=settings.request_bytes_max,
+        logging_config=None,
+        debug=False,
+    )
+    app.state.document = Document(app)
+    return app
+
+
+async def _start(services: context.Services, stack: AsyncExitStack) -> None:
+    """Start the parts in order; ``stack`` stops what was started in reverse, also when a start fails half-way."""
+    stack.push_async_callback(services.pools.close)
+    await verify_revision(services.pools.administration.engine)
+    await services.committer.start()
+    stack.push_async_callback(services.committer.stop)
+    if services.replica is not None:
+        await services.replica.look()  # the first reads may use it already
+    for worker in services.workers:
+        worker.start()
+        stack.push_async_callback(worker.stop)
+    stack.callback(services.watcher.stop)
+    stack.push_async_callback(services.readiness.stop)

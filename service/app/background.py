@@ -1,0 +1,87 @@
+"""What runs by itself: a function for each kind of worker makes it, and starts nothing."""
+
+from collections.abc import Awaitable, Callable, Iterator
+
+from service.access import uses
+from service.access.uses import TokenUses
+from service.audit.log_keys import LogKeys
+from service.audit.witnesses import witnesses_of
+from service.posting.committer import Committer
+from service.posting.damage import DamagedLedgers
+from service.settings import Settings
+from service.storage.pools import Pools
+from service.storage.transactions import Mode, Transactions
+from service.workers.periodic import PeriodicWorker
+from service.workers.sealer import Sealer
+from service.workers.sweeper import HoldSweeper
+from service.workers.verifier import LedgerVerifier
+
+
+def hold_sweeper(settings: Settings, pools: Pools, committer: Committer) -> PeriodicWorker:
+    """Return what frees expired holds."""
+    sweeper = HoldSweeper(committer, Transactions(pools.administration, settings.read_limits), settings)
+    return PeriodicWorker(
+        "hold-sweeper",
+        sweeper.work,
+        interval_seconds=settings.hold_sweep_interval_seconds,
+        stop_seconds_max=settings.drain_timeout_seconds,
+    )
+
+
+def ledger_verifier(settings: Settings, pools: Pools, damaged: DamagedLedgers, log_keys: LogKeys) -> PeriodicWorker:
+    """Return what asks the rules of every ledger, and stops those that are ``damaged``."""
+    verifier = LedgerVerifier(
+        Transactions(pools.verification, settings.read_limits, Mode.SNAPSHOT),
+        Transactions(pools.administration, settings.commit_limits),
+        damaged,
+        settings,
+        keys=log_keys,
+    )
+    return PeriodicWorker(
+        "verifier", verifier.work, interval_seconds=settings.verify_interval_seconds, stop_seconds_max=0
+    )
+
+
+def log_sealer(settings: Settings, sealer: Sealer) -> PeriodicWorker:
+    """Return what has ``sealer`` append to the logs."""
+    return PeriodicWorker(
+        "log-sealer",
+        sealer.work,
+        interval_seconds=settings.log_seal_interval_seconds,
+        stop_seconds_max=settings.drain_timeout_seconds,
+    )
+
+
+def log_witnesses(settings: Settings, pools: Pools) -> Iterator[PeriodicWorker]:
+    """Yield what asks each witness, so that none waits for another one."""
+    witnesses = witnesses_of(settings)
+    if not witnesses:
+        return
+    # httpx takes long to load
+    from service.workers.witness_client import WitnessClient  # noqa: PLC0415
+    from service.workers.witnessing import Witnessing  # noqa: PLC0415
+
+    for witness in witnesses:
+        client = WitnessClient(witness.url, seconds_max=settings.log_witness_timeout_seconds)
+        yield PeriodicWorker(
+            f"log-witness {witness.name}",
+            Witnessing(Transactions(pools.witnessing, settings.read_limits), witness, client).work,
+            interval_seconds=settings.log_witness_interval_seconds,
+            stop_seconds_max=0,
+        )
+
+
+def token_use_writer(token_uses: TokenUses) -> PeriodicWorker:
+    """Return what writes down how tokens were used, the last time at its stop."""
+    return PeriodicWorker(
+        "token-uses",
+        token_uses.write,
+        interval_seconds=uses.WRITE_INTERVAL_SECONDS,
+        stop_seconds_max=uses.STOP_SECONDS_MAX,
+        at_stop=True,
+    )
+
+
+def watch(name: str, look: Callable[[], Awaitable[bool | None]], interval_seconds: float) -> PeriodicWorker:
+    """Return what looks again and again, and has nothing to finish when it is stopped."""
+    return PeriodicWorker(name, look, interval_seconds=interval_seconds, stop_seconds_max=0)

@@ -1,0 +1,1 @@
+"""The PostgreSQL of ``make run`` and of the tests: a real server from a wheel."""

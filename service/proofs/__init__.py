@@ -1,0 +1,1 @@
+"""Proofs of what a log holds: made and verified without a database, and without anything else of the service."""

@@ -1,0 +1,48 @@
+"""The tokens of callers, and how they are used."""
+
+from datetime import date, datetime
+from uuid import UUID
+
+from sqlalchemy import CheckConstraint, ForeignKeyConstraint, PrimaryKeyConstraint, UniqueConstraint, func
+from sqlalchemy.orm import Mapped, mapped_column
+
+from service.storage import constraints
+from service.storage.rows.base import SCHEMA, Base
+
+
+class TokenRow(Base):
+    """A caller's bearer token, known only by its SHA-256. ``ledgers`` lists ledger names; None means every ledger.
+
+    Tokens stand above the ledgers, so their key is their own.
+    """
+
+    __tablename__ = "tokens"
+    __table_args__ = (
+        PrimaryKeyConstraint("id", name=constraints.PK_TOKENS),
+        UniqueConstraint("token_hash", name=constraints.UQ_TOKENS_HASH),
+    )
+
+    id: Mapped[UUID]
+    client: Mapped[str]
+    token_hash: Mapped[bytes]
+    scopes: Mapped[list[str]]
+    ledgers: Mapped[list[str] | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+    expires_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+
+
+class TokenUseRow(Base):
+    """How many requests a token had on one day in UTC, and when the last one of them came."""
+
+    __tablename__ = "token_uses"
+    __table_args__ = (
+        PrimaryKeyConstraint("token_id", "day", name=constraints.PK_TOKEN_USES),
+        ForeignKeyConstraint(["token_id"], [f"{SCHEMA}.tokens.id"], name=constraints.FK_TOKEN_USES_TOKEN),
+        CheckConstraint("requests > 0", name=constraints.CK_TOKEN_USES_REQUESTS),
+    )
+
+    token_id: Mapped[UUID]
+    day: Mapped[date]
+    requests: Mapped[int]
+    last_used_at: Mapped[datetime]

@@ -1,0 +1,21 @@
+"""Ledgers: the request that creates one, and how one is shown."""
+
+from msgspec import Struct
+
+from service.wire.scalars import Description, LedgerName
+from service.wire.times import Time
+
+
+class LedgerRequest(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """A ledger to create."""
+
+    name: LedgerName
+    description: Description | None = None
+
+
+class LedgerView(Struct, kw_only=True, frozen=True):
+    """A ledger: a closed book."""
+
+    name: str
+    description: str | None
+    created_at: Time

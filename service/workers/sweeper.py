@@ -1,0 +1,51 @@
+"""The sweeper: frees what expired holds reserve."""
+
+from itertools import groupby
+
+from service.domain.commands import ExpireHold
+from service.domain.holds import Hold, HoldStatus
+from service.errors import LedgerDamagedError
+from service.posting.committer import Committer
+from service.settings import Settings
+from service.storage.database import Session
+from service.storage.repositories.holds import HoldRepository
+from service.storage.transactions import Transactions
+
+
+class HoldSweeper:
+    """Looks for holds past their time and submits their expiry, so that it takes its turn with captures and voids of
+    the same hold. A PeriodicWorker has it look, ``settings.hold_sweep_interval_seconds`` after it last freed few.
+
+    Any number of instances may sweep at once: a hold that another transaction locks is skipped, and to expire a hold
+    that has ended changes nothing.
+    """
+
+    def __init__(self, committer: Committer, transactions: Transactions, settings: Settings) -> None:
+        self._committer = committer
+        self._transactions = transactions
+        self._settings = settings
+
+    async def work(self) -> bool:
+        """Sweep once; return whether there may be more to do at once. Raises as ``sweep`` does."""
+        return await self.sweep() >= self._settings.hold_sweep_holds_max
+
+    async def sweep(self) -> int:
+        """Expire up to ``settings.hold_sweep_holds_max`` holds and return how many of them are expired now: one in a
+        ledger that is too far ahead of the clock stays open.
+
+        Raises StorageError, BatchFailedError or OverloadedError; what is left is found the next time.
+        """
+
+        async def find(session: Session) -> list[tuple[int, ExpireHold]]:
+            found = await HoldRepository(session).expired(limit=self._settings.hold_sweep_holds_max)
+            return [(ledger_id, ExpireHold(hold_id=hold_id)) for ledger_id, hold_id in found]
+
+        expired = await self._transactions.run(find, writes=lambda _: False)
+        freed = 0
+        for ledger_id, commands in groupby(sorted(expired, key=lambda one: one[0]), key=lambda one: one[0]):
+            try:
+                answers = await self._committer.submit(ledger_id, [[command] for _, command in commands])
+            except LedgerDamagedError:  # it is stopped, and the others are not
+                continue
+            freed += sum(isinstance(one.result, Hold) and one.result.status == HoldStatus.EXPIRED for [one] in answers)
+        return freed
