@@ -7,6 +7,7 @@ connects as ``funds_service``, as it does in production.
 
 import os
 import secrets
+import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
@@ -20,6 +21,10 @@ from service.settings import Settings
 from service.storage.database import Database
 from tests.support.debian import debian_postgres
 from tests.support.servers import RunningService, TestDatabase, TestPostgres, free_port, random_token, started
+
+# nohup makes a process ignore SIGHUP, and what it starts inherits that; `funds serve` heeds it.
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # A crash of the machine may lose what a test wrote; a crash of the server may not.
 CONNECTIONS_MAX = 300
