@@ -4,12 +4,17 @@ Two services on databases that were filled alike: one verifies without end, as i
 begins. They take turns, and whoever has not its turn is stopped (SIGSTOP), so that its workers cost nobody anything.
 Each turn sends transfers as fast as they are answered, and counts the CPU of service and PostgreSQL together. Turns are
 short and many, and each is compared with its neighbour: what else uses the machine changes slower than that.
+
+Then nobody sends anything, and the CPU that each side uses in a second is what it does by itself. The difference is the
+verifier's, which has noise of hundredths of a percent. Under load it is less: the verifier pauses for so many times as
+long as a slice took, and slices take longer then.
 """
 
 import os
 import random
 import signal
 import statistics
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -30,6 +35,7 @@ _OF_BOTH = {"FUNDS_IDLE_TIMEOUT_SECONDS": "3600"}  # connections idle while the 
 _CONNECTIONS = 64
 _BATCH_ITEMS = 1_000
 _FILL_SECONDS = 5
+_ALONE_SECONDS, _ALONE_TURNS = 10, 3
 
 
 class Turn(Struct, frozen=True):
@@ -63,6 +69,7 @@ def run(server: Server, build: Path, *, transfers: int, turns: int, seconds: flo
                 if number:  # the first one warms up
                     side.turns.append(turn)
         _print(*(side.turns for side in sides))
+        _print_alone(*(_cpu_alone(server, side) for side in sides), turns=sides[0].turns)
         verified = sides[1].database.fetch_column(
             "SELECT count(*) FROM funds.verifications WHERE completed_at > now() - interval '1 hour'"
         )
@@ -95,6 +102,17 @@ def _turn(server: Server, side: Side, seconds: float) -> Turn:
     return Turn(cpu / sample.completed * 1e6, rate, sample.percentile_ms(50), sample.percentile_ms(99))
 
 
+def _cpu_alone(server: Server, side: Side) -> float:
+    """Return the seconds of CPU that ``side`` uses in a second in which nobody asks it for anything."""
+    seconds = []
+    with _going_on(side.endpoint):
+        for _ in range(_ALONE_TURNS):
+            before = cpu_seconds(side.endpoint.pid) + cpu_seconds(server.pid)
+            time.sleep(_ALONE_SECONDS)
+            seconds.append(cpu_seconds(side.endpoint.pid) + cpu_seconds(server.pid) - before)
+    return statistics.median(seconds) / _ALONE_SECONDS
+
+
 @contextmanager
 def _going_on(endpoint: Endpoint) -> Iterator[None]:
     """Let a service that is stopped go on meanwhile."""
@@ -122,3 +140,13 @@ def _print(never: Sequence[Turn], always: Sequence[Turn]) -> None:
             f" (median {statistics.median(changes):+.2f} %, of {len(changes)} turns)",
             flush=True,
         )
+
+
+def _print_alone(never: float, always: float, *, turns: Sequence[Turn]) -> None:
+    """Print what verifying uses by itself, beside what transfers use."""
+    busy = statistics.median(turn.cpu_us * turn.per_second / 1e6 for turn in turns)
+    print(  # noqa: T201
+        f"     alone: {never:.4f} s of CPU a second without, {always:.4f} s with, {busy:.2f} s under load:"
+        f" verifying uses {100 * (always - never) / busy:.2f} % of what transfers use",
+        flush=True,
+    )
