@@ -86,6 +86,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     log_witness_interval_seconds: Seconds = 5.0
     log_witness_timeout_seconds: Seconds = 10.0
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_requests: bool = True
     request_bytes_max: Bytes = 64 * 1024
     drain_delay_seconds: Annotated[float, Meta(ge=0, le=3_600)] = 0.0
     drain_timeout_seconds: Seconds = 20.0

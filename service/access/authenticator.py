@@ -22,6 +22,7 @@ TOKEN_CACHE_SECONDS = 1.0
 _CACHE_ENTRIES_MAX = 10_000
 _EVERYWHERE = 0  # tokens are of no ledger
 _TOKEN_LENGTH_MAX = 512
+_NOT_VALID = "the token is unknown, revoked or past its end"
 
 
 class Verified(NamedTuple):
@@ -60,10 +61,12 @@ class Authenticator:
         self._unknown: dict[bytes, float] = {}
 
     async def authenticate(self, authorization: str | None) -> Principal:
-        """Return who sent this Authorization header. Raises UnauthenticatedError."""
+        """Return who sent this Authorization header. Raises UnauthenticatedError, which says why: for the log alone."""
         scheme, _, token = (authorization or "").partition(" ")
+        if not authorization:
+            raise UnauthenticatedError("no token came")
         if scheme.lower() != "bearer" or not 0 < len(token) <= _TOKEN_LENGTH_MAX:
-            raise UnauthenticatedError
+            raise UnauthenticatedError("what came is no bearer token")
         digest = hash_token(token)
         now = self._clock()
         known = self._verified.get(digest)
@@ -71,14 +74,14 @@ class Authenticator:
             known.use.count(now)
             return known.principal
         if now - self._unknown.get(digest, -TOKEN_CACHE_SECONDS) < TOKEN_CACHE_SECONDS:
-            raise UnauthenticatedError
+            raise UnauthenticatedError(_NOT_VALID)
         found = await self._look_up(digest, now)
         if found is None:
             self._verified.pop(digest, None)
             if len(self._unknown) >= _CACHE_ENTRIES_MAX:
                 self._unknown.clear()
             self._unknown[digest] = now
-            raise UnauthenticatedError
+            raise UnauthenticatedError(_NOT_VALID)
         if len(self._verified) >= _CACHE_ENTRIES_MAX:
             self._verified.clear()
         self._verified[digest] = found

@@ -14,6 +14,8 @@ from service.api.http.headers import added_to_answer
 from service.api.http.paths import ServedPath, ServedPaths
 from service.api.http.problems import NOT_STORED, answer_exception
 from service.errors import ProblemError
+from service.telemetry.records import record_of
+from service.telemetry.requests import RequestTelemetry
 from service.wire.reasons import MethodNotAllowed, NotFound
 
 
@@ -21,11 +23,13 @@ class Application(Litestar):
     """Litestar, with paths in one spelling, HEAD and OPTIONS wherever they belong, answers that no cache keeps, bodies
     that are cut off told from faults, and a shorter way to the hot routes.
 
-    ``served_prefix`` stands before every path that is served; empty for none.
+    ``served_prefix`` stands before every path that is served; empty for none. ``telemetry`` tells of every request.
     """
 
-    def __init__(self, *arguments: Any, served_prefix: str, **options: Any) -> None:
+    def __init__(self, *arguments: Any, served_prefix: str, telemetry: RequestTelemetry, **options: Any) -> None:
         super().__init__(*arguments, **options)
+        self.telemetry = telemetry
+        self._told = telemetry.around(self._serve)
         self._served_prefix = served_prefix
         self._paths = ServedPaths(self.routes, served_prefix)
         self._direct = DirectRoutes(self)
@@ -34,6 +38,9 @@ class Application(Litestar):
         self, scope: Scope | LifeSpanScope, receive: Receive | LifeSpanReceive, send: Send | LifeSpanSend
     ) -> None:
         """Serve one connection."""
+        await self._told(scope, receive, send)
+
+    async def _serve(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == ScopeType.HTTP:
             http = cast("HTTPScope", scope)
             receive, send = cast("Receive", receive), cast("Send", send)
@@ -43,10 +50,13 @@ class Application(Litestar):
             if self._served_prefix:
                 http["path"] = self._paths.within(http["path"])
             http["litestar_app"] = self
-            headers = dict(http["headers"])
+            record = record_of(http)
+            headers = record.headers
             if await self._direct.answer(http, headers, receive, send):
                 return
             served = self._paths.find(http)
+            if served is not None:
+                record.route = served.template
             if served is None or http["method"] not in served.handlers:
                 await self._answer_without_handler(served, http, headers, receive, send)
                 return

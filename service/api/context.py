@@ -16,7 +16,6 @@ from msgspec import Struct
 from service.access.authenticator import Authenticator
 from service.access.principal import Principal
 from service.api.http.headers import add_to_answer
-from service.api.http.request_ids import REQUEST_ID_HEADER, RequestId, parse_request_id
 from service.api.readiness import Readiness
 from service.audit.feed import Feed
 from service.audit.log_keys import LogKeys
@@ -37,6 +36,7 @@ from service.storage.replica import Replica
 from service.storage.repositories import Repositories
 from service.storage.slots import Slots
 from service.storage.transactions import Reader, Transactions
+from service.telemetry.records import record_of
 from service.wire.errors import shown
 from service.wire.reasons import Forbidden, LedgerNotFound
 from service.wire.scalars import LEDGER_NAME_PATTERN, LEDGER_NAME_WORDS
@@ -46,7 +46,6 @@ _LEDGER_NAME = re.compile(LEDGER_NAME_PATTERN)
 
 
 AS_OF_HEADER = "X-Data-As-Of"
-_REQUEST_ID_HEADER = REQUEST_ID_HEADER.lower().encode()
 
 
 class LedgerRef(LoggedLedger, frozen=True):
@@ -157,18 +156,14 @@ async def provide_reader(
     return reader_for(request.scope, services.reader)
 
 
-async def provide_caller(
-    request: Request[Principal, Any, Any], ledger: NamedDependency[LedgerRef], request_id: RequestId = None
-) -> Caller:
-    """Return who asks for what the request does. Raises MalformedError for a request id that is none."""
-    return Caller(ledger_id=ledger.id, client_id=request.user.client, request_id=parse_request_id(request_id))
+async def provide_caller(request: Request[Principal, Any, Any], ledger: NamedDependency[LedgerRef]) -> Caller:
+    """Return who asks for what the request does."""
+    return caller_of(request.scope, request.user, ledger)
 
 
-def caller_of(principal: Principal, headers: dict[bytes, bytes], ledger: LedgerRef) -> Caller:
-    """Return what ``provide_caller`` does, of a request with these ``headers``."""
-    given = headers.get(_REQUEST_ID_HEADER)
-    request_id = None if given is None else parse_request_id(given.decode("latin-1"))
-    return Caller(ledger_id=ledger.id, client_id=principal.client, request_id=request_id)
+def caller_of(scope: HTTPScope, principal: Principal, ledger: LedgerRef) -> Caller:
+    """Return that ``principal`` asks for what the request of ``scope`` does."""
+    return Caller(ledger_id=ledger.id, client_id=principal.client, request_id=record_of(scope).id)
 
 
 def reader_for(scope: HTTPScope, reader: Reader) -> Reader:

@@ -17,7 +17,7 @@ def only_operations(app: Litestar, refuse: Refuse) -> Any:
         if scope["type"] != ScopeType.HTTP or scope["path"].startswith(_PATHS):
             await app(scope, receive, send)
             return
-        status, headers, body = refuse(Refusal.NOT_FOUND, "", scope["path"])
+        status, headers, body = refuse(Refusal.NOT_FOUND, "", scope)
         headers.append((b"content-length", str(len(body)).encode()))
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})

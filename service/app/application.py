@@ -18,9 +18,11 @@ from service.app.routes import routes
 from service.settings import Settings
 from service.storage.migrations import verify_revision
 from service.telemetry.logs import configure_logging
+from service.telemetry.request_lines import RequestLines
+from service.telemetry.requests import RequestTelemetry
 
 
-def create_app(settings: Settings | None = None) -> Litestar:
+def create_app(settings: Settings | None = None) -> Application:
     """Return the service's ASGI application; without ``settings`` they are read from the environment.
 
     Raises SettingsError. At its start the application connects and refuses to serve on a schema that is behind.
@@ -43,6 +45,7 @@ def create_app(settings: Settings | None = None) -> Litestar:
     app = Application(
         route_handlers=routes(),
         served_prefix=settings.served_prefix,
+        telemetry=RequestTelemetry(RequestLines() if settings.log_requests else None),
         state=State(
             {
                 "path_prefix": settings.path_prefix,

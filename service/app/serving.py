@@ -39,7 +39,7 @@ async def serve(
         drain_seconds_max=settings.drain_timeout_seconds,
     )
     async with app.lifespan():
-        refuse = problems.refusals(settings.path_prefix)
+        refuse = app.telemetry.refusals(problems.refusals(settings.path_prefix))
         server = HttpServer(app, limits, refuse)
         operations = HttpServer(only_operations(app, refuse), limits, refuse)
         ready()

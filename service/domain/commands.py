@@ -12,7 +12,7 @@ from service.domain.operations import Operation
 
 class Command(Struct, frozen=True, kw_only=True, gc=False):
     """What every command carries: ``client_id`` and ``idempotency_key`` name the decision on it for ever;
-    ``request_id`` is what the caller calls the request, and decides nothing. ``fingerprint`` is a digest of the
+    ``request_id`` is what the request is called, and decides nothing. ``fingerprint`` is a digest of the
     request, by which another request under the same key is told apart. Where it is not given, it covers the operation
     and all that is asked for.
     """

@@ -34,7 +34,7 @@ R_co = TypeVar("R_co", bound=Result, covariant=True)
 
 class Key(Struct, frozen=True, kw_only=True):
     """Under which key a decision stands, and what tells the request that it answers from others: its operation and its
-    fingerprint. ``request_id`` is what the caller calls it.
+    fingerprint. ``request_id`` is what the request is called.
     """
 
     ledger_id: int

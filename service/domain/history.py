@@ -114,7 +114,7 @@ EntryData = (
 
 
 class Caller(Struct, frozen=True, kw_only=True):
-    """Who asks for something of a ledger, and what the caller calls the request. ``under`` a key makes a ``Key``."""
+    """Who asks for something of a ledger, and what the request is called. ``under`` a key makes a ``Key``."""
 
     ledger_id: int
     client_id: str

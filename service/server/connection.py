@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from service.server.errors import RefusedError
 from service.server.exchange import Exchange
-from service.server.refusals import Refusal
+from service.server.refusals import Refusal, Scope
 from service.server.requests import RequestParser
 
 if TYPE_CHECKING:
@@ -55,7 +55,9 @@ class Connection(asyncio.BufferedProtocol):
         self._incoming: Exchange | None = None  # the one whose body is arriving
         self._answering: Exchange | None = None
         self._pending: deque[Exchange] = deque()
-        self._refusal: tuple[Refusal, str] | None = None  # answered after the requests that arrived before it
+        self._refusal: tuple[Refusal, str, Scope | None] | None = (
+            None  # answered after the requests that arrived before it
+        )
         self._reading = True
         self._ended = False  # the peer sends no more
         self._closing = False  # nothing more is received or sent
@@ -185,15 +187,17 @@ class Connection(asyncio.BufferedProtocol):
             if already_answered:
                 self._linger()
             else:
-                self._answer_refusal(refusal, detail, failed.scope["path"])
+                self._answer_refusal(refusal, detail, failed.scope)
             return
+        scope = None
         if failed is not None:
+            scope = failed.scope
             self._pending.remove(failed)
             self._server.release_body(failed)
         if self._answering is None and not self.unsent_bytes:
-            self._answer_refusal(refusal, detail, "/")
+            self._answer_refusal(refusal, detail, scope)
         else:
-            self._refusal = (refusal, detail)
+            self._refusal = (refusal, detail, scope)
 
     # Called by the application, through its exchange.
 
@@ -313,7 +317,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._pending:
             self._start(self._pending.popleft())
         elif self._refusal is not None:
-            self._answer_refusal(*self._refusal, "/")
+            self._answer_refusal(*self._refusal)
         elif self._ended:
             self._linger()
         else:
@@ -374,10 +378,10 @@ class Connection(asyncio.BufferedProtocol):
         if self._dropped_bytes > self._server.limits.unread_bytes_max:
             self.abort()
 
-    def _answer_refusal(self, refusal: Refusal, detail: str, path: str) -> None:
+    def _answer_refusal(self, refusal: Refusal, detail: str, scope: Scope | None) -> None:
         self._server.remove_waiting(self)
         exchange = Exchange(self, {"method": "GET", "http_version": "1.1"}, keep_alive=False, continue_expected=False)
-        exchange.answer(*self._server.refuse(refusal, detail, path))
+        exchange.answer(*self._server.refuse(refusal, detail, scope))
         self._linger()
 
     def _wake_writer(self) -> None:

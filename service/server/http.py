@@ -135,14 +135,14 @@ class HttpServer:
             await self._app(exchange.scope, exchange.receive, exchange.send)
             reason = "the application gave no whole answer"
         except Exception:
-            logger.exception("the application failed", extra={"path": exchange.scope["path"]})
+            logger.exception("the application failed")
             reason = "the application failed"
         finally:
             del self._tasks[exchange]
         if not exchange.answered:
             if not (exchange.started and exchange.left):  # the peer of a long answer may go before its end
-                logger.error("no answer", extra={"path": exchange.scope["path"], "reason": reason})
-            exchange.fail(self.refuse(Refusal.FAULT, "", exchange.scope["path"]))
+                logger.error("no answer", extra={"reason": reason})
+            exchange.fail(self.refuse(Refusal.FAULT, "", exchange.scope))
 
     def add_body(self, nbytes: int) -> int:
         """Count ``nbytes`` of a body; return how many bytes of bodies are held in all."""

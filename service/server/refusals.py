@@ -1,7 +1,8 @@
 """The answers that the HTTP server gives by itself, before or instead of the application."""
 
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from enum import StrEnum
+from typing import Any
 
 
 class Refusal(StrEnum):
@@ -19,5 +20,10 @@ class Refusal(StrEnum):
 Answer = tuple[int, list[tuple[bytes, bytes]], bytes]
 """Status, headers (lower-case names) and body."""
 
-Refuse = Callable[[Refusal, str, str], Answer]
-"""Returns the answer to a refusal, given a sentence of detail ("" for none) and the requested path."""
+Scope = MutableMapping[str, Any]
+"""A request's head, as ASGI applications are given it."""
+
+Refuse = Callable[[Refusal, str, Scope | None], Answer]
+"""Returns the answer to a refusal, given a sentence of detail ("" for none) and the request; None where its head was
+not understood.
+"""

@@ -7,9 +7,12 @@ by ``tracebacks``, which leaves out everything that a caller sent.
 import json
 import logging
 import sys
+from contextlib import nullcontext, suppress
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TextIO
 
+from service.telemetry.records import RequestIdFilter
 from service.telemetry.repeats import RepeatFilter
 from service.telemetry.tracebacks import format_exception, print_exception
 
@@ -25,8 +28,13 @@ def configure_logging(level: str, stream: TextIO | None = None) -> None:
     form as those in the log.
     """
     stream = sys.stderr if stream is None else stream
-    handler = logging.StreamHandler(stream)
-    handler.setFormatter(TerminalFormatter() if stream.isatty() else JsonFormatter())
+    if stream.isatty():
+        handler = logging.StreamHandler(stream)
+        handler.setFormatter(TerminalFormatter())
+    else:
+        handler = LineHandler(stream)
+        handler.setFormatter(JsonFormatter())
+    handler.addFilter(RequestIdFilter())
     handler.addFilter(RepeatFilter())
     root = logging.getLogger()
     for previous in root.handlers[:]:
@@ -39,6 +47,22 @@ def configure_logging(level: str, stream: TextIO | None = None) -> None:
     sys.excepthook = print_exception
 
 
+class LineHandler(logging.StreamHandler[TextIO]):
+    """Writes log records as JSON, and lines that are JSON already."""
+
+    def write(self, lines: str) -> None:
+        """Write ``lines``, each with its line break. A stream that takes none stops nobody, as with log records."""
+        with self.lock or nullcontext(), suppress(OSError, ValueError):
+            self.stream.write(lines)
+            self.flush()
+
+
+def line_handler() -> LineHandler | None:
+    """Return what writes the log as JSON; None where it is written otherwise."""
+    handlers = logging.getLogger().handlers
+    return handlers[0] if len(handlers) == 1 and isinstance(handlers[0], LineHandler) else None
+
+
 class JsonFormatter(logging.Formatter):
     """One JSON object a line: time, level, logger, message, the record's extra fields, and the exception if any."""
 
@@ -46,7 +70,7 @@ class JsonFormatter(logging.Formatter):
         """Return the line; values that JSON does not know appear as their text."""
         fields = {
             **extra_fields(record),
-            "time": _time(record),
+            "time": utc_time(record.created),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
@@ -62,7 +86,7 @@ class TerminalFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return the line, in color for warnings and worse."""
         extra = "".join(f" {name}={value}" for name, value in extra_fields(record).items())
-        line = f"{_time(record)} {record.levelname.lower():<7} {record.name}: {record.getMessage()}{extra}"
+        line = f"{utc_time(record.created)} {record.levelname.lower():<7} {record.name}: {record.getMessage()}{extra}"
         if error := _exception(record):
             line = f"{line}\n{format_exception(error)}"
         color = _COLORS.get(record.levelno)
@@ -78,6 +102,11 @@ def _exception(record: logging.LogRecord) -> BaseException | None:
     return record.exc_info[1] if record.exc_info else None
 
 
-def _time(record: logging.LogRecord) -> str:
-    """Return the record's time as RFC 3339 in UTC, with milliseconds."""
-    return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+def utc_time(seconds: float) -> str:
+    """Return a time, given in seconds since 1970, as RFC 3339 in UTC with milliseconds."""
+    return f"{_utc_second(int(seconds))}.{int(seconds % 1 * 1000):03d}Z"
+
+
+@lru_cache(maxsize=4)
+def _utc_second(second: int) -> str:
+    return datetime.fromtimestamp(second, UTC).isoformat(timespec="seconds").removesuffix("+00:00")

@@ -20,7 +20,10 @@ class Event(Struct, frozen=True, kw_only=True, tag_field="type"):
     client: Annotated[str | None, Meta(description="Who did it; null where the service itself or an operator did.")]
     id: Annotated[UUID, Meta(description="Rises along the ledger, in the order of commits.")]
     idempotencykey: Annotated[str | None, Meta(description="Under which key.")]
-    requestid: Annotated[str | None, Meta(description="The `X-Request-Id` of the request.")]
+    requestid: Annotated[
+        str | None,
+        Meta(description="The `X-Request-Id` of the request's answer; null where the service itself did it."),
+    ]
     source: Annotated[str, Meta(description="Where: the path of the ledger; `/v1` for ledgers and tokens themselves.")]
     specversion: Literal["1.0"]
     subject: Annotated[UUID | None, Meta(description="What it happened to: transfer, hold, account or token.")]

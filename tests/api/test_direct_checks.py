@@ -24,6 +24,7 @@ from service.api.http.authorization import Authorization
 from service.api.http.decoding import StrictJSON
 from service.api.http.idempotency import IdempotencyKey
 from service.api.http.problems import EXCEPTION_HANDLERS
+from service.telemetry.requests import RequestTelemetry
 
 Ledger = NamedDependency[context.LedgerRef]
 Services = NamedDependency[context.Services]
@@ -74,6 +75,7 @@ def started(*, method: Any = get, handler: Any = plain, path: str = PATH, layer:
     Application(
         route_handlers=[method(path, **options)(handler)],
         served_prefix="",
+        telemetry=RequestTelemetry(None),
         dependencies=dependencies,
         openapi_config=None,
         **application,
@@ -156,6 +158,7 @@ def test_what_the_controller_brings_stops_the_application() -> None:
         Application(
             route_handlers=[Things],
             served_prefix="",
+            telemetry=RequestTelemetry(None),
             dependencies={"services": Provide(context.provide_services), "ledger": Provide(context.provide_ledger)},
             middleware=[Authorization()],
             exception_handlers=EXCEPTION_HANDLERS,

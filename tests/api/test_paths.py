@@ -164,8 +164,9 @@ async def test_head_answers_as_get_does(
         "/nothing",
     ]
     paths += ["/docs", "/openapi.json", "/docs/assets/swagger-ui.css", "/docs/assets/absent.css", "/health/live"]
+    headers = {"X-Request-Id": "both"}
     for path in paths:
-        got, head = await ledger.client.get(path), await ledger.client.head(path)
+        got, head = [await ledger.client.request(method, path, headers=headers) for method in ("GET", "HEAD")]
         assert (head.status_code, head.content) == (got.status_code, b""), path
         assert head.headers.keys() == got.headers.keys(), path
         differing = {name for name in got.headers if got.headers[name] != head.headers[name]}
@@ -262,7 +263,7 @@ async def _compare_hidden_with_absent(
             answered = await limited.request(
                 operation.method,
                 "/v1/ledgers" if creates else filled(operation.template, name, str(UUID(int=0))),
-                headers=keyed("key") | {"If-Match": "*"},
+                headers=keyed("key") | {"If-Match": "*", "X-Request-Id": "both"},
                 json={"name": name} if creates else {} if "requestBody" in operation.description else None,
             )
             answers.append((answered.status_code, answered.headers, answered.text.replace(name, "LEDGER")))

@@ -19,6 +19,7 @@ from service.api.http.headers import (
 from service.api.http.problems import rate_headers
 from service.api.http.queries import check_query, required_parameters
 from service.errors import ProblemError
+from service.telemetry.records import record_of
 from service.wire.reasons import Forbidden
 
 
@@ -68,6 +69,7 @@ async def admit(
     required = handler.opt["scope"]
     if required is not None:
         principal = await authenticator.authenticate(_text(headers.get(b"authorization")))
+        record_of(http).client = principal.client
         if principal.usage.rated:
             add_to_answer(http, rate_headers(*principal.usage.spend()))
         if not options and not principal.may(required):

@@ -26,6 +26,7 @@ from service.api.http.headers import added_to_answer
 from service.api.http.paths import CANONICAL_UUID, UNESCAPED
 from service.api.http.problems import NOT_STORED, answer_exception
 from service.server.exchange import WHOLE_ANSWER
+from service.telemetry.records import record_of
 from service.wire.errors import MalformedError
 
 _encode = msgspec.json.Encoder().encode
@@ -54,12 +55,13 @@ _SUPPLIERS: dict[str, Supplier] = {
 
 
 class Route(Struct, frozen=True):
-    """A hot route: its handler, and what that is given.
+    """A hot route: its handler, and what that is given; ``template`` is its path.
 
     ``suppliers`` make the arguments that depend on the request, ``defaults`` are those of the query parameters, for no
     request that comes here has a query; ``identifier`` is the name of the argument that the path holds.
     """
 
+    template: str
     handler: HTTPRouteHandler
     call: Callable[..., Any]
     suppliers: tuple[tuple[str, Supplier], ...]
@@ -103,6 +105,7 @@ class DirectRoutes:
         if route is None or http["query_string"] or not route.fits(headers) or not route.spelled(segments, http):
             return False
         services: Services = self._app.state.services
+        record_of(http).route = route.template
         try:
             http["user"] = principal = await admit(services.authenticator, http, route.handler, headers, receive)
             assert principal is not None, "every hot route needs a scope"
@@ -117,7 +120,7 @@ class DirectRoutes:
                     arguments["data"] = StrictJSON.decode_for(route.handler, body)
                 arguments["ledger"] = ledger = await find_ledger(services, principal, segments[_LEDGER])
                 if route.takes_caller:
-                    arguments["caller"] = caller_of(principal, headers, ledger)
+                    arguments["caller"] = caller_of(http, principal, ledger)
                 response = await route.call(**arguments)
         except Exception as error:  # noqa: BLE001 - as Litestar's own exception handling
             response = answer_exception(Request(http, receive, send), error)
@@ -141,6 +144,7 @@ def _direct_routes(route: Any) -> Iterator[tuple[tuple[str | int, ...], Route]]:
         yield (
             _shape(method, segments),
             Route(
+                template=route.path_format,
                 handler=handler,
                 call=handler.fn,
                 suppliers=tuple((name, supply) for name, supply in _SUPPLIERS.items() if name in parameters),

@@ -10,7 +10,7 @@ from service.errors import ProblemError
 from service.wire.errors import MalformedError
 from service.wire.reasons import IdempotencyKeyInvalid, UnsupportedMediaType
 
-_ONCE = (b"authorization", b"content-type", b"content-encoding", b"if-match", b"x-request-id")
+_ONCE = (b"authorization", b"content-type", b"content-encoding", b"if-match")
 _JSON = b"application/json"
 _UTF_8 = {b"utf-8", b"utf8"}
 _PLAIN_CODINGS = {b"", b"identity"}

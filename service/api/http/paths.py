@@ -34,8 +34,11 @@ _WITHOUT_PREFIX = ("/health/", "/.well-known/")
 
 
 class ServedPath(Struct, frozen=True):
-    """The paths that one pattern describes, and the handlers of their methods (without HEAD and OPTIONS)."""
+    """The paths that one pattern describes, and the handlers of their methods (without HEAD and OPTIONS). ``template``
+    is the pattern as people read it, without the prefix.
+    """
 
+    template: str
     pattern: re.Pattern[str]
     handlers: dict[str, HTTPRouteHandler]
 
@@ -60,13 +63,23 @@ class ServedPaths:
     def __init__(self, routes: Iterable[BaseRoute], prefix: str) -> None:
         self._prefix = prefix
         handlers: dict[str, dict[str, HTTPRouteHandler]] = {}
+        templates: dict[str, str] = {}
         # Literal segments go before parameters: /docs/openapi.json is no unknown page.
         for route in sorted(routes, key=lambda route: (route.path.count("{"), route.path)):
             assert isinstance(route, HTTPRoute), "the service has routes of HTTP alone"
-            methods = handlers.setdefault(_pattern(route), {})
+            pattern = _pattern(route)
+            templates.setdefault(pattern, route.path_format)
+            methods = handlers.setdefault(pattern, {})
             for handler in route.route_handlers:
                 methods |= dict.fromkeys(handler.http_methods - {"OPTIONS", "HEAD"}, handler)
-        self._served = [ServedPath(re.compile(pattern), methods) for pattern, methods in handlers.items()]
+        self._served = [
+            ServedPath(templates[pattern], re.compile(pattern), methods) for pattern, methods in handlers.items()
+        ]
+
+    @property
+    def templates(self) -> list[str]:
+        """The template of every path."""
+        return [served.template for served in self._served]
 
     def within(self, path: str) -> str:
         """Return ``path`` without the prefix; an empty text, which is no path, where it lies elsewhere."""

@@ -33,8 +33,9 @@ from service.errors import (
     StorageError,
     UnauthenticatedError,
 )
-from service.server.refusals import Answer, Refusal, Refuse
+from service.server.refusals import Answer, Refusal, Refuse, Scope
 from service.storage.errors import reason
+from service.telemetry.records import record_of
 from service.wire import reasons
 from service.wire.catalogue import CATALOGUE, KINDS
 from service.wire.errors import MalformedError, pointer_to
@@ -46,6 +47,9 @@ RETRY_AFTER_SECONDS = 1
 
 NOT_STORED = (b"cache-control", b"no-store, no-transform")
 """No cache keeps an answer, since balances are private, and no proxy changes one, since that would weaken the tag."""
+
+NO_PATH = "/"
+"""Stands for the path of a request whose head was not understood."""
 
 BODY_REQUIRED = "a body is required: a JSON object, {} where every member may be left out"
 
@@ -118,8 +122,12 @@ def stored_problem(rejection: Rejection, ledger: LedgerRef, idempotency_key: str
     return problem_of(rejection, rejection.detail, path_prefix=ledger.path_prefix, instance=instance)
 
 
-def answer_problem(request: Request[Any, Any, Any], error: ProblemError) -> Response[Problem]:
-    """Answer with the problem that ``error`` names."""
+def answer_problem(
+    request: Request[Any, Any, Any], error: ProblemError, *, cause: str | None = None
+) -> Response[Problem]:
+    """Answer with the problem that ``error`` names; ``cause`` is told in the log instead of what the caller is told."""
+    record = record_of(request.scope)
+    record.code, record.reason = error.reason.code, cause or error.detail
     problem = problem_of(
         error.reason,
         error.detail,
@@ -143,18 +151,18 @@ def answer_malformed(request: Request[Any, Any, Any], error: MalformedError) -> 
 def answer_storage_error(request: Request[Any, Any, Any], error: StorageError) -> Response[Problem]:
     """Answer that the database failed for long, and whether the request may have been applied."""
     outcome: Certainty = "unknown" if error.in_doubt else "not_applied"
-    return answer_problem(request, ProblemError(_REASONS[error.failure](), outcome=outcome))
+    return answer_problem(request, ProblemError(_REASONS[error.failure](), outcome=outcome), cause=reason(error))
 
 
 def answer_batch_failed(request: Request[Any, Any, Any], error: BatchFailedError) -> Response[Problem]:
     """Answer that the batch failed; the committer has logged why."""
     outcome: Certainty = "unknown" if error.in_doubt else "not_applied"
-    return answer_problem(request, ProblemError(reasons.InternalError(), outcome=outcome))
+    return answer_problem(request, ProblemError(reasons.InternalError(), outcome=outcome), cause=reason(error))
 
 
-def answer_unauthenticated(request: Request[Any, Any, Any], _: UnauthenticatedError) -> Response[Problem]:
-    """Answer that the request has no token that is valid."""
-    return answer_problem(request, ProblemError(reasons.Unauthenticated()))
+def answer_unauthenticated(request: Request[Any, Any, Any], error: UnauthenticatedError) -> Response[Problem]:
+    """Answer that the request has no token that is valid, without saying what is wrong with the one it has."""
+    return answer_problem(request, ProblemError(reasons.Unauthenticated()), cause=str(error))
 
 
 def rate_headers(per_second: int, left: int) -> dict[str, str]:
@@ -196,7 +204,8 @@ def refusals(path_prefix: str) -> Refuse:
     body of the problem of a code, with a detail ("" for the usual explanation) and the path that was asked for.
     """
 
-    def refuse(code: Refusal, detail: str, path: str) -> Answer:
+    def refuse(code: Refusal, detail: str, scope: Scope | None) -> Answer:
+        path = NO_PATH if scope is None else scope["path"]
         problem = problem_of(_REASONS[code](), detail, path_prefix=path_prefix, instance=path)
         headers = [(b"content-type", MEDIA_TYPE.encode()), NOT_STORED]
         if problem.status == 503:  # noqa: PLR2004
@@ -233,10 +242,10 @@ def answer_unexpected(request: Request[Any, Any, Any], error: Exception) -> Resp
 
     The committer answers every command that it took, so the outcome of a writing request that failed here is unknown.
     """
-    place = {"method": request.method, "path": request.scope["path"]}
+    place = {"method": request.method, "route": record_of(request.scope).route}
     logger.error("unexpected error", exc_info=error, extra=place | {"reason": reason(error)})
     outcome: Certainty = "not_applied" if request.method == "GET" else "unknown"
-    return answer_problem(request, ProblemError(reasons.InternalError(), outcome=outcome))
+    return answer_problem(request, ProblemError(reasons.InternalError(), outcome=outcome), cause=reason(error))
 
 
 def _framework_faults(error: HTTPException) -> Iterable[reasons.Fault]:

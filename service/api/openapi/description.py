@@ -7,7 +7,15 @@ from uuid import UUID
 import msgspec
 from litestar import Litestar, Response
 from litestar.handlers import HTTPRouteHandler
-from litestar.openapi.spec import OpenAPIHeader, OpenAPIMediaType, OpenAPIResponse, OpenAPIType, Reference, Schema
+from litestar.openapi.spec import (
+    OpenAPIHeader,
+    OpenAPIMediaType,
+    OpenAPIResponse,
+    OpenAPIType,
+    Parameter,
+    Reference,
+    Schema,
+)
 from litestar.params import HeaderParameter
 from litestar.routes import HTTPRoute
 from msgspec import Meta, Struct
@@ -17,8 +25,9 @@ from service.api.http.idempotency import KEY_HEADER, KEY_HEADER_LENGTH_MAX, KEY_
 from service.api.http.paths import CANONICAL_UUID
 from service.api.http.preconditions import IF_MATCH_PATTERN
 from service.api.http.queries import query_types
-from service.api.http.request_ids import REQUEST_ID_HEADER, REQUEST_ID_LENGTH_MAX, REQUEST_ID_PATTERN
 from service.domain.reasons import Reason
+from service.telemetry.records import REQUEST_ID_HEADER, REQUEST_ID_PATTERN
+from service.telemetry.trace_context import TRACEPARENT_HEADER
 from service.wire.catalogue import CATALOGUE
 from service.wire.problems import MEDIA_TYPE, AnyProblem, codes_in, union_of
 from service.wire.reasons import (
@@ -32,10 +41,17 @@ from service.wire.reasons import (
 from service.wire.scalars import LedgerName
 
 _HEADERS = {
-    REQUEST_ID_HEADER: Annotated[str, Meta(pattern=REQUEST_ID_PATTERN, max_length=REQUEST_ID_LENGTH_MAX)],
+    REQUEST_ID_HEADER: str,
+    TRACEPARENT_HEADER: str,
     KEY_HEADER: Annotated[str, Meta(pattern=KEY_PATTERN, max_length=KEY_HEADER_LENGTH_MAX)],
     "If-Match": Annotated[str, Meta(pattern=IF_MATCH_PATTERN)],
     "Last-Event-ID": UUID,
+}
+_OF_EVERY_REQUEST = {
+    REQUEST_ID_HEADER: "What the caller calls this request: 1 to 128 letters, digits, `.`, `_` and `-`. The answer,"
+    " the log and the ledger's history have it; it decides nothing. In the place of none, or of another one, comes the"
+    " id of the trace, or a made one.",
+    TRACEPARENT_HEADER: "The trace that this request belongs to (W3C Trace Context, level 1); ignored if not valid.",
 }
 _INT32_MAX, _INT64 = 2**31 - 1, 2**63
 _REF = "#/components/schemas/{name}"
@@ -60,6 +76,7 @@ def complete(app: Litestar) -> None:
         one.operation.summary = f"{one.operation.operation_id[:1].upper()}{one.operation.operation_id[1:]}"
         if not one.path.startswith("/v1/"):
             one.operation.security = []
+        one.operation.parameters = [*(one.operation.parameters or ()), *_of_every_request()]
         _describe_problems(one)
         if one.handler.opt.get("event_stream"):
             _describe_stream(one)
@@ -132,6 +149,12 @@ def _describe_stream(one: _Described) -> None:
     )
     stream = OpenAPIMediaType(schema=Schema(type=OpenAPIType.STRING, description=text))
     one.operation.responses["200"].content["text/event-stream"] = stream
+
+
+def _of_every_request() -> Iterator[Parameter]:
+    """Yield the headers that every operation takes: the layer around the application reads them."""
+    for name, description in _OF_EVERY_REQUEST.items():
+        yield Parameter(name=name, param_in="header", schema=Schema(), description=description, required=False)
 
 
 def _takes_key(handler: HTTPRouteHandler) -> bool:
@@ -211,7 +234,10 @@ def _answer_type(one: _Described, status: int) -> Any:
 
 
 def _response_headers(one: _Described, status: int) -> dict[str, OpenAPIHeader]:  # noqa: C901 - a list
-    headers = {}
+    headers = {
+        REQUEST_ID_HEADER: "What this request is called, in the log and in the ledger's history.",
+        TRACEPARENT_HEADER: "That of the request, where it was valid.",
+    }
     if one.path.startswith("/v1/"):
         headers["RateLimit-Policy"] = "How many requests a second the client may send, where that is limited."
         headers["RateLimit"] = "How many of them are left, where they are limited."
@@ -236,6 +262,8 @@ def _response_headers(one: _Described, status: int) -> dict[str, OpenAPIHeader]:
         headers["Link"] = 'The next page, `rel="next"`; absent on the last one.'
     if one.handler.opt.get("files") and status == 200:  # noqa: PLR2004
         headers["Content-Disposition"] = "The name of a file; absent from JSON."
-    return {
-        name: OpenAPIHeader(schema=Schema(type=OpenAPIType.STRING), description=text) for name, text in headers.items()
-    }
+    string = Schema(type=OpenAPIType.STRING)
+    answered = {name: OpenAPIHeader(schema=string, description=text) for name, text in headers.items()}
+    answered[REQUEST_ID_HEADER].required = True
+    answered[REQUEST_ID_HEADER].schema = Schema(type=OpenAPIType.STRING, pattern=f"^{REQUEST_ID_PATTERN}$")
+    return answered

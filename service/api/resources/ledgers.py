@@ -13,7 +13,6 @@ from service.api.http.decoding import StrictJSON
 from service.api.http.idempotency import IdempotencyKey, parse_key
 from service.api.http.pagination import LIMIT_DEFAULT, Cursor, Limit, decode_cursor, page_response
 from service.api.http.problems import rejected, replay_header, responses, write_responses
-from service.api.http.request_ids import RequestId, parse_request_id
 from service.api.resources.views import ledger_view
 from service.domain.decisions import Key
 from service.domain.fingerprints import request_fingerprint
@@ -25,6 +24,7 @@ from service.errors import ProblemError
 from service.posting import accounts as administration
 from service.storage.lists import ListOrder
 from service.storage.repositories import Repositories
+from service.telemetry.records import record_of
 from service.wire import reasons
 from service.wire.ledgers import LedgerRequest, LedgerView
 from service.wire.pages import Page
@@ -50,7 +50,6 @@ class LedgerController(Controller):
         services: NamedDependency[Services],
         data: JSONBody[LedgerRequest],
         idempotency_key: IdempotencyKey = None,
-        request_id: RequestId = None,
     ) -> Response[LedgerView]:
         """Create a ledger. A token that is limited to some ledgers cannot."""
         if not request.user.sees(data.name):
@@ -59,7 +58,7 @@ class LedgerController(Controller):
         key = Key(
             ledger_id=NO_LEDGER,
             client_id=request.user.client,
-            request_id=parse_request_id(request_id),
+            request_id=record_of(request.scope).id,
             idempotency_key=parse_key(idempotency_key),
             fingerprint=request_fingerprint("create_ledger", data),
             operation="create_ledger",
