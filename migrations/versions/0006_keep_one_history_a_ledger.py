@@ -5,6 +5,9 @@ no row of its own that never changes (revisions, the ends of holds, rejections, 
 
 What was stored before gets the author that its decision names. Of what left no trace (revisions, expiries) nothing is
 made up; ledgers, accounts and tokens get the entry of their beginning, with the values that they have now.
+
+The entry of a token has a digest of the token's hash, and so does the table, for the auditor's role, which may not read
+the hash.
 """
 
 from alembic import op
@@ -62,6 +65,11 @@ NOT_NULL = """-- squawk-ignore adding-not-nullable-field
 ALTER TABLE funds.{table} ALTER COLUMN {column} SET NOT NULL
 """
 
+# The comment tells the linter so for this alone: few tokens are there to be written again.
+DIGEST = """-- squawk-ignore adding-field-with-default
+ALTER TABLE funds.tokens ADD COLUMN token_digest bytea GENERATED ALWAYS AS (sha256(token_hash)) STORED
+"""
+
 TIME = """to_char({time} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""
 
 # UUIDv7 of a time (domain.identifiers), its random bits taken from a digest of what the entry is about.
@@ -109,7 +117,7 @@ SELECT 0, token.id, 'token.created', token.id,
            SELECT row_to_json(data)
            FROM (
                SELECT NULL::text AS "by", token.client, {TIME.format(time="token.expires_at")} AS expires_at,
-                      token.ledgers, token.scopes
+                      token.ledgers, token.scopes, encode(token.token_digest, 'hex') AS token_digest
            ) AS data
        ),
        token.created_at
@@ -124,10 +132,25 @@ FROM funds.tokens AS token
 WHERE token.revoked_at IS NOT NULL
 """  # noqa: S608
 
-FOR_THE_OPERATOR = """
+FOR_THE_ROLES = """
 DO $$ BEGIN
     IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'funds_operator') THEN
         GRANT SELECT, INSERT ON funds.history TO funds_operator;
+    END IF;
+    IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'funds_service') THEN
+        GRANT SELECT ON funds.tokens TO funds_service;
+    END IF;
+    IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'funds_auditor') THEN
+        GRANT SELECT (token_digest) ON funds.tokens TO funds_auditor;
+    END IF;
+END $$;
+"""
+
+FOR_THE_SERVICE_BEFORE = """
+DO $$ BEGIN
+    IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'funds_service') THEN
+        REVOKE ALL ON funds.tokens FROM funds_service;
+        GRANT SELECT (id, client, token_hash, scopes, ledgers, expires_at, revoked_at) ON funds.tokens TO funds_service;
     END IF;
 END $$;
 """
@@ -145,9 +168,10 @@ def upgrade() -> None:
         op.execute(NO_AUTHOR.format(table=table))
         for column in AUTHOR:
             op.execute(NOT_NULL.format(table=table, column=column))
+    op.execute(DIGEST)
     for statement in (LEDGERS_CREATED, ACCOUNTS_OPENED, TOKENS_CREATED, TOKENS_REVOKED):
         op.execute(statement)
-    op.execute(FOR_THE_OPERATOR)
+    op.execute(FOR_THE_ROLES)
 
 
 def downgrade() -> None:
@@ -156,3 +180,5 @@ def downgrade() -> None:
         for column in (*AUTHOR, "request_id"):
             op.execute(f"ALTER TABLE funds.{table} DROP COLUMN {column}")
     op.execute("ALTER TABLE funds.accounts DROP COLUMN client_id")
+    op.execute("ALTER TABLE funds.tokens DROP COLUMN token_digest")
+    op.execute(FOR_THE_SERVICE_BEFORE)

@@ -52,7 +52,13 @@ async def issue(
     token = make_token()
     async with _next_place(session) as (place, entry_id):
         made = await Repositories(session).tokens.add(
-            entry_id, hash_token(token), client=client, scopes=scopes, ledgers=ledgers, expires_in=expires_in
+            entry_id,
+            hash_token(token),
+            place,
+            client=client,
+            scopes=scopes,
+            ledgers=ledgers,
+            expires_in=expires_in,
         )
         await _record_created(session, made, place)
     return MadeToken(token, made.expires_at)
@@ -64,7 +70,9 @@ async def ensure(session: Session, token: str, *, client: str, scopes: Sequence[
     Raises ValueError for what is no name of a client (``texts.client_fault``).
     """
     async with _next_place(session) as (place, entry_id):
-        made = await Repositories(session).tokens.ensure(entry_id, hash_token(token), client=client, scopes=scopes)
+        made = await Repositories(session).tokens.ensure(
+            entry_id, hash_token(token), place, client=client, scopes=scopes
+        )
         if made is not None:
             await _record_created(session, made, place)
 
@@ -104,6 +112,7 @@ async def _record_created(session: Session, token: Token, place: datetime) -> No
         scopes=token.scopes,
         ledgers=token.ledgers,
         expires_at=token.expires_at,
+        token_digest=token.token_digest.hex(),
     )
     await _record(session, "token.created", data, token.id, place, subject_id=token.id)
 

@@ -82,8 +82,9 @@ class KeyFenced(Struct, frozen=True):
 
 
 class TokenCreated(Struct, frozen=True, kw_only=True):
-    """What a token proves, not the token. ``ledgers`` are names, None is every one; ``expires_at`` None is never.
-    ``by`` is the login under which it was made: operators are no clients.
+    """What a token proves, not the token: ``token_digest`` is the SHA-256, in hexadecimal, of the hash that is kept of
+    it. ``ledgers`` are names, None is every one; ``expires_at`` None is never. ``by`` is the login under which it was
+    made: operators are no clients.
     """
 
     by: str
@@ -91,6 +92,7 @@ class TokenCreated(Struct, frozen=True, kw_only=True):
     scopes: list[str]
     ledgers: list[str] | None
     expires_at: datetime | None
+    token_digest: str
 
 
 class TokenRevoked(Struct, frozen=True, kw_only=True):

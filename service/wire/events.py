@@ -144,6 +144,9 @@ class TokenCreatedData(Struct, frozen=True, kw_only=True):
     expires_at: Time | None
     ledgers: Annotated[list[str] | None, Meta(description="Their names; null is every ledger.")]
     scopes: list[str]
+    token_digest: Annotated[
+        str, Meta(description="The SHA-256, in hexadecimal, of the SHA-256 of the token: which one it is, and no more.")
+    ]
 
 
 class TokenRevokedData(Struct, frozen=True, kw_only=True):

@@ -66,8 +66,8 @@ _FORGE_TOKEN = (
 )
 _FORGE_TOKEN_AND_ENTRY = (
     f"{_FORGE_TOKEN}; INSERT INTO funds.history (ledger_id, id, type, subject_id, data, created_at)"
-    " SELECT 0, id, 'token.created', id, json_build_object('client', client, 'scopes', scopes, 'ledgers', ledgers),"
-    " now() FROM funds.tokens WHERE id = '{forged}'"
+    " SELECT 0, id, 'token.created', id, json_build_object('client', client, 'scopes', scopes, 'ledgers', ledgers,"
+    " 'token_digest', encode(token_digest, 'hex')), created_at FROM funds.tokens WHERE id = '{forged}'"
 )
 _FORGE_LEDGER = (
     "INSERT INTO funds.ledgers (name, created_at) VALUES ('forged', '2026-01-01');"
@@ -99,6 +99,22 @@ _DAMAGE = {
     ),
     "a token is for every ledger": Damage(
         "UPDATE funds.tokens SET ledgers = NULL WHERE id = '{limited}'", TELLS, "history", names="{limited}"
+    ),
+    "a token has the hash of another one": Damage(
+        "UPDATE funds.tokens SET token_hash = sha256('x') WHERE id = '{standing}'", TELLS, "history", names="{standing}"
+    ),
+    "a token has the hash of another one, and the digest of its own": Damage(
+        "ALTER TABLE funds.tokens ALTER COLUMN token_digest DROP EXPRESSION;"
+        " UPDATE funds.tokens SET token_hash = sha256('x') WHERE id = '{standing}'",
+        TELLS,
+        "history",
+        names="{standing}",
+    ),
+    "a token was made at another time": Damage(
+        "UPDATE funds.tokens SET created_at = created_at + interval '1 microsecond' WHERE id = '{standing}'",
+        TELLS,
+        "history",
+        names="{standing}",
     ),
     "a token lives longer": Damage(
         "UPDATE funds.tokens SET expires_at = expires_at + interval '1 second' WHERE id = '{limited}'",

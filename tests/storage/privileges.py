@@ -6,6 +6,7 @@ A role that is not named for a table may not do anything there. ``ALL`` stands f
 ALL = frozenset({"*"})
 SERVICE, OPERATOR, AUDITOR, READER = "funds_service", "funds_operator", "funds_auditor", "funds_reader"
 
+_OF_TOKENS = {"id", "client", "token_digest", "scopes", "ledgers", "created_at", "expires_at", "revoked_at"}
 _COUNTERS = {"debits_posted", "credits_posted", "debits_held", "credits_held", "version", "updated_at"}
 
 # table -> role -> privilege -> columns
@@ -65,9 +66,9 @@ TABLES: dict[str, dict[str, dict[str, frozenset[str]]]] = {
     "log_cosignatures": {SERVICE: {"SELECT": ALL, "INSERT": ALL}, AUDITOR: {"SELECT": ALL}},
     "decisions": {SERVICE: {"SELECT": ALL, "INSERT": ALL}, AUDITOR: {"SELECT": ALL}},
     "tokens": {
-        SERVICE: {"SELECT": frozenset({"id", "client", "token_hash", "scopes", "ledgers", "expires_at", "revoked_at"})},
+        SERVICE: {"SELECT": ALL},
         OPERATOR: {"SELECT": ALL, "INSERT": ALL, "UPDATE": frozenset({"revoked_at"})},
-        AUDITOR: {"SELECT": frozenset({"id", "client", "scopes", "ledgers", "created_at", "expires_at", "revoked_at"})},
+        AUDITOR: {"SELECT": frozenset(_OF_TOKENS)},
     },
     "token_uses": {
         SERVICE: {"SELECT": ALL, "INSERT": ALL, "UPDATE": frozenset({"requests", "last_used_at"})},

@@ -50,8 +50,17 @@ _CREATED = """
     ledger.name = entry.data ->> 'name' AND ledger.created_at = entry.created_at
     AND ledger.description IS NOT DISTINCT FROM entry.data ->> 'description'
 """
-_MADE = """
-    token.id = entry.id AND token.client = entry.data ->> 'client'
+# As the table computes it, that is: what was made an ordinary column can be written.
+_DIGEST_IS_COMPUTED = """(
+    SELECT pg_get_expr(computed.adbin, computed.adrelid)
+    FROM pg_attrdef AS computed
+    JOIN pg_attribute AS digest ON (digest.attrelid, digest.attnum) = (computed.adrelid, computed.adnum)
+    WHERE digest.attrelid = 'funds.tokens'::regclass AND digest.attname = 'token_digest' AND digest.attgenerated = 's'
+) = 'sha256(token_hash)'"""
+_MADE = f"""
+    token.id = entry.id AND token.created_at = entry.created_at
+    AND encode(token.token_digest, 'hex') = entry.data ->> 'token_digest' AND {_DIGEST_IS_COMPUTED}
+    AND token.client = entry.data ->> 'client'
     AND to_jsonb(token.scopes) = (entry.data -> 'scopes')::jsonb
     AND coalesce(to_jsonb(token.ledgers), 'null') = (entry.data -> 'ledgers')::jsonb
     AND to_char(token.expires_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US')

@@ -15,7 +15,8 @@ from service.storage.rows import TokenRow
 
 
 class Token(Struct, frozen=True, kw_only=True):
-    """A token as it is listed: its hash is all that is known of it. ``ledgers`` are names; None is every ledger.
+    """A token as it is listed: its hash is all that is known of it, and ``token_digest`` is the SHA-256 of that.
+    ``ledgers`` are names; None is every ledger.
 
     ``expires_at`` of None is never, ``revoked_at`` of None is not revoked.
     """
@@ -23,6 +24,7 @@ class Token(Struct, frozen=True, kw_only=True):
     id: UUID
     client: str
     token_hash: bytes
+    token_digest: bytes
     scopes: list[str]
     ledgers: list[str] | None
     created_at: datetime
@@ -54,6 +56,7 @@ class TokenRepository:
         self,
         token_id: UUID,
         token_hash: bytes,
+        created_at: datetime,
         *,
         client: str,
         scopes: Sequence[str],
@@ -72,6 +75,7 @@ class TokenRepository:
                 id=token_id,
                 client=client,
                 token_hash=token_hash,
+                created_at=created_at,
                 scopes=list(scopes),
                 ledgers=None if ledgers is None else list(ledgers),
                 expires_at=None if expires_in is None else func.clock_timestamp() + expires_in,
@@ -80,7 +84,9 @@ class TokenRepository:
         )
         return Token(**added.one()._asdict())
 
-    async def ensure(self, token_id: UUID, token_hash: bytes, *, client: str, scopes: Sequence[str]) -> Token | None:
+    async def ensure(
+        self, token_id: UUID, token_hash: bytes, created_at: datetime, *, client: str, scopes: Sequence[str]
+    ) -> Token | None:
         """Add the token of this hash and return it, unless it is known already: a revoked one stays revoked.
 
         Raises ValueError for what is no name of a client (``client_fault``).
@@ -88,7 +94,7 @@ class TokenRepository:
         _check_client(client)
         added = await self._session.execute(
             insert_or_skip(TokenRow)
-            .values(id=token_id, client=client, token_hash=token_hash, scopes=list(scopes))
+            .values(id=token_id, client=client, token_hash=token_hash, created_at=created_at, scopes=list(scopes))
             .on_conflict_do_nothing(index_elements=[TokenRow.token_hash])
             .returning(*_COLUMNS)
         )

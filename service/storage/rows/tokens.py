@@ -3,7 +3,7 @@
 from datetime import date, datetime
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, ForeignKeyConstraint, PrimaryKeyConstraint, UniqueConstraint, func
+from sqlalchemy import CheckConstraint, Computed, ForeignKeyConstraint, PrimaryKeyConstraint, UniqueConstraint, func
 from sqlalchemy.orm import Mapped, mapped_column
 
 from service.storage import constraints
@@ -25,6 +25,7 @@ class TokenRow(Base):
     id: Mapped[UUID]
     client: Mapped[str]
     token_hash: Mapped[bytes]
+    token_digest: Mapped[bytes] = mapped_column(Computed("sha256(token_hash)", persisted=True))
     scopes: Mapped[list[str]]
     ledgers: Mapped[list[str] | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
