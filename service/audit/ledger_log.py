@@ -171,6 +171,14 @@ class LedgerLog:
         """
         return await self._path(consistency_nodes(old_size, new_size), await self._edge(TILE))
 
+    async def beginning(self, size: int) -> tuple[int, bytes]:
+        """Return the size and the root of the first ``size`` entries of the history, sealed or not; of all of them
+        where there are fewer.
+        """
+        edge = await self._edge(size)
+        size = min(size, edge.size)
+        return size, await self._root(size, edge)
+
     async def entries(self, first: int, count: int) -> Sequence[Document]:
         """Return ``count`` sealed entries from the index ``first`` on, fewer where the log ends."""
         checkpoint = await self._log.checkpoint(self._ledger.id)

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from pathlib import Path
 from typing import NoReturn
 
 import click
@@ -11,6 +12,7 @@ from msgspec import Struct, structs
 from rich.progress import TaskProgressColumn, TextColumn
 
 from service.audit.integrity import verify_ledger
+from service.audit.kept_checkpoints import KeptCheckpoint, compare, read_kept
 from service.audit.log_keys import LogKeys
 from service.cli.connection import run_with_database, say
 from service.cli.names import ledger_names
@@ -19,7 +21,8 @@ from service.cli.times import day_or_time
 from service.domain.history import INSTALLATION, LoggedLedger
 from service.domain.integrity import Finding
 from service.errors import FundsError, SettingsError
-from service.settings import RetryLimits, Settings
+from service.proofs.errors import ProofsError
+from service.settings import PREFIX, RetryLimits, Settings
 from service.storage.clock import database_time
 from service.storage.database import Database, Session
 from service.storage.errors import reason
@@ -36,13 +39,14 @@ _STATEMENT_MILLISECONDS_MAX = 3_600_000
 
 class LedgerReport(Struct):
     """What was found in one ledger, or in the installation (None): the first of the ``finding_count`` findings.
-    ``entries`` of its history were compared with its log, up to a checkpoint of that size. What
-    ``unknown_witnesses`` cosigned could not be verified.
+    ``entries`` of its history were compared with its log, up to a checkpoint of that size, and its history with
+    ``checkpoints`` that were kept outside. What ``unknown_witnesses`` cosigned could not be verified.
     """
 
     ledger: str | None
     rows: int = 0
     entries: int = 0
+    checkpoints: int = 0
     finding_count: int = 0
     findings: list[Finding] = []
     unknown_witnesses: list[str] = []
@@ -67,14 +71,29 @@ class Report(Struct):
 )
 @click.option("--since", metavar="TIME", callback=day_or_time, help="Only what was made or changed since this time.")
 @click.option("--full", is_flag=True, help="With --since: the log too, and rules of a whole ledger.")
+@click.option(
+    "--checkpoint",
+    "files",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A checkpoint that was kept outside, which the history must go on from; repeat for more.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of sentences.")
-def verify(names: tuple[str, ...], since: datetime | None, full: bool, as_json: bool) -> None:  # noqa: FBT001
+def verify(
+    names: tuple[str, ...],
+    since: datetime | None,
+    full: bool,  # noqa: FBT001
+    files: tuple[Path, ...],
+    as_json: bool,  # noqa: FBT001
+) -> None:
     """Ask of ledgers whether every rule of a sound ledger holds, and name every row that breaks one. Without --ledger,
     the installation's own history is verified first: its ledgers and tokens.
 
     So is its log: each entry is hashed again and compared with the tiles, and these with every checkpoint, whose
     signatures are verified by FUNDS_LOG_KEY and FUNDS_LOG_VERIFIER_KEYS, where one of them is set. What witnesses
-    cosigned is verified by their keys, in FUNDS_LOG_WITNESSES and FUNDS_LOG_VERIFIER_KEYS.
+    cosigned is verified by their keys, in FUNDS_LOG_WITNESSES and FUNDS_LOG_VERIFIER_KEYS. A checkpoint that was kept
+    outside must be signed by one of these keys, and tells which log it is of: what the history lacks of it was lost, as
+    when an older backup was restored.
 
     Everything is read on one snapshot of the database, in slices, while the service works on. Nothing is written: the
     role funds_auditor may do it. Without --since, every row and every rule is looked at.
@@ -87,11 +106,18 @@ def verify(names: tuple[str, ...], since: datetime | None, full: bool, as_json: 
         settings = structs.replace(Settings.from_environment(), statement_timeout_ms=_STATEMENT_MILLISECONDS_MAX)
 
         keys = LogKeys.of(settings)
+        kept = [_kept(file, keys) for file in files]
 
         async def work(database: Database) -> Report:
             snapshot = Transactions(database, RetryLimits(1, float("inf")), Mode.SNAPSHOT)
             whole = full or since is None
-            return await snapshot.run_once(lambda session: _verified(session, names, since, keys, whole=whole))
+
+            async def everything(session: Session) -> Report:
+                report = await _verified(session, names, since, keys, whole=whole)
+                await _compare(session, report, kept)
+                return report
+
+            return await snapshot.run_once(everything)
 
         report = run_with_database(settings, work, connect=Database.connect_verification)
     click.echo(msgspec.json.encode(report).decode() if as_json else _in_words(report))
@@ -116,6 +142,31 @@ def _exit_codes() -> Iterator[None]:
 def _end(sentence: str, code: int) -> NoReturn:
     say(sentence)
     raise SystemExit(code)
+
+
+def _kept(file: Path, keys: LogKeys) -> KeptCheckpoint:
+    """Return the checkpoint in ``file``. Raises BadParameter for one that no known key signed."""
+    if not keys.logs:
+        raise click.BadParameter(
+            f"{PREFIX}LOG_VERIFIER_KEYS must name the key that signed it.", param_hint="--checkpoint"
+        )
+    try:
+        return read_kept(file.read_text(), keys)
+    except (ProofsError, UnicodeDecodeError) as error:
+        raise click.BadParameter(f"{file}: {error}", param_hint="--checkpoint") from None
+
+
+async def _compare(session: Session, report: Report, kept: Sequence[KeptCheckpoint]) -> None:
+    """Add to ``report`` what the histories lack of ``kept``, also of ledgers that are not there any more."""
+    for checkpoint in kept:
+        name = checkpoint.ledger or None
+        own = next((one for one in report.ledgers if one.ledger == name), None)
+        if own is None:
+            own = LedgerReport(name)
+            report.ledgers.append(own)
+        own.checkpoints += 1
+        own.add(await compare(session, checkpoint))
+        report.sound &= not own.findings
 
 
 async def _verified(
@@ -176,6 +227,8 @@ def _lines(ledger: LedgerReport) -> list[str]:
     rows = f"{ledger.rows} rows looked at"
     if ledger.entries:
         rows += f", {ledger.entries} entries compared with the log"
+    if ledger.checkpoints:
+        rows += f", {ledger.checkpoints} kept checkpoint{'s' if ledger.checkpoints != 1 else ''} compared"
     told = [f"  not verified: what {one} cosigned, which the settings do not name" for one in ledger.unknown_witnesses]
     if not ledger.findings:
         return [f"{title}: sound ({rows})", *told]

@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 from collections.abc import AsyncIterator
+from pathlib import Path
 from uuid import uuid4
 
 import asyncpg
@@ -122,15 +123,18 @@ def test_a_ledger_that_is_gone_is_not_called_sound(shared: TestDatabase) -> None
     assert verify(shared, "--ledger", f"ledger-{uuid4().hex[:8]}").returncode == 2
 
 
+async def seal(database: TestDatabase, signer: LogSigner) -> None:
+    pool = Database.connect_few(database.service_url, Settings(), 1)
+    sealer = Sealer(Transactions(pool, Settings().read_limits), signer.sign_for)
+    assert not await sealer.work()
+    await pool.close()
+
+
 async def test_the_log_is_compared_with_its_entries(test_database: TestDatabase) -> None:
     """Checkpoints are held against the key and the origin of the settings, where there are any."""
     await fill_ledger(test_database)
     key = SignerKey.generate(ORIGIN).secret_text()
-    signer = LogSigner(key, ORIGIN)
-    pool = Database.connect_few(test_database.service_url, Settings(), 1)
-    sealer = Sealer(Transactions(pool, Settings().read_limits), signer.sign_for)
-    assert not await sealer.work()
-    await pool.close()
+    await seal(test_database, LogSigner(key, ORIGIN))
 
     def verified(**settings: str) -> subprocess.CompletedProcess[str]:
         return run_funds("verify", settings={"FUNDS_DATABASE_URL": test_database.auditor_url, **settings})
@@ -145,3 +149,49 @@ async def test_the_log_is_compared_with_its_entries(test_database: TestDatabase)
     sound = r"{}: sound \(\d+ rows looked at, \d+ entries compared with the log\)\n"
     assert re.fullmatch(sound.format("the installation") + sound.format("main"), told.stdout)
     assert "its note is of another log" in other.stdout
+
+
+async def test_the_history_is_compared_with_checkpoints_that_were_kept(
+    test_database: TestDatabase, tmp_path: Path
+) -> None:
+    await fill_ledger(test_database)
+    signer = LogSigner(SignerKey.generate(ORIGIN).secret_text(), ORIGIN)
+    await seal(test_database, signer)
+    auditor = await asyncpg.connect(test_database.auditor_url)
+    latest = "SELECT size, root, note FROM funds.log_checkpoints WHERE ledger_id = $1 ORDER BY size DESC LIMIT 1"
+    size, root, note = await auditor.fetchrow(latest, await auditor.fetchval("SELECT id FROM funds.ledgers"))
+    installation = await auditor.fetchval(f"SELECT note FROM ({latest}) AS of_installation", 0)
+    await auditor.close()
+    settings = {"FUNDS_DATABASE_URL": test_database.auditor_url}
+    trusting = settings | {"FUNDS_LOG_VERIFIER_KEYS": str(signer.verifier_key(""))}
+
+    def compared(*notes: str, settings: dict[str, str] = trusting) -> subprocess.CompletedProcess[str]:
+        files = [tmp_path / str(number) for number, _ in enumerate(notes)]
+        for file, text in zip(files, notes, strict=True):
+            file.write_text(text)
+        return run_funds("verify", *(f"--checkpoint={file}" for file in files), settings=settings)
+
+    stand = compared(note, installation)
+    assert stand.returncode == 0, stand.stdout
+    assert stand.stdout.count("compared with the log, 1 kept checkpoint compared)\n") == 2
+
+    sign = signer.sign_for("main")
+    for kept, wrong in (
+        (sign(size + 2, root), f"the history has {size} entries: 2 are missing, from entry {size} on"),
+        (sign(size - 1, root), f"the first {size - 1} entries are not those that it is of"),
+        (signer.sign_for("gone")(3, root), "there is no ledger 'gone': all of its entries are missing"),
+    ):
+        found = compared(note, kept)
+        assert (found.returncode, found.stdout.count("DAMAGED")) == (1, 1)
+        assert f": {wrong}\n    breaks: every checkpoint that was kept outside is of this history\n" in found.stdout
+
+    forged = LogSigner(SignerKey.generate(ORIGIN).secret_text(), ORIGIN).sign_for("main")(size, root)
+    elsewhere = LogSigner(SignerKey.generate(ORIGIN).secret_text(), "other.example").sign_for("main")(size, root)
+    for refused, sentence in (
+        (compared(forged), "not signed by the trusted key"),
+        (compared(elsewhere), "of which no key is known"),
+        (compared("nothing"), "The note"),
+        (compared(note, settings=settings), "FUNDS_LOG_VERIFIER_KEYS must name"),
+    ):
+        assert refused.returncode == 2, refused.stdout
+        assert sentence in " ".join(refused.stderr.replace("│", " ").split())
