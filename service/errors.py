@@ -6,6 +6,7 @@
     │   ├── EmbeddedPostgresError     the embedded PostgreSQL cannot do what was asked
     │   ├── DatabaseUnusableError     the database cannot be used, or not under this role
     │   │   ├── DatabaseAwayError         it does not answer now
+    │   │   │   └── NoServerError             none of several servers can be used now (also a ConnectionError)
     │   │   └── TlsRefusedError           it does not offer TLS (also a ConnectionError)
     │   ├── SchemaBehindError         the schema is older than this version needs
     │   ├── UnknownCurrencyError      amounts of a currency cannot be written in major units
@@ -77,6 +78,13 @@ class DatabaseUnusableError(OperatorError):
 
 class DatabaseAwayError(DatabaseUnusableError):
     """The database does not answer now, which may pass."""
+
+
+class NoServerError(DatabaseAwayError, ConnectionError):
+    """None of the servers at ``places`` is what the database URL asks for and answers; ``reasons`` says why of each."""
+
+    def __init__(self, places: str, reasons: str) -> None:
+        super().__init__(f"The database cannot be reached at {places} ({reasons}).")
 
 
 class TlsRefusedError(DatabaseUnusableError, ConnectionError):

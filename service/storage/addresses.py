@@ -21,6 +21,8 @@ HOW_TO_WRITE = (
 _UNKNOWN_LOCATION = "the given URL"
 _TLS_MODES = frozenset({"require", "verify-ca", "verify-full"})
 _SCHEMES = frozenset({"postgresql", "postgres"})
+_TARGETS = ("any", "primary", "read-write", "standby", "prefer-standby", "read-only")
+_PORT = "5432"
 
 # Only printable ASCII: urllib drops or folds other characters, and the driver would then see another URL than this
 # module. At most one @, which ends the password: no part of a password with / @ ? or # is read as host, port or path.
@@ -34,20 +36,34 @@ _PORTS = re.compile(r"[0-9]{1,5}(?:,[0-9]{1,5})*")
 
 
 @dataclass(frozen=True)
+class Candidate:
+    """One server of a database URL.
+
+    ``location`` is its host and port as a person would write them. ``host`` is a name, an address or the directory of
+    a socket; None leaves both it and ``port`` to the driver. ``tls_added`` is the TLS mode that the service adds where
+    the URL has none: "require" for a host that is not this machine, None for any other. ``tls_required`` says whether
+    a connection in plain text is refused.
+    """
+
+    location: str
+    host: str | None
+    port: int | None
+    tls_added: str | None
+    tls_required: bool
+
+
+@dataclass(frozen=True)
 class Address:
     """The parts of a database URL that the service uses.
 
-    ``location`` is the hosts and ports as a person would write them. ``hosts`` are names, addresses or directories of
-    sockets; it is empty for the driver's own defaults, which are on this machine. ``tls_added`` is the TLS mode that
-    the service adds where the URL has none: "require" for a host that is not this machine, None for any other.
-    ``tls_required`` says whether connections in plain text are refused.
+    ``location`` is the hosts and ports as a person would write them. ``candidates`` are the servers that it names, in
+    its order: at least one. ``target`` is which of them is meant (``target_session_attrs``), None for any.
     """
 
     url: str = field(repr=False)
     location: str
-    hosts: tuple[str, ...]
-    tls_added: str | None
-    tls_required: bool
+    candidates: tuple[Candidate, ...]
+    target: str | None
 
     @classmethod
     def of(cls, url: str) -> Self:
@@ -60,21 +76,19 @@ class Address:
             raise DatabaseUnusableError(f"The database URL's scheme is expected to be postgresql: {HOW_TO_WRITE}.")
         parameters = _parameters(parts["query"] or "")
         stated_hosts = unquote(parts["hosts"]) or parameters.get("host") or os.environ.get("PGHOST") or ""
-        hosts, ports = _hosts(stated_hosts)
-        port = "" if parts["hosts"] else parameters.get("port", "")  # the driver reads it only for hosts of the query
-        if port and _PORTS.fullmatch(port) is None:
-            raise DatabaseUnusableError(f"The database URL's port is no number: {HOW_TO_WRITE}.")
+        stated_ports = "" if parts["hosts"] else parameters.get("port", "")  # belongs to the hosts of the query
         mode = parameters.get("sslmode") or os.environ.get("PGSSLMODE")
-        # Only the driver reads a service file, so its hosts are not known here. TLS is required of them, unless the URL
-        # itself says otherwise.
-        elsewhere = not all(map(_is_here, hosts)) or "service" in parameters
-        added = "require" if mode is None and elsewhere else None
+        candidates = _candidates(stated_hosts, stated_ports, mode) or [_default(mode)]
+        where = ", ".join(candidate.location for candidate in candidates)
+        if "service" in parameters:
+            # Only the driver reads a service file, so its hosts are not known here. TLS is required of them, unless the
+            # URL itself says otherwise.
+            candidates = [_candidate(where, None, None, mode, is_here=False)]
         return cls(
             url=plain,
-            location=", ".join(map(_written, hosts, (own or port for own in ports))) or "localhost",
-            hosts=hosts,
-            tls_added=added,
-            tls_required=(added or mode) in _TLS_MODES,
+            location=where,
+            candidates=tuple(candidates),
+            target=_target(parameters, several=len(candidates) > 1),
         )
 
 
@@ -109,13 +123,54 @@ def _parameters(query: str) -> dict[str, str]:
     return found
 
 
-def _hosts(stated: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the hosts of a list with commas, and the port of each ("" for none)."""
-    found = [_HOST.fullmatch(host) for host in stated.split(",")] if stated else []
+def _candidates(stated_hosts: str, stated_ports: str, mode: str | None) -> list[Candidate]:
+    """Return the servers of two lists with commas: a port for each host, or one for all."""
+    found = [_HOST.fullmatch(host) for host in stated_hosts.split(",")] if stated_hosts else []
     if None in found:
         raise DatabaseUnusableError(f"The database URL's host cannot be read: {HOW_TO_WRITE}.")
-    hosts = [host for host in found if host is not None]
-    return tuple(host["v6"] or host["name"] for host in hosts), tuple(host["port"] or "" for host in hosts)
+    told, assumed = (_ports(ports, len(found)) for ports in (stated_ports, os.environ.get("PGPORT", "")))
+    candidates = []
+    for host, of_list, of_environment in zip(filter(None, found), told, assumed, strict=False):
+        name, port = host["v6"] or host["name"], host["port"] or of_list
+        written = _written(name, port)
+        number = int(port or of_environment or _PORT)
+        candidates.append(_candidate(written, name, number, mode, is_here=_is_here(name)))
+    return candidates
+
+
+def _ports(stated: str, hosts: int) -> list[str]:
+    """Return a port for each of so many ``hosts``: "" where none is stated."""
+    if stated and _PORTS.fullmatch(stated) is None:
+        raise DatabaseUnusableError(f"The database URL's port is no number: {HOW_TO_WRITE}.")
+    ports = stated.split(",")
+    if len(ports) not in {1, hosts}:
+        raise DatabaseUnusableError("The database URL has other numbers of hosts and ports: one port each, or for all.")
+    return ports * hosts if len(ports) == 1 else ports
+
+
+def _default(mode: str | None) -> Candidate:
+    """Return the driver's own default, which is on this machine."""
+    return _candidate("localhost", None, None, mode, is_here=True)
+
+
+def _candidate(location: str, host: str | None, port: int | None, mode: str | None, *, is_here: bool) -> Candidate:
+    added = "require" if mode is None and not is_here else None
+    return Candidate(location, host, port, added, (added or mode) in _TLS_MODES)
+
+
+def _target(parameters: dict[str, str], *, several: bool) -> str | None:
+    """Return which servers a URL means, None for any; a URL of ``several`` must say it."""
+    target = parameters.get("target_session_attrs") or os.environ.get("PGTARGETSESSIONATTRS")
+    if target is None and several:
+        raise DatabaseUnusableError(
+            "The database URL names several servers and not which of them is meant: add"
+            " ?target_session_attrs=read-write, which is the primary, or =any."
+        )
+    if target is not None and target not in _TARGETS:
+        raise DatabaseUnusableError(
+            f"The database URL's target_session_attrs is expected to be one of {', '.join(_TARGETS)}."
+        )
+    return target
 
 
 def _is_here(host: str) -> bool:

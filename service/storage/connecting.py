@@ -10,8 +10,10 @@ from typing import Any
 import asyncpg
 
 from service.errors import TlsRefusedError
-from service.storage.addresses import Address
+from service.storage.addresses import Address, Candidate
+from service.storage.candidates import first_usable
 
+_COMMIT = "COMMIT;"  # as the driver's own transactions send it, which SQLAlchemy uses
 _CLOSE_SECONDS_MAX = 0.1
 _CANCEL_SECONDS_MAX = 0.25
 _KEEPALIVE_SECONDS, _KEEPALIVE_TRIES = 15, 3
@@ -27,28 +29,37 @@ async def connect(
     statement_cache_size: int = 100,
     session_settings: Mapping[str, str] = MappingProxyType({}),
 ) -> asyncpg.Connection:
-    """Connect to the database at ``address``. ``command_timeout_seconds`` of None means no limit.
+    """Connect to the first of the servers of ``address`` that is what it asks for, each within ``timeout_seconds``.
+    ``command_timeout_seconds`` of None means no limit.
 
     Where the URL does not say, TLS is required of every host but this machine. ``session_settings`` are set in one
     round trip after the connection is made, because a pooler (PgBouncer) would refuse them as start-up parameters.
-    Raises TlsRefusedError, OSError, or the driver's errors.
+    Raises NoServerError when none of several servers can be used now; else TlsRefusedError, OSError, or the driver's
+    errors.
     """
-    try:
-        connection = await asyncpg.connect(
-            dsn=address.url,
-            ssl=address.tls_added,
-            timeout=timeout_seconds,
-            command_timeout=command_timeout_seconds,
-            statement_cache_size=statement_cache_size,
-            connection_class=_Connection,
-            server_settings={"application_name": application_name, "timezone": "UTC"},
-        )
-    except ConnectionError as error:
-        # The driver raises ConnectionError itself, and no subclass of it, only where client and server do not agree
-        # on TLS.
-        if type(error) is ConnectionError and address.tls_required:
-            raise TlsRefusedError(address.location) from None
-        raise
+
+    async def open_one(candidate: Candidate, target: str | None) -> asyncpg.Connection:
+        try:
+            return await asyncpg.connect(
+                dsn=address.url,
+                host=candidate.host,
+                port=candidate.port,
+                target_session_attrs=target,
+                ssl=candidate.tls_added,
+                timeout=timeout_seconds,
+                command_timeout=command_timeout_seconds,
+                statement_cache_size=statement_cache_size,
+                connection_class=_Connection,
+                server_settings={"application_name": application_name, "timezone": "UTC"},
+            )
+        except ConnectionError as error:
+            # The driver raises ConnectionError itself, and no subclass of it, only where client and server do not agree
+            # on TLS.
+            if type(error) is ConnectionError and candidate.tls_required:
+                raise TlsRefusedError(candidate.location) from None
+            raise
+
+    connection = await first_usable(address, open_one)
     _keep_alive(connection)
     if session_settings:
         try:
@@ -65,7 +76,22 @@ def _set(settings: Mapping[str, str]) -> str:
 
 
 class _Connection(asyncpg.Connection):  # type: ignore[misc]  # the driver carries no type information
-    """The driver's connection with short limits on closing and cancelling, because the server may not answer."""
+    """The driver's connection with short limits on closing and cancelling, because the server may not answer, and
+    without cancelling a COMMIT.
+
+    A primary with a synchronous standby answers a COMMIT when the standby has it. Cancelled meanwhile, it stops to wait
+    and shows the transaction to everybody: whoever finds it there would acknowledge what a failover may lose. A COMMIT
+    whose connection has gone goes on waiting, and nobody sees it until the standby has it.
+    """
+
+    _commits = False
+
+    async def execute(self, query: str, *args: Any, timeout: float | None = None) -> str:  # noqa: ASYNC109 - likewise
+        self._commits = query == _COMMIT
+        try:
+            return str(await super().execute(query, *args, timeout=timeout))
+        finally:
+            self._commits = False
 
     async def close(self, *, timeout: float | None = None) -> None:  # noqa: ASYNC109 - the driver's own signature
         """Close within _CLOSE_SECONDS_MAX: with a request to cancel what still runs, or without one when time is up."""
@@ -74,8 +100,12 @@ class _Connection(asyncpg.Connection):  # type: ignore[misc]  # the driver carri
 
     def _cancel_current_command(self, waiter: Any, cancel_waiter: Any = None) -> None:
         """Ask the server to cancel the statement of a caller who went away, as the driver does. Terminate the
-        connection if the server does not acknowledge in time: the ROLLBACK that comes next would wait for it.
+        connection if the server does not acknowledge in time: the ROLLBACK that comes next would wait for it. A COMMIT
+        is not cancelled: the connection is terminated.
         """
+        if self._commits:
+            self._loop.call_soon(self.terminate)  # not at once: the driver is about to tell the caller what happened
+            return
         super()._cancel_current_command(waiter, cancel_waiter)
         self._loop.call_later(_CANCEL_SECONDS_MAX, self._end_unless_done, cancel_waiter)
 

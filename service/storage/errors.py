@@ -1,6 +1,9 @@
 """Classification of the database driver's errors: by SQLSTATE and constraint name, never by message text."""
 
 import asyncio
+import os
+import socket
+import ssl
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,7 +11,7 @@ from pathlib import Path
 import asyncpg
 from sqlalchemy import exc
 
-from service.errors import Failure, NotConnectedError, StorageError, UnexpectedRowCountError
+from service.errors import DatabaseUnusableError, Failure, NotConnectedError, StorageError, UnexpectedRowCountError
 
 _CONTENTION = frozenset({"40001", "40P01", "55P03"})  # serialization failure, deadlock, lock timeout
 # Classes of SQLSTATEs: connection; authorization (a role that is lost or locked, a password that changed); resources;
@@ -141,11 +144,26 @@ def reason(error: BaseException) -> str:
         if said is not None:
             return said[:_REASON_LENGTH_MAX]
     innermost = causes[-1]
+    if isinstance(innermost, DatabaseUnusableError):
+        return str(innermost)[:_REASON_LENGTH_MAX]
     if isinstance(innermost, OSError) and innermost.strerror:
         return f"{type(innermost).__name__}: {innermost.strerror}"
     frames = traceback.extract_tb(innermost.__traceback__ or error.__traceback__)
     place = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
     return f"{type(innermost).__name__}{place}"
+
+
+def why_away(error: OSError) -> str:
+    """Return in some words why a server cannot be reached."""
+    if isinstance(error, socket.gaierror):
+        return error.strerror or "the host is not known"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not accepted ({error.verify_message})"
+    if isinstance(error, ssl.SSLError):
+        return f"TLS fails ({error.reason or 'no reason given'})"
+    if isinstance(error, TimeoutError) or error.errno is None:
+        return str(error).partition("\n")[0] or "no answer in time"
+    return os.strerror(error.errno)
 
 
 def first_line(error: asyncpg.PostgresError | asyncpg.InterfaceError | asyncpg.InternalClientError) -> str:

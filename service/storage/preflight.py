@@ -1,9 +1,6 @@
 """Checks of a database before an operator's command works on it, and the sentences for what is wrong with it."""
 
 import asyncio
-import os
-import socket
-import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,10 +10,10 @@ from sqlalchemy import NullPool, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from service.errors import DatabaseAwayError, DatabaseUnusableError, NotConnectedError, TlsRefusedError
+from service.errors import DatabaseAwayError, DatabaseUnusableError, NoServerError, NotConnectedError, TlsRefusedError
 from service.storage.addresses import Address, location
 from service.storage.connecting import connect
-from service.storage.errors import described, first_line, reason
+from service.storage.errors import described, first_line, reason, why_away
 
 SERVER_MAJOR_MIN = 15
 
@@ -165,10 +162,10 @@ def explained(url: str) -> Iterator[None]:
     """Turn errors of work on the database at ``url`` into a DatabaseUnusableError whose text is one sentence."""
     try:
         yield
-    except TlsRefusedError:  # said already
+    except (NoServerError, TlsRefusedError):  # said already
         raise
     except OSError as error:
-        raise DatabaseAwayError(f"The database at {location(url)} cannot be reached: {_reason(error)}.") from error
+        raise DatabaseAwayError(f"The database at {location(url)} cannot be reached: {why_away(error)}.") from error
     except NotConnectedError as error:
         raise DatabaseUnusableError(f"The database at {location(url)} refuses us: {reason(error)}.") from error
     except (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError) as error:
@@ -184,15 +181,3 @@ def explained(url: str) -> Iterator[None]:
     except (asyncpg.InterfaceError, asyncpg.InternalClientError, ValueError) as error:
         fault = described(error) or "a value of it is wrong"
         raise DatabaseUnusableError(f"The database URL for {location(url)} cannot be used: {fault}.") from error
-
-
-def _reason(error: OSError) -> str:
-    if isinstance(error, socket.gaierror):
-        return error.strerror or "the host is not known"
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"its certificate is not accepted ({error.verify_message})"
-    if isinstance(error, ssl.SSLError):
-        return f"TLS fails ({error.reason or 'no reason given'})"
-    if isinstance(error, TimeoutError) or error.errno is None:
-        return str(error).partition("\n")[0] or "no answer in time"
-    return os.strerror(error.errno)
