@@ -19,7 +19,7 @@ help:
 	@echo "make test      run the tests; make test ARGS='-k transfer' runs some"
 	@echo "make test-system  run the tests of what speaks to the database on the system's PostgreSQL (Debian's is 15)"
 	@echo "make soak      ten minutes of every kind of load and trouble, then the books; ARGS='--minutes 60' for longer"
-	@echo "make check     formatting, lint, types, import directions, migrations"
+	@echo "make check     formatting, lint, types, import directions, migrations, what deploy/ has"
 	@echo "make format    format the code and fix what lint can fix"
 	@echo "make bench     measure the service in 3 minutes; make bench-full in an hour and a half, with 10 million transfers"
 	@echo "make lock      resolve the requirements again; make lock ARGS=--upgrade takes newer versions"
@@ -47,6 +47,7 @@ check: .venv/.development
 	@mkdir -p build
 	.venv/bin/alembic upgrade head --sql > build/migrations.sql
 	.venv/bin/squawk build/migrations.sql
+	.venv/bin/python -m pytest --quiet tests/deploy
 
 format: .venv/.development
 	.venv/bin/ruff check --fix

@@ -69,11 +69,6 @@ def instances(serve: Callable[..., RunningService], tmp_path: Path) -> Iterator[
     proxy.wait(10)
 
 
-async def test_the_configuration_is_valid() -> None:
-    checked = subprocess.run([str(HAPROXY), "-c", "-f", str(ROOT / "deploy" / "haproxy.cfg")], check=False)
-    assert checked.returncode == 0
-
-
 async def test_no_request_fails(instances: Instances, database_url: str) -> None:
     journal = Journal()  # which takes neither a lost connection nor a 503
     async with instances.client() as client:

@@ -1,0 +1,167 @@
+"""The manifests of ``deploy/kubernetes``: they fit each other, the image, and what the service serves and reads."""
+
+import re
+from typing import Any
+
+import pytest
+
+from service.api.resources.health import HealthController
+from service.settings import Settings
+from tests.deploy.documents import DEPLOY, Document, read, settings_of, stop_seconds_max, unknown_settings
+
+BASE = "kubernetes"
+SECRETS = "/run/secrets/funds"
+
+
+def resources(folder: str) -> dict[str, Document]:
+    """The manifests of a kustomization by kind; every file of its folder is one of them."""
+    listed = read(f"{folder}/kustomization.yaml")["resources"]
+    there = {path.name for path in (DEPLOY / folder).glob("*.yaml")} - {"kustomization.yaml"}
+    assert set(listed) == there
+    return {document["kind"]: document for document in (read(f"{folder}/{name}") for name in listed)}
+
+
+SERVICE = resources(BASE)
+JOB = resources(f"{BASE}/migration")["Job"]
+DEPLOYMENT = SERVICE["Deployment"]
+PODS = {"service": DEPLOYMENT["spec"]["template"], "migration": JOB["spec"]["template"]}
+
+
+def container_of(template: Document) -> Document:
+    [container] = template["spec"]["containers"]
+    found: Document = container
+    return found
+
+
+def environment() -> dict[str, str]:
+    """What the pods of the service are given."""
+    [generator] = read(f"{BASE}/kustomization.yaml")["configMapGenerator"]
+    assert container_of(PODS["service"])["envFrom"] == [{"configMapRef": {"name": generator["name"]}}]
+    return dict(literal.split("=", 1) for literal in generator["literals"])
+
+
+def settings() -> Settings:
+    return settings_of(environment())
+
+
+def test_every_setting_is_one_of_the_service() -> None:
+    given = container_of(PODS["migration"])["env"]
+    assert unknown_settings([*environment(), *(one["name"] for one in given)]) == []
+    files = [value for name, value in environment().items() if name.endswith("_FILE")]
+    files += [one["value"] for one in given]
+    assert {path.rpartition("/")[0] for path in files} == {SECRETS}
+
+
+def test_probes_ask_what_is_served_where_load_does_not_reach() -> None:
+    container = container_of(PODS["service"])
+    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+    assert ports == {"http": settings().port, "operations": settings().operations_port}
+    assert {settings().host, settings().operations_host} == {"0.0.0.0"}
+    assert served_paths() == {"/health/live", "/health/ready"}
+    for probe, path in (("startupProbe", "live"), ("livenessProbe", "live"), ("readinessProbe", "ready")):
+        assert container[probe]["httpGet"] == {"path": f"/health/{path}", "port": "operations"}
+    assert container["readinessProbe"]["timeoutSeconds"] > 1, "its checks take more than a second"
+
+
+def served_paths() -> set[str]:
+    handlers = [vars(HealthController)[name] for name in ("get_liveness", "get_readiness")]
+    return {f"{HealthController.path}{path}" for handler in handlers for path in handler.paths}
+
+
+def test_a_stop_has_the_time_to_drain() -> None:
+    container = container_of(PODS["service"])
+    program, seconds = container["lifecycle"]["preStop"]["exec"]["command"]
+    assert program == "sleep"
+    grace = PODS["service"]["spec"]["terminationGracePeriodSeconds"]
+    assert grace >= int(seconds) + stop_seconds_max(settings())
+    readiness = container["readinessProbe"]
+    noticed = readiness["periodSeconds"] * readiness["failureThreshold"]
+    assert settings().drain_delay_seconds >= noticed
+
+
+@pytest.mark.parametrize("name", PODS)
+def test_pods_may_nothing_and_write_nothing(name: str) -> None:
+    pod, container = PODS[name]["spec"], container_of(PODS[name])
+    user = int(re.findall(r"(?m)^USER (\d+):\d+$", (DEPLOY / "Containerfile").read_text())[-1])
+    assert pod["automountServiceAccountToken"] is False
+    assert pod["securityContext"] == {
+        "runAsNonRoot": True,
+        "runAsUser": user,
+        "runAsGroup": user,
+        "fsGroup": user,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    for kind in ("requests", "limits"):
+        assert container["resources"][kind]["memory"] == container["resources"]["limits"]["memory"]
+    assert container["resources"]["requests"]["cpu"]
+
+
+@pytest.mark.parametrize("name", PODS)
+def test_pods_have_no_variables_of_other_services(name: str) -> None:
+    """The service ``funds`` would be FUNDS_PORT and FUNDS_SERVICE_HOST to every pod beside it."""
+    assert SERVICE["Service"]["metadata"]["name"] == "funds"
+    assert unknown_settings(["FUNDS_SERVICE_HOST"])
+    assert PODS[name]["spec"]["enableServiceLinks"] is False
+
+
+@pytest.mark.parametrize("name", PODS)
+def test_what_is_mounted_is_there(name: str) -> None:
+    volumes = {volume["name"]: volume for volume in PODS[name]["spec"]["volumes"]}
+    mounts = {mount["mountPath"]: mount for mount in container_of(PODS[name])["volumeMounts"]}
+    assert {mount["name"] for mount in mounts.values()} == set(volumes)
+    assert mounts[SECRETS]["readOnly"] is True
+    secret = volumes[mounts[SECRETS]["name"]]["secret"]
+    assert secret == {"secretName": {"service": "funds", "migration": "funds-owner"}[name], "defaultMode": 0o440}
+    assert volumes[mounts["/tmp"]["name"]]["emptyDir"]["sizeLimit"]
+
+
+def test_the_schema_is_changed_by_the_job_alone() -> None:
+    assert container_of(PODS["service"])["args"] == ["serve", "--no-migrate"]
+    assert container_of(PODS["migration"])["args"] == ["migrate"]
+    assert PODS["migration"]["spec"]["restartPolicy"] == "Never"
+
+
+def test_everything_selects_the_pods_that_it_is_for() -> None:
+    labels = PODS["service"]["metadata"]["labels"]
+    assert DEPLOYMENT["spec"]["selector"]["matchLabels"] == labels
+    assert SERVICE["Service"]["spec"]["selector"] == labels
+    assert SERVICE["PodDisruptionBudget"]["spec"]["selector"]["matchLabels"] == labels
+    [spread] = PODS["service"]["spec"]["topologySpreadConstraints"]
+    assert spread["labelSelector"]["matchLabels"] == labels
+    of_all = SERVICE["NetworkPolicy"]["spec"]["podSelector"]["matchLabels"]
+    for template in PODS.values():
+        assert of_all.items() <= template["metadata"]["labels"].items()
+    assert PODS["migration"]["metadata"]["labels"] != labels, "nobody sends requests to a migration"
+    assert PODS["service"]["spec"]["serviceAccountName"] == SERVICE["ServiceAccount"]["metadata"]["name"]
+
+
+def test_one_instance_is_always_there() -> None:
+    budget = SERVICE["PodDisruptionBudget"]["spec"]["maxUnavailable"]
+    assert DEPLOYMENT["spec"]["replicas"] > budget
+    assert DEPLOYMENT["spec"]["strategy"]["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
+
+
+def test_only_callers_come_in_and_only_the_database_and_names_are_asked() -> None:
+    policy: Any = SERVICE["NetworkPolicy"]["spec"]
+    assert set(policy["policyTypes"]) == {"Ingress", "Egress"}
+    [callers] = policy["ingress"]
+    assert [port["port"] for port in callers["ports"]] == [settings().port], "nobody is let to the probes"
+    assert callers["from"] == [
+        {"namespaceSelector": {}, "podSelector": {"matchLabels": {"funds-client": "true"}}},
+    ]
+    asked = {(port["protocol"], port["port"]) for rule in policy["egress"] for port in rule["ports"]}
+    assert asked == {("UDP", 53), ("TCP", 53), ("TCP", 5432)}
+    [service_port] = SERVICE["Service"]["spec"]["ports"]
+    assert service_port["targetPort"] == "http"
+
+
+def test_no_image_is_made_up() -> None:
+    """The image and its digest are the overlay's: README.md."""
+    assert {container_of(template)["image"] for template in PODS.values()} == {"funds"}
+    for file in (DEPLOY / BASE).rglob("*"):
+        assert file.is_dir() or not re.search(r"sha256:[0-9a-f]", file.read_text()), file
