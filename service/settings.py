@@ -208,14 +208,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         _read_files(values)
         unknown = sorted(values.keys() - set(cls.__struct_fields__))
         if unknown:
-            raise SettingsError(f"{_variable(unknown[0])} is no setting of this service")
+            raise SettingsError(f"{variable_of(unknown[0])} is no setting of this service")
         for name, value in values.items():
             try:
                 msgspec.convert({name: value}, cls, strict=False, dec_hook=_from_text)
             except msgspec.ValidationError as error:
                 # msgspec quotes a value that is not one of those allowed, and it may be a secret in the wrong variable.
                 reason = _QUOTED.split(str(error), maxsplit=1)[0]
-                raise SettingsError(f"{_variable(name)}: {reason}") from None
+                raise SettingsError(f"{variable_of(name)}: {reason}") from None
         settings = msgspec.convert(values, cls, strict=False, dec_hook=_from_text)
         _refuse_weak(settings.admin_token)
         return settings
@@ -230,9 +230,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return [(name, "***" if name in SECRETS and value is not None else value) for name, value in values]
 
 
+def given_by(name: str) -> Literal["default", "environment", "file"]:
+    """Return what gives this process the value of setting ``name``."""
+    if os.environ.get(variable_of(name)):
+        return "environment"
+    return "file" if name in SECRETS and os.environ.get(variable_of(name + _FILE)) else "default"
+
+
 def given_by_file(secret: str) -> bool:
     """Return whether this process read the setting ``secret`` from a file."""
-    return bool(os.environ.get(_variable(secret + _FILE)))
+    return given_by(secret) == "file"
 
 
 def _parts(texts: str) -> list[str]:
@@ -241,7 +248,8 @@ def _parts(texts: str) -> list[str]:
     return [text for text in parts if text]
 
 
-def _variable(name: str) -> str:
+def variable_of(name: str) -> str:
+    """Return the variable that gives setting ``name``."""
     return f"{PREFIX}{name.upper()}"
 
 
@@ -251,9 +259,9 @@ def _read_files(values: dict[str, str]) -> None:
         path = values.pop(name + _FILE, None)
         if path is None:
             continue
-        variable = _variable(name + _FILE)
+        variable = variable_of(name + _FILE)
         if name in values:
-            raise SettingsError(f"{_variable(name)} and {variable} are both set: keep one of them")
+            raise SettingsError(f"{variable_of(name)} and {variable} are both set: keep one of them")
         values[name] = _secret_in(Path(path), variable)
 
 
@@ -284,10 +292,10 @@ def _refuse_weak(admin_token: str | None) -> None:
         return
     how = "make one with: openssl rand -hex 32"
     if _VISIBLE.fullmatch(admin_token) is None:
-        raise SettingsError(f"{_variable('admin_token')}: only visible ASCII without spaces can be sent: {how}")
+        raise SettingsError(f"{variable_of('admin_token')}: only visible ASCII without spaces can be sent: {how}")
     if estimated_bits(admin_token) < BITS_MIN:
         raise SettingsError(
-            f"{_variable('admin_token')}: too easy to guess (repeated signs, sequences or known words): {how}"
+            f"{variable_of('admin_token')}: too easy to guess (repeated signs, sequences or known words): {how}"
         )
 
 

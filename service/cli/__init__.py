@@ -15,6 +15,7 @@ from service.telemetry.tracebacks import print_exception
 # Commands that need what the API is made of: it takes as long to load as all else, so the others do without.
 # Keys and receipts need cryptography, which the others do not.
 _HEAVY_COMMANDS = {
+    "config": ("service.cli.config", "config"),
     "demo": ("service.cli.demo", "demo"),
     "export": ("service.cli.exporting", "export"),
     "import": ("service.cli.importing", "import_"),

@@ -23,6 +23,10 @@ _TLS_MODES = frozenset({"require", "verify-ca", "verify-full"})
 _SCHEMES = frozenset({"postgresql", "postgres"})
 _TARGETS = ("any", "primary", "read-write", "standby", "prefer-standby", "read-only")
 _PORT = "5432"
+_HIDDEN = "***"
+_SHOWN = frozenset(
+    {"host", "port", "user", "dbname", "database", "service", "sslmode", "sslrootcert", "target_session_attrs"}
+)
 
 # Only printable ASCII: urllib drops or folds other characters, and the driver would then see another URL than this
 # module. At most one @, which ends the password: no part of a password with / @ ? or # is read as host, port or path.
@@ -96,6 +100,20 @@ def plain_url(url: str) -> str:
     """Return ``url`` without SQLAlchemy's driver suffix: asyncpg wants ``postgresql://``."""
     scheme, separator, rest = url.partition("://")
     return f"{scheme.partition('+')[0]}{separator}{rest}"
+
+
+def without_secrets(url: str) -> str:
+    """Return ``url`` with ``***`` for its password, and for every parameter that is not known to be shown.
+
+    Raises DatabaseUnusableError.
+    """
+    start, question, query = Address.of(url).url.partition("?")
+    scheme, separator, rest = start.partition("://")
+    user, at, server = rest.rpartition("@")
+    name, colon, _ = user.partition(":")
+    parameters = (item.partition("=") for item in query.split("&"))
+    shown = "&".join(f"{key}={value if key in _SHOWN else _HIDDEN}" for key, _, value in parameters if key)
+    return f"{scheme}{separator}{name}{colon and f':{_HIDDEN}'}{at}{server}{question}{shown}"
 
 
 def location(url: str) -> str:
