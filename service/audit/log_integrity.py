@@ -233,9 +233,9 @@ class _LogSlice:
                     why = "not what was sealed"
             if why is not None:
                 return LogStep(done, [*findings, _span(checkpoint, after, span, why)])
-            if (why := self._keys.fault_of(checkpoint, self._ledger.name)) is not None:
+            if (why := self._wrong(checkpoint, span[-1].id)) is not None:
                 findings.append(_checkpoint(checkpoint, why))
-            after, done = checkpoint.last_entry_id, done + len(span)
+            after, done = span[-1].id, done + len(span)
         return LogStep(done, findings)
 
 

@@ -57,6 +57,12 @@ _DAMAGE = {
         "accounts",
         "{a}",
     ),
+    "an account says that it has not changed since": Damage(
+        "UPDATE funds.accounts SET updated_at = created_at WHERE id = '{a}'",
+        "no account was changed",
+        "accounts",
+        "{a}",
+    ),
     "money was made": Damage(
         "UPDATE funds.accounts SET credits_posted = credits_posted + 100 WHERE id = '{a}'",
         "money is neither",

@@ -20,6 +20,7 @@ _DAMAGE = {
     "money is": "UPDATE funds.accounts SET credits_posted = credits_posted + 1 WHERE ledger_id = $1",
     "posted counters": "UPDATE funds.accounts SET debits_held = debits_held + 1 WHERE ledger_id = $1",
     "no available balance is": "UPDATE funds.accounts SET minimum_balance = 995 WHERE ledger_id = $1",
+    "no account was changed": "UPDATE funds.accounts SET updated_at = '2000-01-01Z' WHERE ledger_id = $1",
     "a closed account": "UPDATE funds.accounts SET status = 'closed' WHERE ledger_id = $1",
     "versions run": "DELETE FROM funds.holds WHERE ledger_id = $1 AND status = 'expired'",
     "running balances": "UPDATE funds.transfers SET credit_balance_after = credit_balance_after + 1 WHERE ledger_id=$1",

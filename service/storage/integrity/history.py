@@ -4,17 +4,19 @@ each names who did it.
 The installation's own history, of its ledgers and tokens, is that of the ledger 0, which is none.
 
 Of what was there before the history (migration 0006) not everything has an entry. A ledger that was made since has all
-of them; of another one, they are complete from its first entry on that no migration makes (``SINCE``).
+of them; of another one, they are complete from its first entry on that no migration makes (``SINCE``): the opening of
+an account without a word of its code is one that a migration made.
 """
 
 from service.domain.integrity import Scope
+from service.storage.integrity.accounts import CHANGES
 from service.storage.integrity.rules import SLICE, TIME_DIFFERS, Rule, first_identifier, misses_its_time
 from service.storage.migrations import SCHEMA_REVISION
 
 SINCE = """(
     SELECT first.created_at FROM funds.history AS first
     WHERE first.ledger_id = $1::integer
-      AND CASE first.type WHEN 'account.opened' THEN false
+      AND CASE first.type WHEN 'account.opened' THEN first.data -> 'code' IS NOT NULL
                           WHEN 'ledger.created' THEN first.client_id IS NOT NULL
                           WHEN 'token.created' THEN first.data ->> 'by' IS NOT NULL
                           WHEN 'token.revoked' THEN first.data ->> 'by' IS NOT NULL
@@ -66,11 +68,7 @@ _MADE = f"""
     AND to_char(token.expires_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US')
         IS NOT DISTINCT FROM rpad(rtrim(entry.data ->> 'expires_at', 'Z'), 26, '.000000')
 """
-# Of one transaction, but of two readings of the clock in earlier versions.
-_REVOCATION = """
-    token.client = entry.data ->> 'client'
-    AND token.revoked_at BETWEEN entry.created_at - interval '1 minute' AND entry.created_at + interval '1 minute'
-"""
+_REVOCATION = "token.client = entry.data ->> 'client' AND token.revoked_at = entry.created_at"
 
 RULES = (
     Rule(
@@ -310,6 +308,30 @@ OF_ACCOUNTS = (
           ON opened.ledger_id = $1::integer AND opened.id = account.id AND opened.type = 'account.opened'
         CROSS JOIN LATERAL ({_MEMBERS}) AS made
         WHERE made.is_now <> made.was_made
+        """,
+    ),
+    Rule(
+        "no account was changed later than it says",
+        "Balances at a time take those of now for those since then: they are no older than that.",
+        Scope.ACCOUNTS,
+        f"""{CHANGES}
+        SELECT 'accounts' AS "table", account.id::text AS id,
+               format('it was last changed at %s by its own word, and at %s by its changes',
+                      account.updated_at, changed.latest) AS wrong
+        FROM accounts AS account
+        JOIN funds.history AS opened
+          ON opened.ledger_id = $1::integer AND opened.id = account.id AND opened.type = 'account.opened'
+        LEFT JOIN (
+            SELECT account_id, max(created_at) AS latest FROM changes GROUP BY account_id
+        ) AS moved ON moved.account_id = account.id
+        CROSS JOIN LATERAL (
+            SELECT greatest(opened.created_at, moved.latest, (
+                SELECT entry.created_at FROM funds.history AS entry
+                WHERE entry.ledger_id = $1::integer AND entry.subject_id = account.id AND entry.type = 'account.revised'
+                ORDER BY entry.id DESC LIMIT 1
+            )) AS latest
+        ) AS changed
+        WHERE account.updated_at < changed.latest
         """,
     ),
 )
