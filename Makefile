@@ -2,7 +2,7 @@
 # Paths are relative, so that the clone may lie anywhere.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-system soak check format bench bench-full lock clean
+.PHONY: help run test test-system soak check audit sbom format bench bench-full lock clean
 .SUFFIXES:
 MAKEFLAGS += --no-builtin-rules
 
@@ -12,7 +12,7 @@ LOCK := .venv/bin/uv pip compile pyproject.toml - --universal --python-version 3
 # neighbours stay together, and with them what they share. ARGS=-n0 runs all in one.
 SIDE_BY_SIDE := -n 2 --dist worksteal
 # What the build backend of the service itself needs: it is installed without build isolation, from the same lock.
-BUILD := echo "setuptools>=75"
+BUILD := echo "setuptools>=77"
 
 help:
 	@echo "make run       start the service (and PostgreSQL, unless FUNDS_DATABASE_URL is set)"
@@ -20,6 +20,8 @@ help:
 	@echo "make test-system  run the tests of what speaks to the database on the system's PostgreSQL (Debian's is 15)"
 	@echo "make soak      ten minutes of every kind of load and trouble, then the books; ARGS='--minutes 60' for longer"
 	@echo "make check     formatting, lint, types, import directions, migrations, what deploy/ has"
+	@echo "make audit     ask a service on the internet for known vulnerabilities of what is locked"
+	@echo "make sbom      list what a production installation consists of, with licences, in build/sbom.json (CycloneDX)"
 	@echo "make format    format the code and fix what lint can fix"
 	@echo "make bench     measure the service in 3 minutes; make bench-full in an hour and a half, with 10 million transfers"
 	@echo "make lock      resolve the requirements again; make lock ARGS=--upgrade takes newer versions"
@@ -49,6 +51,31 @@ check: .venv/.development
 	.venv/bin/squawk build/migrations.sql
 	.venv/bin/python -m pytest --quiet tests/deploy
 
+# --strict: a package that could not be asked about is a failure, not a line that nobody reads.
+audit: .venv/.audit
+	@mkdir -p build; rm -f build/vulnerabilities.txt
+	@for lock in requirements requirements-dev requirements-audit; do \
+		echo "deploy/$$lock.txt:"; \
+		.venv/bin/pip-audit --requirement deploy/$$lock.txt --disable-pip --strict --progress-spinner off \
+			--output build/vulnerabilities.txt && continue; \
+		if [ -s build/vulnerabilities.txt ]; then \
+			cat build/vulnerabilities.txt; \
+		else \
+			echo "The vulnerability service could not be asked about every package of deploy/$$lock.txt." >&2; \
+		fi; \
+		exit 1; \
+	done
+
+# What is locked, installed by itself: the development tools in .venv are no part of it.
+sbom: .venv/.audit
+	@rm -rf build/runtime; mkdir -p build
+	@.venv/bin/python -m venv --without-pip build/runtime
+	@$(PIP) --python build/runtime install --require-hashes --requirement deploy/requirements.txt
+	@.venv/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --output-file build/sbom.json \
+		build/runtime
+	@rm -rf build/runtime
+	@echo "build/sbom.json lists what deploy/requirements.txt installs on this platform"
+
 format: .venv/.development
 	.venv/bin/ruff check --fix
 	.venv/bin/ruff format
@@ -62,8 +89,10 @@ bench-full: .venv/.development
 # The development lock comes first and the runtime lock takes its versions, so that tests run on what production runs.
 lock: .venv/.development
 	$(BUILD) | $(LOCK) --extra dev --output-file deploy/requirements-dev.txt $(ARGS)
-	$(BUILD) | $(LOCK) --extra embedded --constraint deploy/requirements-dev.txt \
+	$(BUILD) | $(LOCK) --extra embedded --extra docs --constraint deploy/requirements-dev.txt \
 		--output-file deploy/requirements.txt $(ARGS)
+	$(BUILD) | $(LOCK) --extra audit --constraint deploy/requirements-dev.txt \
+		--output-file deploy/requirements-audit.txt $(ARGS)
 
 clean:
 	rm -rf .venv build .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis *.egg-info
@@ -100,4 +129,9 @@ clean:
 	@umask 022; $(PIP) install --require-hashes --requirement deploy/requirements-dev.txt
 	@umask 022; $(PIP) install --require-hashes --no-deps --requirement deploy/requirements-schemas.txt
 	@umask 022; $(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.venv/.audit: .venv/.development deploy/requirements-audit.txt
+	@echo "Installing what audits"
+	@umask 022; $(PIP) install --require-hashes --no-deps --requirement deploy/requirements-audit.txt
 	@touch $@

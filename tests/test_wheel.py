@@ -58,6 +58,13 @@ def test_a_wheel_holds_every_module_and_nothing_at_the_top_but_the_package(wheel
     assert held == expected | {"service/deploy/roles.sql"}
 
 
+def test_a_wheel_carries_the_licence(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        information = {name.partition(".dist-info/")[2]: name for name in archive.namelist() if ".dist-info/" in name}
+        assert archive.read(information["licenses/service/LICENSE"]) == (ROOT / "service" / "LICENSE").read_bytes()
+        assert "\nLicense-Expression: Apache-2.0\n" in archive.read(information["METADATA"]).decode()
+
+
 def test_what_is_installed_is_what_is_tested(installed: Path) -> None:
     where = _run(sys.executable, "-c", "import service; print(service.__file__)", PYTHONPATH=str(installed))
     assert Path(where.strip()).is_relative_to(installed)

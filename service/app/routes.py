@@ -55,5 +55,5 @@ def routes() -> list[ControllerRouterHandler]:
         health.HealthController,
         problems.explain_problem,
         documentation.get_openapi,
-        documentation.assets_router(),
+        *documentation.assets_routers(),
     ]

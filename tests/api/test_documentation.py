@@ -14,15 +14,17 @@ from litestar.routes import HTTPRoute
 from msgspec import Struct
 
 from service import wire
+from service.api.openapi import documentation
 from service.domain.operations import Operation
 from service.domain.reasons import code_of
 from service.domain.rules import RULES
 from service.server.refusals import Refusal
 from service.wire.catalogue import CATALOGUE
 from service.wire.problems import PROBLEM_TYPES
-from tests.support.application import Application
+from tests.support.application import Application, serving
 from tests.support.contract import CODES, PROBLEM
 from tests.support.http_ledger import answer
+from tests.support.servers import TestDatabase
 
 INT64_MAX = 2**63 - 1
 EVERYWHERE = {"unauthenticated", "forbidden", "internal_error", "malformed_request"}
@@ -297,3 +299,13 @@ async def test_the_page_shows_the_document_that_is_served(anonymous: httpx.Async
     assert answer(await anonymous.get("/docs/openapi.json")) == document
     page = (await anonymous.get("/docs")).text
     assert all(operation["operationId"] in page for item in document["paths"].values() for operation in item.values())
+
+
+async def test_without_the_page_the_document_is_answered_in_its_place(
+    test_database: TestDatabase, document: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(documentation, "find_spec", lambda _: None)
+    async with serving(test_database) as without, without.client(token=None) as client:
+        for path in ("/docs", "/openapi.json"):
+            assert answer(await client.get(path)) == document
+        assert (await client.get("/docs/assets/swagger-ui.css")).status_code == 404

@@ -10,6 +10,7 @@ import asyncpg
 import pytest
 
 from service.embedded import postgres as embedded
+from service.embedded.host import program_directory
 from service.embedded.postgres import EmbeddedPostgres
 from service.errors import EmbeddedPostgresError
 from tests.support.servers import ROOT, free_port
@@ -241,3 +242,9 @@ def test_data_is_made_as_safely_as_it_is_written(
         EmbeddedPostgres(tmp_path, options=options)._initialize()
     [initdb] = commands
     assert ("--no-sync" not in initdb) == syncs
+
+
+def test_where_the_extra_is_not_installed_it_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    with pytest.raises(EmbeddedPostgresError, match="set FUNDS_DATABASE_URL, or install"):
+        program_directory()

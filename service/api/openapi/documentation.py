@@ -1,7 +1,9 @@
-"""The OpenAPI document and its page, which works without internet."""
+"""The OpenAPI document and its page, which works without internet. The page's scripts and styles come with the extra
+``docs``; where that is not installed, /docs answers the document itself.
+"""
 
 from importlib.metadata import version
-from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ from litestar import Request, Router, get
 from litestar.datastructures import CacheControlHeader
 from litestar.enums import OpenAPIMediaType
 from litestar.openapi import OpenAPIConfig
-from litestar.openapi.plugins import SwaggerRenderPlugin
+from litestar.openapi.plugins import JsonRenderPlugin, OpenAPIRenderPlugin, SwaggerRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme, Server
 from litestar.static_files import create_static_files_router
 
@@ -25,7 +27,6 @@ def openapi_config(path_prefix: str) -> OpenAPIConfig:
     """Return what the document says of the service as a whole, and where it is served: callers find it under
     ``path_prefix``.
     """
-    assets = f"{path_prefix}{_ASSETS_PATH}"
     return OpenAPIConfig(
         title="Funds transfer service",
         version=version("funds-transfer-service"),
@@ -50,16 +51,26 @@ def openapi_config(path_prefix: str) -> OpenAPIConfig:
             opt={"scope": None},
             include_in_schema=False,
         ),
-        render_plugins=[
-            SwaggerRenderPlugin(
-                path="/",
-                js_url=f"{assets}/swagger-ui-bundle.js",
-                css_url=f"{assets}/swagger-ui.css",
-                standalone_preset_js_url=f"{assets}/swagger-ui-standalone-preset.js",
-                favicon=f"<link rel='icon' type='image/png' href='{assets}/favicon-32x32.png'>",
-            ),
-        ],
+        render_plugins=[_page(path_prefix) if _assets() else JsonRenderPlugin(path="/")],
     )
+
+
+def _page(path_prefix: str) -> OpenAPIRenderPlugin:
+    """Return what makes the page, which loads what it needs from below ``path_prefix``."""
+    assets = f"{path_prefix}{_ASSETS_PATH}"
+    return SwaggerRenderPlugin(
+        path="/",
+        js_url=f"{assets}/swagger-ui-bundle.js",
+        css_url=f"{assets}/swagger-ui.css",
+        standalone_preset_js_url=f"{assets}/swagger-ui-standalone-preset.js",
+        favicon=f"<link rel='icon' type='image/png' href='{assets}/favicon-32x32.png'>",
+    )
+
+
+def _assets() -> list[Path]:
+    """Return the folder of the page's scripts and styles, in the package that carries them; none without it."""
+    spec = find_spec("swagger_ui")
+    return [] if spec is None or spec.origin is None else [Path(spec.origin).parent / "static"]
 
 
 async def prepare_page(request: Request[Any, Any, Any]) -> None:
@@ -83,12 +94,15 @@ def _document(request: Request[Any, Any, Any]) -> Document:
     return document
 
 
-def assets_router() -> Router:
-    """Serve the page's scripts and styles from the package that carries them."""
-    return create_static_files_router(
-        path=_ASSETS_PATH,
-        directories=[Path(str(files("swagger_ui"))) / "static"],
-        cache_control=CacheControlHeader(public=True, max_age=_ASSETS_SECONDS),
-        opt={"scope": None},
-        include_in_schema=False,
-    )
+def assets_routers() -> list[Router]:
+    """Serve the page's scripts and styles, where they are installed."""
+    return [
+        create_static_files_router(
+            path=_ASSETS_PATH,
+            directories=[directory],
+            cache_control=CacheControlHeader(public=True, max_age=_ASSETS_SECONDS),
+            opt={"scope": None},
+            include_in_schema=False,
+        )
+        for directory in _assets()
+    ]
