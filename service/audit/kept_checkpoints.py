@@ -50,8 +50,8 @@ async def compare(session: Session, kept: KeptCheckpoint) -> list[Finding]:
         ledger = LoggedLedger(found.id, found.name)
     size, root = await LedgerLog(session, ledger).beginning(kept.size)
     if size < kept.size:
-        lost = f"{kept.size - size} are missing, from entry {size} on"
-        return [_finding(kept, f"the history has {size} entries: {lost}")]
+        lost = f"{kept.size - size} {'is' if kept.size - size == 1 else 'are'} missing"
+        return [_finding(kept, f"the history has {size} entries: {lost}, from entry {size} on")]
     return [] if root == kept.root else [_finding(kept, f"the first {size} entries are not those that it is of")]
 
 

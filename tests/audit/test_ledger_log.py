@@ -126,6 +126,8 @@ class Journal:
         log = LedgerLog(session, self.ledger)
         for old, new in pairs:
             check_consistency(old, new, await log.prove_consistency(old, new), tree.root(old), tree.root(new))
+            assert await log.beginning(old) == (old, tree.root(old))
+        assert await log.beginning(self.size + 1) == (self.size, tree.root(self.size))
 
     async def _check_tiles(self, entries: list[Document]) -> None:
         rows = await self.connection.fetch(

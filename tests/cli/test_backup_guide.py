@@ -34,6 +34,7 @@ PAGE = (ROOT / "service" / "docs" / "backup.md").read_text()
 LEDGER = "/v1/ledgers/main"
 SEALED_SECONDS_MAX = 30
 CUT = "Not proven. The old checkpoint is of {} entries and the new one of {}: they are exchanged, or the log was cut.\n"
+CURL = shutil.which("curl")
 PROGRAMS = ("pg_basebackup", "pg_ctl", "pg_verifybackup", "psql")
 
 
@@ -177,9 +178,8 @@ class Scene:
         """The last checkpoint of the restored log under its old name, and the proof that leads to it."""
         return [f"{self.folder}/restored.checkpoint", f"{self.folder}/restored.proof"]
 
-    @property
-    def auditor_url(self) -> str:
-        return f"postgresql://funds_auditor@127.0.0.1:{self.port}/funds"
+    def restored_url(self, role: str) -> str:
+        return f"postgresql://{role}@127.0.0.1:{self.port}/funds"
 
     def close(self) -> None:
         for reader in self._readers:
@@ -196,15 +196,18 @@ class Scene:
 
 @pytest.fixture
 def scene(tmp_path: Path) -> Iterator[Scene]:
+    """A primary with the schema, and nobody on it."""
     scene = Scene(tmp_path)
-    yield scene
-    scene.close()
+    try:
+        scene.primary.start()
+        asyncio.run(upgrade(scene.primary.owner_url))
+        yield scene
+    finally:
+        scene.close()
 
 
-@pytest.mark.skipif(shutil.which("curl") is None, reason="the page asks with curl, which is not installed")
+@pytest.mark.skipif(CURL is None, reason="the page asks with curl, which is not installed")
 def test_a_ledger_comes_back_as_it_was_at_a_moment(scene: Scene) -> None:
-    scene.primary.start()
-    asyncio.run(upgrade(scene.primary.owner_url))
     service = scene.serve(scene.primary.service_url, free_port())
     reader, caller = scene.reader(service), scene.caller(service)
     reader.follow("Take base backups")
@@ -226,12 +229,12 @@ def test_a_ledger_comes_back_as_it_was_at_a_moment(scene: Scene) -> None:
     told = reader.output.read_text()
     assert re.search(r"(?m)^the installation: sound .*\nmain: sound \(.*log\)$", told), told
     there = known + 1
-    assert f"log_checkpoints {ahead}: the history has {there} entries: 1 are missing, from entry {there} on" in told
+    assert f"log_checkpoints {ahead}: the history has {there} entries: 1 is missing, from entry {there} on" in told
 
     reader.follow("Go on")
     trusted = json.loads(scene.kept("installation.json").read_text())["verifier_key"]
     renamed = {"FUNDS_LOG_ORIGIN": f"{ORIGIN}-2", "FUNDS_LOG_VERIFIER_KEYS": trusted}
-    service = scene.serve(f"postgresql://funds_service@127.0.0.1:{scene.port}/funds", service.port, **renamed)
+    service = scene.serve(scene.restored_url("funds_service"), service.port, **renamed)
     reader.follow("Go on", 1)
     assert f"Proven: the first {known} entries are the same" in reader.output.read_text()
 
@@ -247,7 +250,30 @@ def test_a_ledger_comes_back_as_it_was_at_a_moment(scene: Scene) -> None:
     command = ["verify-consistency", str(scene.kept("main") / str(ahead)), *scene.proof(), "--key"]
     cut = run_funds(*command, str(scene.kept("main.key")), settings={})
     assert (cut.returncode, cut.stdout) == (1, CUT.format(ahead, there))
-    settings = {"FUNDS_DATABASE_URL": scene.auditor_url, "FUNDS_LOG_KEY": scene.key} | renamed
+    settings = {"FUNDS_DATABASE_URL": scene.restored_url("funds_auditor"), "FUNDS_LOG_KEY": scene.key} | renamed
     verified = run_funds("verify", "--checkpoint", str(scene.kept("main") / str(known)), settings=settings)
     assert verified.returncode == 0, verified.stdout
+    assert service.stop() == 0
+
+
+@pytest.mark.skipif(CURL is None, reason="the page asks with curl, which is not installed")
+def test_a_lost_machine_is_restored_to_the_end_of_the_archive(scene: Scene) -> None:
+    """Nothing is lost of what was archived, and the logs go on under their name."""
+    service = scene.serve(scene.primary.service_url, free_port())
+    reader, caller = scene.reader(service), scene.caller(service)
+    reader.follow("Take base backups")
+    last = caller.move("last")
+    caller.wait_until_sealed(last["id"])
+    reader.follow("Keep checkpoints outside")
+    assert service.stop() == 0
+    scene.primary.stop()
+
+    reader.follow("Restore to a moment", MOMENT="")
+    reader.follow("Verify")
+    assert re.search(r"(?m)^main: sound \(.* 1 kept checkpoint compared\)$", reader.output.read_text())
+    reader.follow("Go on")
+    service = scene.serve(scene.restored_url("funds_service"), service.port)
+    assert caller.move("last") == last
+    caller.wait_until_sealed(caller.move("next")["id"])
+    reader.follow("Go on", 1)
     assert service.stop() == 0
