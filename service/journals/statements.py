@@ -20,6 +20,7 @@ _NAMES = (
     "version",
     "recorded_at",
     "value_date",
+    "requested_value_date",
     "counterparty_id",
     "counterparty_reference",
     "counterparty_name",
@@ -108,6 +109,9 @@ def line_row(whole: WholeStatement, line: Line) -> Row:
             "version": line.version,
             "recorded_at": instant(transfer.created_at),
             "value_date": instant(transfer.effective_at),
+            "requested_value_date": None
+            if transfer.requested_effective_at is None
+            else instant(transfer.requested_effective_at),
             "counterparty_id": str(line.counterparty_id),
             "counterparty_reference": line.counterparty_reference,
             "counterparty_name": line.counterparty_name,

@@ -3,7 +3,7 @@
 from typing import Annotated, Literal
 from uuid import UUID
 
-from msgspec import Meta, Struct, field
+from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from service.wire.accounts import NormalSide
 from service.wire.times import Time
@@ -28,6 +28,10 @@ class StatementLine(Struct, frozen=True, kw_only=True):
     version: Annotated[int, Meta(description="The account's, after it.")]
     created_at: Annotated[Time, Meta(description="When it was recorded.")]
     effective_at: Annotated[Time, Meta(description="The value date.")]
+    requested_effective_at: Annotated[
+        Time | UnsetType,
+        Meta(description="The value date that was asked for, in a closed period. Absent from other lines."),
+    ] = UNSET
     counterparty_id: UUID
     counterparty_reference: str | None
     counterparty_name: str | None

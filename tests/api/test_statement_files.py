@@ -22,7 +22,7 @@ from tests.api.busy import make_busy
 from tests.api.moves import capture, open_hold, reverse
 from tests.api.test_statements import EVER, read_whole
 from tests.support.application import Application
-from tests.support.http_ledger import JSON, LedgerClient, item, pointers
+from tests.support.http_ledger import JSON, LedgerClient, answer, item, keyed, pointers
 
 FORMS = ["csv", "xlsx", "camt053"]
 HOSTILE = ["=1+1", "+1", "-1", "@A1", '"=1"', "a,b;c", "<Ntry>&amp;]]>", "ünï 漢字 😀", "＝1"]
@@ -68,6 +68,11 @@ async def all_kinds(ledger: LedgerClient) -> JSON:
     await reverse(ledger, moved)
     hold = await open_hold(ledger, account, other, 50, currency="KWD")
     await capture(ledger, hold, amount=7, effective_at=(datetime.now(UTC) + timedelta(days=1)).isoformat())
+    opened = account["created_at"]
+    closing = {"closed_until": opened, "late_entries": "forward"}
+    answer(await ledger.client.post(f"{ledger.path}/closings", json=closing, headers=keyed()))
+    late = await ledger.move(other, account, 5, currency="KWD", effective_at=f"{opened[:10]}T00:00:00Z")
+    assert "requested_effective_at" in late
     return account
 
 
@@ -87,6 +92,10 @@ def check_rows(rows: list[dict[str, Any]], whole: JSON, exponent: int) -> None:
         assert int(row["version"]) == line["version"]
         for name, member in (("recorded_at", "created_at"), ("value_date", "effective_at")):
             assert datetime.fromisoformat(row[name]) == datetime.fromisoformat(line[member])
+        requested = row["requested_value_date"] or None
+        assert (requested and datetime.fromisoformat(requested)) == (
+            datetime.fromisoformat(line["requested_effective_at"]) if "requested_effective_at" in line else None
+        )
 
 
 async def test_a_csv_has_all_that_json_has(ledger: LedgerClient) -> None:

@@ -14,7 +14,7 @@ from litestar import Request, Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath, QueryParameter
 from litestar.response import Stream
-from msgspec import Struct
+from msgspec import UNSET, Struct
 
 from service.access.principal import Principal
 from service.api.context import LedgerRef, Services
@@ -261,6 +261,7 @@ def _line(line: Line) -> StatementLine:
         version=line.version,
         created_at=transfer.created_at,
         effective_at=transfer.effective_at,
+        requested_effective_at=UNSET if transfer.requested_effective_at is None else transfer.requested_effective_at,
         counterparty_id=line.counterparty_id,
         counterparty_reference=line.counterparty_reference,
         counterparty_name=line.counterparty_name,
