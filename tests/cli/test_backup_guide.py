@@ -82,10 +82,10 @@ class Caller:
 
     def __init__(self, http: httpx.Client) -> None:
         self.http = http
-        self.accounts = [self._account() for _ in range(2)]
+        self.accounts = [self.account() for _ in range(2)]
 
-    def _account(self) -> JSON:
-        opened = self.http.post(f"{LEDGER}/accounts", json={"currency": "USD"}, headers=keyed())
+    def account(self, key: str | None = None) -> JSON:
+        opened = self.http.post(f"{LEDGER}/accounts", json={"currency": "USD"}, headers=keyed(key))
         assert opened.status_code == 201, opened.text
         return answer(opened)
 
@@ -93,6 +93,9 @@ class Caller:
         moved = self.http.post(f"{LEDGER}/transfers", json=transfer(*self.accounts), headers=keyed(key))
         assert moved.status_code in {200, 201}, moved.text
         return answer(moved)
+
+    def outcome(self, key: str) -> str:
+        return str(answer(self.http.get(f"{LEDGER}/idempotency-keys/{key}"))["outcome"])
 
     def balance(self) -> int:
         read = self.http.get(f"{LEDGER}/accounts/{self.accounts[1]['id']}")
@@ -216,7 +219,7 @@ def test_a_ledger_comes_back_as_it_was_at_a_moment(scene: Scene) -> None:
     reader.follow("Keep checkpoints outside")
     caller.wait_until_sealed(caller.move("between")["id"])
     moment = scene.primary._query("postgres", "SELECT clock_timestamp()").strip()
-    after = caller.move("after")
+    account_after, after = caller.account("account-after"), caller.move("after")
     caller.wait_until_sealed(after["id"])
     reader.follow("Keep checkpoints outside")
     assert service.stop() == 0
@@ -229,7 +232,7 @@ def test_a_ledger_comes_back_as_it_was_at_a_moment(scene: Scene) -> None:
     told = reader.output.read_text()
     assert re.search(r"(?m)^the installation: sound .*\nmain: sound \(.*log\)$", told), told
     there = known + 1
-    assert f"log_checkpoints {ahead}: the history has {there} entries: 1 is missing, from entry {there} on" in told
+    assert f"log_checkpoints {ahead}: the history has {there} entries: 2 are missing, from entry {there} on" in told
 
     reader.follow("Go on")
     trusted = json.loads(scene.kept("installation.json").read_text())["verifier_key"]
@@ -241,9 +244,11 @@ def test_a_ledger_comes_back_as_it_was_at_a_moment(scene: Scene) -> None:
     # What was there is replayed; what was lost is posted once.
     assert caller.balance() == 2
     assert caller.move("before") == before
+    assert caller.outcome("after") == "never_seen"
     again = caller.move("after")
     assert again["id"] != after["id"]
     assert caller.move("after") == again
+    assert caller.account("account-after")["id"] != account_after["id"]
     assert caller.balance() == 3
     caller.wait_until_sealed(again["id"])
 
