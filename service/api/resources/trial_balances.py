@@ -105,7 +105,7 @@ class _Wanted(Struct, frozen=True):
 
 
 class _Read(Struct, frozen=True):
-    """What was read: the times as they were resolved, a page, and its lines as the answer shows them, encoded."""
+    """What was read: the times as they were resolved, a page, and for an answer its lines as it shows them, encoded."""
 
     asked: TrialBalanceOf
     page: TrialBalancePage
@@ -155,7 +155,7 @@ async def get_trial_balance(
     if place is not None:
         as_of, known_at = place.as_of, place.known_at
     try:
-        found = await _read(reader, ledger, _Wanted(as_of, known_at, currency, code), place, limit)
+        found = await _read(reader, ledger, _Wanted(as_of, known_at, currency, code), place, limit, fitting=True)
     except TrialBalanceUnsoundError:
         if place is None:
             raise
@@ -247,7 +247,7 @@ async def _pages(reader: Reader, ledger: LedgerRef, wanted: _Wanted) -> AsyncGen
     """Yield all pages of what is ``wanted``, of the moment of the first one, each read in a transaction of its own."""
     place: _Place | None = None
     while True:
-        found = await _read(reader, ledger, wanted, place, LINES_AT_ONCE)
+        found = await _read(reader, ledger, wanted, place, LINES_AT_ONCE, fitting=False)
         yield found
         if found.page.rest is None:
             return
@@ -261,9 +261,12 @@ async def _read(
     wanted: _Wanted,
     place: _Place | None,
     limit: int,
+    *,
+    fitting: bool,
 ) -> _Read:
-    """Read up to ``limit`` lines of what is ``wanted``, behind ``place``, as many as fit into an answer. Raises
-    MalformedError for a time that lies ahead, and ProblemError (cursor_invalid) for a place that does.
+    """Read up to ``limit`` lines of what is ``wanted``, behind ``place``; if ``fitting``, for an answer and no more
+    than fits into one. Raises MalformedError for a time that lies ahead, ProblemError (cursor_invalid) of such a place
+    in a cursor.
     """
 
     async def read(session: Session) -> tuple[Times, _Read | None]:
@@ -275,7 +278,12 @@ async def _read(
         asked = TrialBalanceOf(as_of=times.as_of, known_at=times.known_at, currency=wanted.currency, code=wanted.code)
         shown = Fitting()
         page = await read_page(
-            session, ledger.id, asked, _told(place), limit=limit, fits=lambda line: shown.add(_item(line))
+            session,
+            ledger.id,
+            asked,
+            _told(place),
+            limit=limit,
+            fits=lambda line: not fitting or shown.add(_item(line)),
         )
         return times, _Read(asked, page, shown.items)
 
