@@ -118,7 +118,7 @@ async def _verify_log(worker: _Running, sealer: Sealer) -> str:
     await _verify_running(worker)
     if sealer.damaged_count:
         count = sealer.damaged_count
-        raise NotReadyError(f"found another history than was sealed in {count} ledger{'s' if count > 1 else ''}")
+        raise NotReadyError(f"seals {count} damaged ledger{'s' if count > 1 else ''} no further")
     if sealer.behind_seconds > _LOG_BEHIND_SECONDS_MAX:
         raise NotReadyError(f"is {sealer.behind_seconds:.0f} s behind")
     if sealer.lag_seconds is None:

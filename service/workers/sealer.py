@@ -37,14 +37,15 @@ class Sealer:
         self._keys = keys
         self._sealed: dict[int, datetime] = {}
         self._damaged: set[int] = set()
+        self._gone: frozenset[int] = frozenset()
         self._made_at = time.monotonic()
         self._failed: set[int] = set()
         self._sealed_at: float | None = None
 
     @property
     def damaged_count(self) -> int:
-        """Of how many ledgers the history is not what was sealed."""
-        return len(self._damaged)
+        """Of how many ledgers the history is not what was sealed, or the ledger is gone from under it."""
+        return len(self._damaged | self._gone)
 
     @property
     def behind_seconds(self) -> float:
@@ -84,7 +85,10 @@ class Sealer:
         """
         log = Repositories(session).log
         heads = await log.heads()
-        moved = {ledger_id: last_at for ledger_id, last_at in heads.items() if self._sealed.get(ledger_id) != last_at}
+        self._note_gone(heads.of_no_ledger)
+        moved = {
+            ledger_id: last_at for ledger_id, last_at in heads.last_at.items() if self._sealed.get(ledger_id) != last_at
+        }
         unsealed = await log.unsealed(list(moved)) if moved else []
         found = [(ledger, moved[ledger.id]) for ledger in unsealed]
         for ledger_id in moved.keys() - {ledger.id for ledger in unsealed}:
@@ -115,6 +119,15 @@ class Sealer:
         self._sealed[ledger_id] = last_at
         self._failed.discard(ledger_id)
         self._damaged.discard(ledger_id)
+
+    def _note_gone(self, ledger_ids: frozenset[int]) -> None:
+        """Log once of each ledger that it is gone, and only its head is there: it is sealed no further, and no witness
+        is asked about it.
+        """
+        for ledger_id in sorted(ledger_ids - self._gone):
+            reason = f"ledger {ledger_id} has a head, and is not there: its log is not gone on with"
+            logger.error("a ledger is damaged", extra={"ledger": str(ledger_id), "reason": reason})
+        self._gone = ledger_ids
 
     def _tell_damaged(self, ledger: LoggedLedger, reason: str) -> None:
         """Log that a ledger is damaged, a line a minute."""

@@ -84,10 +84,10 @@ class Witnessing:
         repositories = Repositories(session)
         if not await repositories.cosignatures.claim(self._witness.key.id):
             return []
-        heads = await repositories.log.heads()
+        heads = await repositories.log.heads()  # of ledgers that are there: the sealer tells of others
         moved = [
             ledger_id
-            for ledger_id, last_at in heads.items()
+            for ledger_id, last_at in heads.last_at.items()
             if self._done.get(ledger_id) != last_at and self._left_until.get(ledger_id, 0) <= self._turn
         ]
         latest = await repositories.cosignatures.latest(moved, self._witness.name) if moved else []

@@ -257,5 +257,5 @@ async def test_readiness_tells_of_the_log(ledger: LedgerClient, logged: Applicat
     await latest_checkpoint(ledger, size=2)
     await execute(logged.database, f"UPDATE funds.history SET request_id = 'r' WHERE id = '{account['id']}'")
     await ledger.account()
-    assert (await until("degraded"))["reason"] == "found another history than was sealed in 1 ledger"
+    assert (await until("degraded"))["reason"] == "seals 1 damaged ledger no further"
     await ledger.move(account, await ledger.account())

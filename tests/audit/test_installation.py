@@ -54,12 +54,13 @@ class Damage(NamedTuple):
     names: str = ""
 
 
-TELLS, HAS_LEDGER, HAS_TOKEN, NAMES, MADE = (
+TELLS, HAS_LEDGER, HAS_TOKEN, NAMES, MADE, HEAD_OF = (
     "every entry tells",
     "every ledger has",
     "every token has",
     "every entry names",
     "every applied decision",
+    "every head is",
 )
 _FORGE_TOKEN = (
     "INSERT INTO funds.tokens (id, client, token_hash, scopes) VALUES ('{forged}', 'client', sha256('x'), '{{admin}}')"
@@ -168,6 +169,9 @@ _DAMAGE = {
         "shop",
     ),
     "a ledger was deleted": Damage("DELETE FROM funds.ledgers WHERE name = 'shop'", TELLS, "history", names="shop"),
+    "a ledger was deleted, and its history is left": Damage(
+        "DELETE FROM funds.ledgers WHERE name = 'shop'", HEAD_OF, "ledger_heads", "3"
+    ),
     "a ledger was deleted, and its entry": Damage(
         "DELETE FROM funds.ledgers WHERE name = 'shop'; DELETE FROM funds.history WHERE data ->> 'name' = 'shop'",
         MADE,

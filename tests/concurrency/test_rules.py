@@ -34,6 +34,8 @@ _DAMAGE = {
     " WHERE ledger_id = $1",
     "accounts were opened": "UPDATE funds.accounts SET created_at = created_at - interval '1 day' WHERE ledger_id = $1",
     "nothing of a ledger": "UPDATE funds.ledger_heads SET last_at = last_at - interval '1 hour' WHERE ledger_id = $1",
+    "every head is": "INSERT INTO funds.ledger_heads (ledger_id, last_at) SELECT ledger_id + 1000, last_at"
+    " FROM funds.ledger_heads WHERE ledger_id = $1",
     "a head lies ahead": "UPDATE funds.ledger_heads SET last_at = last_at + interval '1 hour' WHERE ledger_id = $1",
     "what is captured": "UPDATE funds.holds SET captured_amount = captured_amount - 1 WHERE ledger_id = $1",
     "captures move": "UPDATE funds.holds SET expires_at = created_at WHERE ledger_id = $1 AND status = 'captured'",
@@ -125,7 +127,7 @@ async def test_a_rule_notices(words: str, bank: Bank, shared_database: TestDatab
         await connection.execute(_DROP_CONSTRAINTS)
         ledger_id = await connection.fetchval("SELECT id FROM funds.ledgers WHERE name = $1", bank.ledger)
         await connection.execute(_DAMAGE[words], ledger_id)
-        of_installation = words.startswith("every token")
+        of_installation = words.startswith(("every token", "every head"))
         broken = await broken_rules(connection, _ALL, None if of_installation else [bank.ledger])
     finally:
         await connection.close()  # takes everything back

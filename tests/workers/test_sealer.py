@@ -177,6 +177,31 @@ async def test_a_damaged_ledger_is_told_and_keeps_no_other_from_its_log(
     assert sealer.damaged_count == 0
 
 
+async def test_a_ledger_that_was_taken_away_is_told_of_once(
+    pool: Database, connection: asyncpg.Connection, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its head alone says that it was there: whether or not that moves, it is neither sealed nor left in silence."""
+    sealer = sealer_on(pool)
+    gone, there = [await add_ledger(connection, name) for name in ("gone", "there")]
+    for ledger_id in (gone, there):
+        await add(connection, ledger_id)
+    await turns(sealer)
+    await connection.execute("DELETE FROM funds.ledgers WHERE id = $1", gone)
+    await turns(sealer)
+    for ledger_id in (gone, there):
+        await add(connection, ledger_id)
+    await turns(sealer)
+    assert await sizes(connection, gone) == [1]
+    assert await sizes(connection, there) == [1, 2]
+    [line] = [one for one in caplog.records if one.levelno == logging.ERROR]
+    assert (line.getMessage(), line.__dict__["ledger"]) == ("a ledger is damaged", str(gone))
+    assert sealer.damaged_count == 1
+    await connection.execute("INSERT INTO funds.ledgers (id, name, created_at) VALUES ($1, 'gone', now())", gone)
+    await turns(sealer)
+    assert await sizes(connection, gone) == [1, 2], "what was put back is sealed on"
+    assert sealer.damaged_count == 0
+
+
 async def test_a_turn_costs_what_the_ledgers_cost_that_moved(pool: Database, connection: asyncpg.Connection) -> None:
     """Of idle ledgers the heads are read, all in one statement."""
     ledgers = [await add_ledger(connection, f"ledger-{number}") for number in range(100)]

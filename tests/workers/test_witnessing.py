@@ -364,7 +364,11 @@ async def test_a_witness_is_asked_about_several_logs_at_once(
         assert not await asking(client).work()
         assert client.waiting_most == ASKED_AT_ONCE
         assert client.asked == len(ledgers) + 2, "with main and the installation"
-        gone = SlowClient(refused=4)
-        assert not await asking(gone).work()
-        assert gone.asked <= ASKED_AT_ONCE + 4, "no more are begun once it cannot be asked"
+        away = SlowClient(refused=4)
+        assert not await asking(away).work()
+        assert away.asked <= ASKED_AT_ONCE + 4, "no more are begun once it cannot be asked"
         assert any(line.getMessage() == "a witness cannot be asked" for line in caplog.records)
+        await connection.execute("DELETE FROM funds.ledgers WHERE id = $1", ledgers[0])
+        client = SlowClient()
+        await asking(client).work()
+        assert client.asked == len(ledgers) + 1, "nobody is asked about a ledger that was taken away"

@@ -31,6 +31,18 @@ RULES = (
         """,
     ),
     Rule(
+        "every head is of a ledger",
+        "No ledger was taken away from what happened in it, which nothing would seal or verify any more.",
+        Scope.LEDGER,
+        """
+        SELECT 'ledger_heads' AS "table", head.ledger_id::text AS id,
+               'there is no such ledger: what is stored of it is neither sealed nor verified' AS wrong
+        FROM funds.ledger_heads AS head
+        WHERE $1::integer = 0 AND head.ledger_id <> 0
+          AND NOT EXISTS (SELECT FROM funds.ledgers AS ledger WHERE ledger.id = head.ledger_id)
+        """,
+    ),
+    Rule(
         "a head lies ahead of the clock only where something of its ledger does",
         "Nobody stopped a ledger by moving its head to where nothing can follow it.",
         Scope.LEDGER,
