@@ -21,6 +21,7 @@ from service.cli.connection import DatabaseUrls, configured_urls, embedded_urls,
 from service.cli.secret_files import admin_token_path, write_secret
 from service.cli.worker import run_worker
 from service.embedded.postgres import EmbeddedPostgres
+from service.embedded.supervision import Supervisor
 from service.errors import DatabaseUnusableError, SchemaBehindError
 from service.server.http import BACKLOG
 from service.server.workers import Workers
@@ -156,6 +157,7 @@ def _open_database(settings: Settings, stack: ExitStack) -> DatabaseUrls:
     server = EmbeddedPostgres(settings.data_dir, say=say)
     stack.callback(_stop_database, server)
     server.start()
+    stack.enter_context(Supervisor(server))
     return embedded_urls(server)
 
 

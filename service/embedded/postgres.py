@@ -95,6 +95,12 @@ class EmbeddedPostgres:
         return self.url(SUPERUSER)
 
     @property
+    def running(self) -> bool:
+        """Whether the server's process runs."""
+        pid = self.pid
+        return pid is not None and host.is_postmaster_of(pid, self.data)
+
+    @property
     def pid(self) -> int | None:
         """The server's process id, as its pid file says; None when there is no pid file."""
         lines = self._pid_file()
@@ -131,6 +137,15 @@ class EmbeddedPostgres:
             self.stop()
             raise
 
+    def start_again(self) -> None:
+        """Start the server again after it ended by itself, at the same URLs. Raises OSError as well."""
+        assert self._lock is not None, "it was started here"
+        assert self._socket_directory is not None, "and not stopped"
+        self._forget_ended()
+        for left in self._socket_directory.iterdir():
+            left.unlink()  # the socket and its lock file, whose process number may belong to another process by now
+        self._start_server()
+
     def attach(self, wait_seconds: float = _START_SECONDS_MAX) -> None:
         """Use the server that another process started on this data directory; wait until it is ready."""
         deadline = time.monotonic() + wait_seconds
@@ -149,9 +164,9 @@ class EmbeddedPostgres:
         """Stop the server if this object owns it, and release the data directory. ``immediate`` is like a crash."""
         if self._lock is None:
             return
-        if self._running():
+        if self.running:
             stopped = self._control("stop", "-m", mode, "-t", str(_STOP_SECONDS_MAX))
-            if stopped.returncode != 0 and self._running():
+            if stopped.returncode != 0 and self.running:
                 self._control("stop", "-m", "immediate", "-t", str(_STOP_SECONDS_MAX))
         if self._socket_directory is not None:
             host.remove_socket_directory(self._socket_directory, self._user)
@@ -244,26 +259,30 @@ class EmbeddedPostgres:
             raise EmbeddedPostgresError(f"PostgreSQL's data could not be made: {_last_line(made.stderr)}.")
         draft.rename(self.data)
 
-    def _running(self) -> bool:
-        pid = self.pid
-        return pid is not None and host.is_postmaster_of(pid, self.data)
-
     def _end_predecessor(self) -> None:
         """Stop a server that outlived its funds process, and clean up after one that was killed."""
         lines = self._pid_file()
         if not lines:
             return
-        if self._running():
+        if self.running:
             self._say("Stopping the PostgreSQL that an earlier process left running")
             self._control("stop", "-m", "fast", "-t", str(_STOP_SECONDS_MAX))
-        elif self.pid is not None:
-            # The server's process number may belong to another process by now, which PostgreSQL would take for a
-            # running server. So the file gets the number of a process that has ended. It is not removed, because
-            # PostgreSQL reads in it whether children of the killed server still use its shared memory.
-            with contextlib.suppress(FileNotFoundError):
-                (self.data / "postmaster.pid").write_text("\n".join([str(_ended_process()), *lines[1:]]) + "\n")
+        else:
+            self._forget_ended()
         if len(lines) > 4:  # noqa: PLR2004 - line 5 of postmaster.pid is the socket's directory
             host.remove_socket_directory(Path(lines[4]), self._user)
+
+    def _forget_ended(self) -> None:
+        """Keep PostgreSQL from taking another process for the server that has ended.
+
+        The server's process number may belong to another process by now. So the pid file gets the number of a process
+        that has ended. It is not removed, because PostgreSQL reads in it whether children of the killed server still
+        use its shared memory.
+        """
+        if self.pid is not None:
+            lines = [str(_ended_process()), *self._pid_file()[1:]]
+            with contextlib.suppress(FileNotFoundError):
+                (self.data / "postmaster.pid").write_text("\n".join(lines) + "\n")
 
     def _start_server(self) -> None:
         settings = {
