@@ -53,6 +53,11 @@ def ledgers(service: RunningService) -> set[str]:
     return {ledger["name"] for ledger in answer.json()["items"]}
 
 
+def sentences(service: RunningService) -> list[str]:
+    """Return what the service has told the operator, without the lines of its log."""
+    return [line for line in service.log.read_text().splitlines() if not line.startswith("{")]
+
+
 def refused(settings: dict[str, str], *arguments: str) -> str:
     """Run ``funds serve`` where it must refuse to start, and return its message."""
     ended = run_funds("serve", *arguments, settings=settings)
@@ -85,7 +90,7 @@ def test_a_signal_stops_everything_and_a_restart_finds_the_data(embedded: Start,
     token = service.admin_token
     assert make_ledger(service, "kept") == 201
     assert service.stop(signal.SIGTERM) == 0
-    assert service.log.read_text().splitlines()[-2:] == STOPPED
+    assert sentences(service)[-2:] == STOPPED
     assert not (tmp_path / "data" / "postgres" / "postmaster.pid").exists()
     started = time.monotonic()
     again = embedded()
@@ -93,7 +98,7 @@ def test_a_signal_stops_everything_and_a_restart_finds_the_data(embedded: Start,
     assert again.admin_token == token
     assert ledgers(again) == {"main", "kept"}
     assert again.stop(signal.SIGHUP) == 0, "the terminal was closed"
-    assert again.log.read_text().splitlines()[-2:] == STOPPED
+    assert sentences(again)[-2:] == STOPPED
 
 
 def test_ctrl_c_for_the_whole_terminal_group(embedded: Start) -> None:
