@@ -87,6 +87,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     log_witness_timeout_seconds: Seconds = 10.0
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_requests: bool = True
+    metrics: bool = False
     request_bytes_max: Bytes = 64 * 1024
     drain_delay_seconds: Annotated[float, Meta(ge=0, le=3_600)] = 0.0
     drain_timeout_seconds: Seconds = 20.0
@@ -218,6 +219,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
                 raise SettingsError(f"{variable_of(name)}: {reason}") from None
         settings = msgspec.convert(values, cls, strict=False, dec_hook=_from_text)
         _refuse_weak(settings.admin_token)
+        if settings.metrics and settings.operations_port is None:
+            where = variable_of("operations_port")
+            raise SettingsError(f"{variable_of('metrics')}: metrics are served on {where} alone")
         return settings
 
     def __repr__(self) -> str:

@@ -59,6 +59,8 @@ ALLOWED_IN = {
     "service/settings.py": r"end in units",  # of measurement
     "service/storage/connecting.py": r"family",  # of a socket's addresses
     "service/journals/camt053.py": r"<cd>book</cd>",  # a status of ISO 20022
+    "service/telemetry/exposition.py": r"metric family",  # a name of prometheus_client's
+    "tests/api/test_metrics.py": r"metric families",
     "tests/cli/test_exporting.py": r"posting\.units",  # of Beancount
     "tests/cli/test_demo.py": r"settlement",
     "tests/benchmarks/": r"family|families|unit|model name",  # of measurements, and of the processor

@@ -34,6 +34,11 @@ class Application(Litestar):
         self._paths = ServedPaths(self.routes, served_prefix)
         self._direct = DirectRoutes(self)
 
+    @property
+    def templates(self) -> list[str]:
+        """The template of every path that is served."""
+        return self._paths.templates
+
     async def __call__(
         self, scope: Scope | LifeSpanScope, receive: Receive | LifeSpanReceive, send: Send | LifeSpanSend
     ) -> None:

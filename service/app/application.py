@@ -17,9 +17,13 @@ from service.app.parts import make_services
 from service.app.routes import routes
 from service.settings import Settings
 from service.storage.migrations import verify_revision
+from service.telemetry.http_metrics import http_metrics
 from service.telemetry.logs import configure_logging
 from service.telemetry.request_lines import RequestLines
 from service.telemetry.requests import RequestTelemetry
+from service.wire.catalogue import CATALOGUE
+
+_STATUSES = (200, 201, 204, 207, 304, *sorted({kind.status for kind in CATALOGUE.values()}))
 
 
 def create_app(settings: Settings | None = None) -> Application:
@@ -34,7 +38,7 @@ def create_app(settings: Settings | None = None) -> Application:
 
     @asynccontextmanager
     async def run(app: Litestar) -> AsyncIterator[None]:
-        services = make_services(settings)
+        services = make_services(settings, telemetry)
         async with AsyncExitStack() as stack:
             await _start(services, stack)
             app.state.services = services
@@ -42,10 +46,11 @@ def create_app(settings: Settings | None = None) -> Application:
             app.state.draining = False
             yield
 
+    telemetry = RequestTelemetry(RequestLines() if settings.log_requests else None)
     app = Application(
         route_handlers=routes(),
         served_prefix=settings.served_prefix,
-        telemetry=RequestTelemetry(RequestLines() if settings.log_requests else None),
+        telemetry=telemetry,
         state=State(
             {
                 "path_prefix": settings.path_prefix,
@@ -67,6 +72,8 @@ def create_app(settings: Settings | None = None) -> Application:
         debug=False,
     )
     app.state.document = Document(app)
+    if settings.metrics:
+        telemetry.metrics = http_metrics(tuple(app.templates), _STATUSES, tuple(CATALOGUE))
     return app
 
 

@@ -7,7 +7,8 @@ from service.api import context
 from service.api.readiness import Readiness, looks_at
 from service.api.resources.batches import batch_slots
 from service.api.resources.statements import file_slots
-from service.app import background
+from service.app import background, gauges
+from service.app.gauges import Gauges
 from service.app.readers import Readers
 from service.audit import watcher as heads
 from service.audit.feed import Feed
@@ -23,12 +24,13 @@ from service.storage.replica import Replica
 from service.storage.repositories import Repositories
 from service.storage.slots import Slots
 from service.storage.transactions import Mode, Transactions
+from service.telemetry.requests import RequestTelemetry
 from service.workers.sealer import Sealer
 from service.workers.verifier import WATCH_INTERVAL_SECONDS, IntegrityWatch
 
 
-def make_services(settings: Settings) -> context.Services:
-    """Make the parts of the service; nothing is started."""
+def make_services(settings: Settings, requests: RequestTelemetry) -> context.Services:
+    """Make the parts of the service; nothing is started. ``requests`` tells of its requests."""
     assert settings.database_url is not None, "checked by create_app"
     pools = Pools.connect(settings.database_url, settings)
     administration = Transactions(pools.administration, settings.commit_limits)
@@ -65,6 +67,9 @@ def make_services(settings: Settings) -> context.Services:
         workers += [log[0], *background.log_witnesses(settings, pools)]
     if replica is not None:
         workers.append(background.watch("replica-watch", replica.look, replicas.LOOK_INTERVAL_SECONDS))
+    if settings.metrics:
+        looked_at = Gauges(requests, committer, pools, integrity, log and log[1], replica)
+        workers.append(background.watch("gauges", looked_at.look, gauges.LOOK_INTERVAL_SECONDS))
 
     return context.Services(
         settings=settings,

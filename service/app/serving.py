@@ -41,7 +41,7 @@ async def serve(
     async with app.lifespan():
         refuse = app.telemetry.refusals(problems.refusals(settings.path_prefix))
         server = HttpServer(app, limits, refuse)
-        operations = HttpServer(only_operations(app, refuse), limits, refuse)
+        operations = HttpServer(only_operations(app, refuse, metrics=settings.metrics), limits, refuse)
         ready()
         await operations.listen(operations_listeners)
         await server.listen(listeners)

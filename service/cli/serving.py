@@ -29,6 +29,7 @@ from service.settings import PREFIX, Settings
 from service.storage.database import Database
 from service.storage.migrations import upgrade, verify_revision
 from service.storage.preflight import explained, operator_engine, verify_role
+from service.telemetry.cells import Rows, clear_gauges
 from service.telemetry.logs import configure_logging
 
 _OPERATIONS_PREFIX = f"{PREFIX}OPERATIONS_"
@@ -232,7 +233,13 @@ def _serve_until_stopped(
     _listen(listener, settings.host, settings.port, PREFIX)
     for bound in operations:
         _listen(bound, settings.operations_host, bound.getsockname()[1], _OPERATIONS_PREFIX)
-    workers = Workers(run_worker, ([listener], operations), count=settings.workers)
+    rows = Rows.make(settings.workers) if settings.metrics else None
+    workers = Workers(
+        run_worker,
+        ([listener], operations, rows),
+        count=settings.workers,
+        ended=lambda number: None if rows is None else clear_gauges(rows, number),
+    )
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
         if not workers.stopping:

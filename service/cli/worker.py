@@ -15,6 +15,7 @@ from service.errors import OperatorError
 from service.server.workers import stop_with_parent
 from service.settings import Settings
 from service.storage.errors import classify, reason
+from service.telemetry.cells import Rows, adopt
 from service.telemetry.logs import configure_logging
 
 logger = logging.getLogger(__name__)
@@ -25,8 +26,11 @@ _GARBAGE_OBJECTS = 20_000
 _GARBAGE_ROUNDS = 20
 
 
-def run_worker(listeners: Sequence[socket.socket], operations_listeners: Sequence[socket.socket]) -> None:
-    """Serve on the sockets until SIGTERM, with the settings from the environment.
+def run_worker(
+    listeners: Sequence[socket.socket], operations_listeners: Sequence[socket.socket], rows: Rows | None, number: int
+) -> None:
+    """Serve on the sockets until SIGTERM, with the settings from the environment. Metrics go to the row ``number`` of
+    ``rows``, which all workers share.
 
     The worker leaves the terminal's process group, so that Ctrl-C reaches the main process only, which then stops the
     worker. The worker also stops when the main process has ended (was killed), so that a new one can use port and data.
@@ -39,6 +43,8 @@ def run_worker(listeners: Sequence[socket.socket], operations_listeners: Sequenc
     threading.Thread(target=stop_with_parent, args=(_PARENT_POLL_SECONDS,), daemon=True, name="parent-watch").start()
     settings = Settings.from_environment()
     configure_logging(settings.log_level)
+    if rows is not None:
+        adopt(rows, number)
     try:
         uvloop.run(serve(settings, listeners, operations_listeners, ready=_tune_garbage_collection))
     except Exception as error:

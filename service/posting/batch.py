@@ -18,6 +18,7 @@ from service.domain.order import Moment
 from service.domain.policy import Policy
 from service.errors import BatchFailedError, OutcomeUnknownError, StorageError
 from service.posting.heads import tell_clock_behind
+from service.posting.measures import Laps
 from service.posting.room import check_room, expiries, freed, until_there_is_room
 from service.settings import Settings
 from service.storage import constraints
@@ -110,14 +111,23 @@ async def _commit(
     HoldsInTheWayError for expired holds that are not yet known to be ``in_the_way``, and whatever else goes wrong as it
     is.
     """
+    laps = Laps()
 
     async def work(session: Session) -> list[list[CommandAnswer]]:
+        nonlocal laps
+        laps = Laps()  # of this attempt
         head = await Repositories(session).heads.lock(ledger_id)
-        decided = await _decide_and_write(session, ledger_id, head, gather(), settings.policy)
+        laps.end("lock")
+        decided = await _decide_and_write(session, ledger_id, head, gather(), settings.policy, laps)
         await check_room(session, settings, ledger_id, decided.short_of_room, known=in_the_way)
+        laps.end("write")
         return decided.answers
 
-    return await transactions.run(work, deadline_seconds=deadline_seconds)
+    answers = await transactions.run(work, deadline_seconds=deadline_seconds)
+    laps.end("commit")
+    if settings.metrics:
+        laps.count()
+    return answers
 
 
 async def dry_run(
@@ -148,7 +158,7 @@ async def dry_run(
 
 
 async def _decide_and_write(
-    session: Session, ledger_id: int, head: Head, groups: Sequence[Group], policy: Policy
+    session: Session, ledger_id: int, head: Head, groups: Sequence[Group], policy: Policy, laps: Laps
 ) -> Decided:
     """Decide ``groups`` behind ``head`` and write what they made, all in one savepoint; where the database refuses
     that, one by one.
@@ -158,18 +168,18 @@ async def _decide_and_write(
     keys do not deadlock.
     """
     for _ in range(_TOGETHER_TRIES):
-        decided = await _in_a_savepoint(session, ledger_id, head, groups, policy)
+        decided = await _in_a_savepoint(session, ledger_id, head, groups, policy, laps)
         if isinstance(decided, Decided):
             return decided
         refusal = decided
         if violated_constraint(refusal.error) != constraints.PK_DECISIONS:
             break
     logger.warning("the database refused a batch: its groups are written one by one", extra=_told(refusal.error))
-    alone = [await _alone(session, ledger_id, group, policy) for group in groups]
+    alone = [await _alone(session, ledger_id, group, policy, laps) for group in groups]
     return Decided([one.answers[0] for one in alone], set[UUID]().union(*(one.short_of_room for one in alone)))
 
 
-async def _alone(session: Session, ledger_id: int, group: Group, policy: Policy) -> Decided:
+async def _alone(session: Session, ledger_id: int, group: Group, policy: Policy, laps: Laps) -> Decided:
     """Decide and write one group in a savepoint of its own, inside the batch's transaction, whose locks still stand.
 
     A group that the database refuses again has met a fault of ours: nothing of it is stored.
@@ -177,7 +187,8 @@ async def _alone(session: Session, ledger_id: int, group: Group, policy: Policy)
     allow_another_step()
     for _ in range(_ALONE_TRIES):
         head = await Repositories(session).heads.lock(ledger_id)  # where the group before has left it
-        decided = await _in_a_savepoint(session, ledger_id, head, [group], policy)
+        laps.end("lock")
+        decided = await _in_a_savepoint(session, ledger_id, head, [group], policy, laps)
         if isinstance(decided, Decided):
             return decided
         refusal = decided
@@ -186,7 +197,7 @@ async def _alone(session: Session, ledger_id: int, group: Group, policy: Policy)
 
 
 async def _in_a_savepoint(
-    session: Session, ledger_id: int, head: Head, groups: Sequence[Group], policy: Policy
+    session: Session, ledger_id: int, head: Head, groups: Sequence[Group], policy: Policy, laps: Laps
 ) -> Decided | Refusal:
     """Load, decide and write ``groups``. What is written rolls back alone when the database refuses it.
 
@@ -194,12 +205,15 @@ async def _in_a_savepoint(
     and is raised.
     """
     executor = await _load(session, ledger_id, head, groups, policy)
+    laps.end("load")
     answers: list[list[CommandAnswer]] = []
     try:
         async with session.begin_nested(), BatchWriter(session, ledger_id) as writer:
             for chunk in _chunks(groups):
                 answers += await _execute(executor, chunk)
+                laps.end("decide")
                 await writer.write_transfers(executor.state.take_transfers())
+                laps.end("write")
             await writer.write_changes(executor.state, last_place=executor.new_ids.place)
     except Exception as error:
         if classify(error) is not None or not is_refusal(error):

@@ -12,6 +12,7 @@ from service.domain.executor import Group
 from service.errors import BatchFailedError, Failure, OverloadedError, StorageError
 from service.posting.batch import commit_batch, dry_run
 from service.posting.damage import DamagedLedgers
+from service.posting.measures import count_batch
 from service.posting.queue import Submission, SubmissionQueue
 from service.settings import Settings
 from service.storage.errors import reason
@@ -51,6 +52,17 @@ class Committer:
     def running(self) -> bool:
         """Whether batches are committed."""
         return bool(self._tasks) and not any(task.done() for task in self._tasks)
+
+    @property
+    def command_count(self) -> int:
+        """How many commands wait to be committed."""
+        return self._queue.command_count
+
+    @property
+    def queue_age_seconds(self) -> float:
+        """How long the oldest of them has waited; 0 where none does."""
+        oldest = self._queue.oldest_accepted_at
+        return 0.0 if oldest is None else asyncio.get_running_loop().time() - oldest
 
     async def start(self) -> None:
         """Begin to commit."""
@@ -98,6 +110,7 @@ class Committer:
     async def _commit(self, ledger_id: int, batch: list[Submission]) -> None:
         if not batch:
             return
+        queued_seconds = asyncio.get_running_loop().time() - batch[0].accepted_at
         try:
             answers = await commit_batch(
                 self._transactions,
@@ -117,11 +130,9 @@ class Committer:
             for submission in batch:
                 _fail(submission, error)
         else:
-            remaining = iter(answers)
-            for submission in batch:
-                own = [next(remaining) for _ in submission.groups]
-                if not submission.answers.done():  # its caller has gone away
-                    submission.answers.set_result(own)
+            _answer(batch, answers)
+            if self._settings.metrics:
+                count_batch(batch, answers, queued_seconds=queued_seconds)
 
     def _gather(self, ledger_id: int, batch: list[Submission]) -> list[Group]:
         """Add to ``batch`` what has arrived for it, and return its groups: those that expire holds first, for others
@@ -150,6 +161,14 @@ class Committer:
             else:
                 batch.append(submission)
         return batch
+
+
+def _answer(batch: Sequence[Submission], answers: Sequence[list[CommandAnswer]]) -> None:
+    remaining = iter(answers)
+    for submission in batch:
+        own = [next(remaining) for _ in submission.groups]
+        if not submission.answers.done():  # its caller has gone away
+            submission.answers.set_result(own)
 
 
 def _fail(submission: Submission, error: Exception) -> None:

@@ -30,7 +30,8 @@ class Submission:
 
 
 class SubmissionQueue:
-    """Submissions in order of arrival for each ledger; ledgers take turns. Holds at most ``commands_max`` commands.
+    """Submissions in order of arrival for each ledger; ledgers take turns. Holds at most ``commands_max`` commands, and
+    ``command_count`` now.
 
     One batch of a ledger is taken at a time: a second one would only wait for the first one's lock on the head, and
     what arrives meanwhile makes this batch larger, or the next one.
@@ -38,19 +39,25 @@ class SubmissionQueue:
 
     def __init__(self, commands_max: int) -> None:
         self._commands_max = commands_max
-        self._command_count = 0
+        self.command_count = 0
         self._ready: dict[int, deque[Submission]] = {}
         self._busy: dict[int, deque[Submission]] = {}
         self._waiters: deque[asyncio.Future[None]] = deque()
         self._closed = False
 
+    @property
+    def oldest_accepted_at(self) -> float | None:
+        """When the submission came that has waited for longest; None where none waits."""
+        first = (waiting[0].accepted_at for waiting in (*self._ready.values(), *self._busy.values()) if waiting)
+        return min(first, default=None)
+
     def put(self, submission: Submission) -> None:
         """Add ``submission``. Raises OverloadedError when the queue is closed or full; an empty one takes any size."""
         if self._closed:
             raise OverloadedError("the service is shutting down")
-        if self._command_count and self._command_count + submission.command_count > self._commands_max:
+        if self.command_count and self.command_count + submission.command_count > self._commands_max:
             raise OverloadedError("the queue is full")
-        self._command_count += submission.command_count
+        self.command_count += submission.command_count
         busy = self._busy.get(submission.ledger_id)
         if busy is not None:
             busy.append(submission)
@@ -73,7 +80,7 @@ class SubmissionQueue:
         ledger_id, waiting = next(iter(self._ready.items()))
         self._busy[ledger_id] = self._ready.pop(ledger_id)
         first = waiting.popleft()
-        self._command_count -= first.command_count
+        self.command_count -= first.command_count
         return [first, *self.take_more(ledger_id, commands_max - first.command_count)]
 
     def take_more(self, ledger_id: int, commands_max: int) -> list[Submission]:
@@ -85,7 +92,7 @@ class SubmissionQueue:
         while waiting and waiting[0].command_count <= commands_max:
             taken.append(waiting.popleft())
             commands_max -= taken[-1].command_count
-            self._command_count -= taken[-1].command_count
+            self.command_count -= taken[-1].command_count
         return taken
 
     def release(self, ledger_id: int) -> None:
@@ -107,7 +114,7 @@ class SubmissionQueue:
         self._ready.clear()
         for waiting in self._busy.values():
             waiting.clear()
-        self._command_count = 0
+        self.command_count = 0
         return left
 
     def _wake_one(self) -> None:

@@ -19,19 +19,28 @@ _HEALTHY_SECONDS = 10.0
 
 
 class Workers:
-    """Runs ``target(*arguments)`` in ``count`` processes, each with an interpreter of its own.
+    """Runs ``target(*arguments, number)`` in ``count`` processes, each with an interpreter of its own. The numbers are
+    those below ``count``, and one that replaces another has its number.
 
-    A worker that ends is replaced after a pause, which grows while workers end within _HEALTHY_SECONDS. ``stop`` may
-    be called from a signal handler.
+    A worker that ends is replaced after a pause, which grows while workers end within _HEALTHY_SECONDS; before it,
+    ``ended`` is called with its number. ``stop`` may be called from a signal handler.
     """
 
-    def __init__(self, target: Callable[..., None], arguments: tuple[Any, ...], *, count: int) -> None:
+    def __init__(
+        self,
+        target: Callable[..., None],
+        arguments: tuple[Any, ...],
+        *,
+        count: int,
+        ended: Callable[[int], None] = lambda _: None,
+    ) -> None:
         # A fresh interpreter for each worker: it inherits no lock, thread or event loop of this process.
         self._context = multiprocessing.get_context("spawn")
         self._target = target
         self._arguments = arguments
         self._count = count
-        self._running: dict[BaseProcess, float] = {}
+        self._ended = ended
+        self._running: dict[BaseProcess, tuple[int, float]] = {}
         self._pause_seconds = _PAUSE_SECONDS_FIRST
         self._wake_reader, self._wake_writer = os.pipe()
         self.stopping = False
@@ -63,14 +72,18 @@ class Workers:
                     self._remove_ended(sentinels[sentinel])
 
     def _start_one(self) -> None:
-        process = self._context.Process(target=self._target, args=self._arguments)
+        taken = {number for number, _ in self._running.values()}
+        number = next(number for number in range(self._count) if number not in taken)
+        process = self._context.Process(target=self._target, args=(*self._arguments, number))
         process.start()
-        self._running[process] = time.monotonic()
+        self._running[process] = number, time.monotonic()
 
     def _remove_ended(self, process: BaseProcess) -> None:
         """Log the end of a worker, and wait before another one may start."""
-        lived_seconds = time.monotonic() - self._running.pop(process)
+        number, started = self._running.pop(process)
+        lived_seconds = time.monotonic() - started
         process.join()
+        self._ended(number)
         if lived_seconds > _HEALTHY_SECONDS:
             self._pause_seconds = _PAUSE_SECONDS_FIRST
         logger.error(

@@ -4,13 +4,14 @@ import asyncio
 import time
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self, cast
 
 import asyncpg
 import msgspec
 from sqlalchemy import event, exc, text
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.pool import QueuePool
 
 from service.errors import NotConnectedError
 from service.settings import Settings
@@ -63,6 +64,14 @@ Session = AsyncSession
 """The session of one unit of work. Modules outside ``storage`` use this name, because they do not import SQLAlchemy."""
 
 
+class PoolUsage(NamedTuple):
+    """The connections of a pool: those in use, those that wait for work, and how many there may be."""
+
+    used: int
+    idle: int
+    connections_max: int
+
+
 class Database:
     """A SQLAlchemy engine with its pool and session factory for one database; ``close`` it when done.
 
@@ -72,8 +81,9 @@ class Database:
     may be such. A connection that may not write is replaced, together with all others in the pool.
     """
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: AsyncEngine, *, connections_max: int) -> None:
         self.engine = engine
+        self.connections_max = connections_max
         _IdleChecks().watch(engine)
         event.listen(engine.sync_engine, "handle_error", _replace_read_only)
         self.sessions = async_sessionmaker(engine, class_=AsyncSession, expire_on_commit=False, autoflush=False)
@@ -157,7 +167,13 @@ class Database:
             json_serializer=lambda value: msgspec.json.encode(value).decode(),
             json_deserializer=msgspec.json.decode,
         )
-        return cls(engine)
+        return cls(engine, connections_max=pool_size + pool_max_overflow)
+
+    @property
+    def usage(self) -> "PoolUsage":
+        """How many connections the pool has now, and may have."""
+        pool = cast("QueuePool", self.engine.sync_engine.pool)
+        return PoolUsage(pool.checkedout(), pool.checkedin(), self.connections_max)
 
     async def verify_writable(self) -> None:
         """Check that the server takes writes; raise the error of a write (``errors.is_read_only``) if it does not.

@@ -74,6 +74,12 @@ def _is_unavailable(error: BaseException) -> bool:
     )
 
 
+def sqlstate_of(error: BaseException) -> str | None:
+    """Return the SQLSTATE of ``error``, that of the driver's exception itself; None for what has none."""
+    found = [getattr(cause, "sqlstate", None) for cause in _driver_errors(error)]
+    return next((sqlstate for sqlstate in reversed(found) if sqlstate), None)
+
+
 def violated_constraint(error: BaseException) -> str | None:
     """Return the name of the constraint that was violated (SQLSTATE class 23), or None for any other error."""
     for cause in _driver_errors(error):

@@ -76,10 +76,16 @@ class Pools(Struct, frozen=True, kw_only=True):
             replica=replica,
         )
 
+    def named(self) -> list[tuple[str, Database]]:
+        """Return every pool with its name; those to the replica are called so."""
+        own = structs.asdict(self).items()
+        replica = {} if self.replica is None else structs.asdict(self.replica)
+        nearby = ((f"replica_{name}", pool) for name, pool in replica.items())
+        return [(name, pool) for name, pool in (*own, *nearby) if isinstance(pool, Database)]
+
     async def close(self) -> None:
         """Close all pools at the same time."""
-        replica = () if self.replica is None else structs.astuple(self.replica)
-        pools = [pool for pool in (*structs.astuple(self), *replica) if isinstance(pool, Database)]
+        pools = [pool for _, pool in self.named()]
         # Every pool is closed even if another one fails: an open pool would keep connections of a stopped service.
         ends = await asyncio.gather(*(pool.close() for pool in pools), return_exceptions=True)
         for failed in filter(None, ends):

@@ -57,6 +57,11 @@ class Replica:
         self._give_up("failed a read", error)
 
     @property
+    def lag_seconds(self) -> float | None:
+        """How old its rows are at most; None where that is not known."""
+        return None if self.as_of is None else max(0.0, (datetime.now(UTC) - self.as_of).total_seconds())
+
+    @property
     def behind(self) -> bool:
         """Whether the rows of the replica are much older than now."""
         return self.as_of is not None and datetime.now(UTC) - self.as_of > _BEHIND

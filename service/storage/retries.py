@@ -10,7 +10,8 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_ran
 
 from service.errors import StorageError
 from service.settings import RetryLimits
-from service.storage.errors import classify, reason
+from service.storage.errors import classify, reason, sqlstate_of
+from service.telemetry import metrics
 
 logger = logging.getLogger(__name__)
 
@@ -71,6 +72,7 @@ async def run_with_retries(
         retry=retry_if_exception(may_pass),
         stop=is_last,
         wait=wait_random_exponential(multiplier=_WAIT_FIRST_SECONDS, max=_WAIT_LONGEST_SECONDS),
+        before_sleep=_count_retry,
         reraise=True,
     )
     try:
@@ -81,6 +83,11 @@ async def run_with_retries(
             raise
         logger.warning("the database failed in every attempt", extra={"reason": reason(error)})
         raise StorageError(failure, in_doubt=in_doubt()) from error
+
+
+def _count_retry(state: RetryCallState) -> None:
+    error = state.outcome.exception() if state.outcome is not None else None
+    metrics.retries.add((error and sqlstate_of(error)) or metrics.NO_SQLSTATE)
 
 
 def allow_another_step() -> None:

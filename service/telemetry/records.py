@@ -23,7 +23,7 @@ RECORD = "funds_request"
 _WELL_FORMED = re.compile(REQUEST_ID_PATTERN.encode())
 _ID_HEADER, _TRACE_HEADER = REQUEST_ID_HEADER.lower().encode(), TRACEPARENT_HEADER.encode()
 _ID_BITS = 128
-METHODS = ("CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE")
+METHODS = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"})
 OTHER_METHOD = "_OTHER"
 """Stands for every other method, as OpenTelemetry has it."""
 
@@ -69,12 +69,13 @@ class RequestRecord:
         self.ended = False
         self.traceparent = read_traceparent(_single(named, headers, _TRACE_HEADER)) if _TRACE_HEADER in named else None
         given = _single(named, headers, _ID_HEADER) if _ID_HEADER in named else b""
-        if _WELL_FORMED.fullmatch(given):
+        if given and _WELL_FORMED.fullmatch(given):
             self.id = given.decode("ascii")
         elif self.traceparent is not None:
             self.id = trace_id_of(self.traceparent)
         else:
-            self.id = f"{random.getrandbits(_ID_BITS):032x}"  # no secret: the system seeded the generator
+            # No secret: the system seeded the generator.
+            self.id = random.getrandbits(_ID_BITS).to_bytes(_ID_BITS // 8).hex()
 
     @property
     def answer_headers(self) -> list[tuple[bytes, bytes]]:

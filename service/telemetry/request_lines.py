@@ -4,32 +4,30 @@ standard library's logging makes costs a quarter of a transfer.
 
 import asyncio
 import logging
+import time
+from collections.abc import Sequence
 
 import msgspec
 from msgspec import Struct, structs
 
-from service.telemetry.logs import line_handler
+from service.telemetry.logs import line_handler, utc_time
 
 logger = logging.getLogger("service.requests")
 
 MESSAGE = "request"
 _PROBES = "/health/"
-_STARTS = {
-    level: f'{{"level":"{name}","logger":"{logger.name}","message":"{MESSAGE}",'.encode()
-    for level, name in ((logging.INFO, "info"), (logging.DEBUG, "debug"))
-}
-_encode = msgspec.json.Encoder().encode
+_LEVELS = {logging.INFO: "info", logging.DEBUG: "debug"}
+_encode_into = msgspec.json.Encoder().encode_into
 
 
 class RequestLine(Struct, omit_defaults=True, gc=False):
     """One request: what it is called and who sent it, how it was answered, how many milliseconds that took, and the
-    bytes of the answer's body; ``time`` is its end. ``code`` is that of the problem that was answered, ``reason`` what
+    bytes of the answer's body. ``code`` is that of the problem that was answered, ``reason`` what
     is told of a fault of the service.
 
     Nothing that a caller wrote is in it but the id, which is well formed: no body, header, path or query string.
     """
 
-    time: str
     request_id: str
     method: str
     route: str
@@ -49,7 +47,7 @@ class RequestLines:
         self._waiting: list[tuple[int, RequestLine]] = []
 
     def add(self, line: RequestLine) -> None:
-        """Have ``line`` written before the event loop waits again."""
+        """Have ``line`` written before the event loop waits again, with the time of then."""
         level = logging.DEBUG if line.route.startswith(_PROBES) else logging.INFO
         if not logger.isEnabledFor(level):
             return
@@ -61,8 +59,22 @@ class RequestLines:
         waiting, self._waiting = self._waiting, []
         handler = line_handler()
         if handler is not None:
-            handler.write(b"".join(b"%b%b\n" % (_STARTS[level], _encode(line)[1:]) for level, line in waiting).decode())
+            handler.write(_written(waiting))
             return
         for level, line in waiting:  # on a terminal, or with logging that others have set up
-            told = {name: value for name, value in structs.asdict(line).items() if value is not None and name != "time"}
+            told = {name: value for name, value in structs.asdict(line).items() if value is not None}
             logger.log(level, MESSAGE, extra=told)
+
+
+def _written(waiting: Sequence[tuple[int, RequestLine]]) -> str:
+    """Return the lines as JSON, as other lines of the log are, that is with time, level, logger and message."""
+    now, same = utc_time(time.time()), f'"logger":"{logger.name}","message":"{MESSAGE}"'
+    starts = {level: f'{{"time":"{now}","level":"{name}",{same}'.encode() for level, name in _LEVELS.items()}
+    text = bytearray()
+    for level, line in waiting:
+        text += starts[level]
+        joint = len(text)
+        _encode_into(line, text, joint)
+        text[joint] = ord(",")  # where the line's own members begin
+        text += b"\n"
+    return text.decode()

@@ -10,7 +10,7 @@ from http import HTTPStatus
 from typing import Any
 
 from service.server.refusals import Answer, Refusal, Refuse, Scope
-from service.telemetry.logs import utc_time
+from service.telemetry.http_metrics import HttpMetrics
 from service.telemetry.records import OTHER_METHOD, RECORD, RequestRecord, current
 from service.telemetry.request_lines import RequestLine, RequestLines
 
@@ -21,10 +21,14 @@ App = Callable[[Any, Any, Any], Awaitable[None]]
 
 
 class RequestTelemetry:
-    """Tells of requests: ``lines`` writes a line of each; None for none. What went wrong is told in any case."""
+    """Tells of requests: ``lines`` writes a line of each, ``metrics`` counts them; None for none. What went wrong is
+    told in any case. ``active`` is how many are being answered.
+    """
 
     def __init__(self, lines: RequestLines | None) -> None:
         self._lines = lines
+        self.metrics: HttpMetrics | None = None
+        self.active = 0
 
     def around(self, app: App) -> App:
         """Return the ASGI application ``app`` with this layer around it, which must be the outermost."""
@@ -35,12 +39,14 @@ class RequestTelemetry:
                 return
             record = scope[RECORD] = _record_of_head(scope)
             current.set(record)
+            self.active += 1
             try:
                 await app(scope, receive, record.stand_between(scope, send))
             except Exception:
                 record.code = Refusal.FAULT.value
                 raise
             finally:
+                self.active -= 1
                 if record.status is not None:  # else the server answers
                     self._end(record)
 
@@ -73,6 +79,8 @@ class RequestTelemetry:
         seconds = time.monotonic() - record.started
         if record.method == "HEAD":
             record.bytes = 0
+        if self.metrics is not None:
+            self.metrics.note(record.method, record.route, status, record.code, seconds)
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.UNAUTHORIZED:
             _tell_failed(record, status)
         if self._lines is not None:
@@ -93,7 +101,6 @@ def _tell_failed(record: RequestRecord, status: int) -> None:
 
 def _line_of(record: RequestRecord, status: int, seconds: float) -> RequestLine:
     return RequestLine(
-        time=utc_time(time.time()),
         request_id=record.id,
         trace_id=record.trace_id,
         client=record.client,
@@ -102,6 +109,6 @@ def _line_of(record: RequestRecord, status: int, seconds: float) -> RequestLine:
         status=status,
         code=record.code,
         reason=record.reason if status >= HTTPStatus.INTERNAL_SERVER_ERROR else None,
-        duration_ms=round(seconds * 1000, 3),
+        duration_ms=int(seconds * 1e6) / 1e3,  # to the microsecond
         bytes=record.bytes,
     )

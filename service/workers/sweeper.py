@@ -10,6 +10,7 @@ from service.settings import Settings
 from service.storage.database import Session
 from service.storage.repositories.holds import HoldRepository
 from service.storage.transactions import Transactions
+from service.telemetry import metrics
 
 
 class HoldSweeper:
@@ -48,4 +49,5 @@ class HoldSweeper:
             except LedgerDamagedError:  # it is stopped, and the others are not
                 continue
             freed += sum(isinstance(one.result, Hold) and one.result.status == HoldStatus.EXPIRED for [one] in answers)
+        metrics.holds_overdue.set(len(expired) - freed)
         return freed

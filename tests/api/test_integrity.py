@@ -10,6 +10,7 @@ import pytest
 from service.app import make_services
 from service.settings import Settings
 from service.storage.transactions import Mode, Transactions
+from service.telemetry.requests import RequestTelemetry
 from service.workers.verifier import LedgerVerifier
 from tests.api.conftest import MakeClient
 from tests.support.application import Application, serving
@@ -40,7 +41,7 @@ async def owner(application: Application) -> AsyncIterator[asyncpg.Connection]:
 async def verify_all(application: Application) -> None:
     """Verify every ledger of the database, as the verifier does."""
     settings = Settings(database_url=application.database.service_url)
-    services = make_services(settings)
+    services = make_services(settings, RequestTelemetry(None))
     verifier = LedgerVerifier(
         Transactions(services.pools.verification, settings.read_limits, Mode.SNAPSHOT),
         services.transactions,

@@ -1,5 +1,5 @@
 """The benchmark: ``python -m tests.benchmarks quick``, ``full``, ``publish``, ``audits``, ``framework``, ``growth``,
-``verifying``.
+``verifying``, ``telemetry``, ``metrics``, ``request-lines``.
 
 README.md explains it, and docs/growth.md what grows.
 """
@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.benchmarks import framework, growth, verifying
+from tests.benchmarks import comparing, framework, growth
 from tests.benchmarks import results as results_module
 from tests.benchmarks.databases import new_server
 from tests.benchmarks.floors import floors
@@ -21,6 +21,7 @@ from tests.benchmarks.suite import Plan, Suite
 from tests.support.servers import ROOT
 
 HERE = Path(__file__).parent
+_MODES = ("quick", "full", "publish", "audits", "framework", "growth")
 BUILD = ROOT / "build" / "benchmarks"
 
 
@@ -48,7 +49,7 @@ def main() -> None:
     """Read the command line and run."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # stops the servers, as Ctrl-C does
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("mode", choices=["quick", "full", "publish", "audits", "framework", "growth", "verifying"])
+    parser.add_argument("mode", choices=[*_MODES, *comparing.COMPARED])
     parser.add_argument("--workers", type=int, default=1, help="workers of the service")
     parser.add_argument("--growth", action="store_true", help="quick: with 1 and 10 million stored, too (half an hour)")
     parser.add_argument(
@@ -56,11 +57,13 @@ def main() -> None:
     )
     parser.add_argument("--seconds", type=float, default=1.0, help="quick: how long a leg lasts (1)")
     parser.add_argument(
-        "--transfers", type=int, help="growth: how many in batches (2 million); audits: how many are stored (1 million)"
+        "--transfers",
+        type=int,
+        help="growth: how many in batches (2 million); audits, comparisons: how many are stored (1 million, 200,000)",
     )
     parser.add_argument("--minutes", type=float, default=3.0, help="growth: how long transfers come one by one (3)")
     parser.add_argument("--parts", type=int, default=12, help="growth: of a partitioned table of transfers (12)")
-    parser.add_argument("--turns", type=int, default=40, help="verifying: with and without, each (40)")
+    parser.add_argument("--turns", type=int, default=40, help="of a comparison: with and without, each (40)")
     arguments = parser.parse_args()
     if arguments.mode == "framework":
         framework.run()
@@ -73,10 +76,11 @@ def main() -> None:
                 server, BUILD, transfers=arguments.transfers or 2_000_000, seconds=seconds, parts=arguments.parts
             )
         return
-    if arguments.mode == "verifying":
+    if arguments.mode in comparing.COMPARED:
         BUILD.mkdir(parents=True, exist_ok=True)
-        with new_server(BUILD / "verifying") as server:
-            verifying.run(server, BUILD, transfers=200_000, turns=arguments.turns, seconds=3.0)
+        with new_server(BUILD / "compared") as server:
+            stored = arguments.transfers or 200_000
+            comparing.run(server, BUILD, arguments.mode, transfers=stored, turns=arguments.turns, seconds=3.0)
         return
     plans = {
         "quick": Plan(

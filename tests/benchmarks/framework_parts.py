@@ -33,6 +33,7 @@ from service.domain.accounts import AccountDetails
 from service.domain.decisions import Answer, CommandAnswer
 from service.domain.transfers import Transfer
 from service.settings import Settings
+from service.telemetry.requests import RequestTelemetry
 from service.wire.transfers import TransferRequest
 from service.wire.views import AccountView
 from tests.benchmarks.baselines import bare_asgi
@@ -315,7 +316,7 @@ def _service(*, direct: bool) -> Iterator[Leg]:
     authenticator = _authenticator()
     app.state.authenticator = authenticator
     app.state.services = structs.replace(
-        make_services(settings),
+        make_services(settings, RequestTelemetry(None)),
         authenticator=authenticator,
         committer=cast("Any", _Committer()),
         ledgers=cast("Any", _Ledgers()),

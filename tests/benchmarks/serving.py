@@ -111,7 +111,7 @@ def serve(target: str, port: int, workers: int) -> None:
     processes.run(drain_delay_seconds=0, close_listeners=listener.close, stop_seconds_max=_STOP_SECONDS_MAX)
 
 
-def run_worker(target: str, listener: socket.socket) -> None:
+def run_worker(target: str, listener: socket.socket, _number: int) -> None:
     """Serve ``target`` on ``listener`` in this process, until SIGTERM."""
     module, _, name = target.partition(":")
     made = getattr(import_module(module), name)

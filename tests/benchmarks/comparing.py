@@ -1,13 +1,9 @@
-"""What verifying all the time costs transfers: ``python -m tests.benchmarks verifying``.
+"""What something that can be turned off costs transfers: ``python -m tests.benchmarks verifying``, ``telemetry``.
 
-Two services on databases that were filled alike: one verifies without end, as it does by default, the other never
-begins. They take turns, and whoever has not its turn is stopped (SIGSTOP), so that its workers cost nobody anything.
-Each turn sends transfers as fast as they are answered, and counts the CPU of service and PostgreSQL together. Turns are
-short and many, and each is compared with its neighbour: what else uses the machine changes slower than that.
-
-Then nobody sends anything, and the CPU that each side uses in a second is what it does by itself. The difference is the
-verifier's, which has noise of hundredths of a percent. Under load it is less: the verifier pauses for so many times as
-long as a slice took, and slices take longer then.
+Two services on databases that were filled alike, one without it and one with it. They take turns, and whoever has not
+its turn is stopped (SIGSTOP), so that its workers cost nobody anything. Each turn sends transfers as fast as they are
+answered, and counts the CPU of service and PostgreSQL together. Turns are short and many, and each is compared with its
+neighbour: what else uses the machine changes slower than that.
 """
 
 import os
@@ -28,8 +24,17 @@ from tests.benchmarks.load import LoadGenerator
 from tests.benchmarks.serving import Endpoint, service
 from tests.support.process_costs import cpu_seconds, process_ids
 
-SETTINGS = {"never": {"FUNDS_VERIFY_INTERVAL_SECONDS": "86400"}, "always": {"FUNDS_VERIFY_INTERVAL_SECONDS": "0.01"}}
-"""The verifier begins a round so long after the last one; the first one, too."""
+_SILENT = {"FUNDS_LOG_REQUESTS": "false"}
+_LINES = {"FUNDS_LOG_LEVEL": "info"}
+_METRICS = {"FUNDS_METRICS": "true", "FUNDS_OPERATIONS_PORT": "0"}
+COMPARED = {
+    # The verifier begins a round so long after the last one; the first one, too.
+    "verifying": ({"FUNDS_VERIFY_INTERVAL_SECONDS": "86400"}, {"FUNDS_VERIFY_INTERVAL_SECONDS": "0.01"}),
+    "telemetry": (_SILENT, _LINES | _METRICS),
+    "metrics": (_SILENT, _SILENT | _METRICS),
+    "request-lines": (_SILENT, _LINES),
+}
+"""The settings without what is compared, and those with it."""
 
 _OF_BOTH = {"FUNDS_IDLE_TIMEOUT_SECONDS": "3600"}  # connections idle while the other side is filled
 _CONNECTIONS = 64
@@ -57,12 +62,15 @@ class Side(Struct):
     turns: list[Turn]
 
 
-def run(server: Server, build: Path, *, transfers: int, turns: int, seconds: float) -> None:
-    """Fill both databases with ``transfers``, let each side have ``turns`` turns of ``seconds``, and print what
-    verifying costs. The ledgers are proved at the end.
+def run(server: Server, build: Path, compared: str, *, transfers: int, turns: int, seconds: float) -> None:
+    """Fill both databases with ``transfers``, let each side have ``turns`` turns of ``seconds``, and print what it
+    costs that is ``compared``.
     """
     with ExitStack() as stack:
-        sides = [_side(stack, server, build, name, transfers) for name in SETTINGS]
+        sides = [
+            _side(stack, server, build, name, settings, transfers)
+            for name, settings in zip(("without", "with"), COMPARED[compared], strict=True)
+        ]
         for number in range(turns + 1):
             for side in random.Random(number).sample(sides, k=len(sides)):
                 turn = _turn(server, side, seconds)
@@ -70,16 +78,17 @@ def run(server: Server, build: Path, *, transfers: int, turns: int, seconds: flo
                     side.turns.append(turn)
         _print(*(side.turns for side in sides))
         _print_alone(*(_cpu_alone(server, side) for side in sides), turns=sides[0].turns)
-        verified = sides[1].database.fetch_column(
-            "SELECT count(*) FROM funds.verifications WHERE completed_at > now() - interval '1 hour'"
-        )
-        assert verified != ["0"], "the verifier was at work"
+        if compared == "verifying":
+            verified = sides[1].database.fetch_column(
+                "SELECT count(*) FROM funds.verifications WHERE completed_at > now() - interval '1 hour'"
+            )
+            assert verified != ["0"], "the verifier was at work"
 
 
-def _side(stack: ExitStack, server: Server, build: Path, name: str, transfers: int) -> Side:
-    database = stack.enter_context(server.database(f"verified_{name}"))
-    settings = SETTINGS[name] | _OF_BOTH | {"FUNDS_LOG_KEY": SignerKey.generate("benchmark.test/funds").secret_text()}
-    endpoint = stack.enter_context(service(database.url, build / f"verified_{name}.log", workers=1, settings=settings))
+def _side(stack: ExitStack, server: Server, build: Path, name: str, settings: dict[str, str], transfers: int) -> Side:
+    database = stack.enter_context(server.database(f"compared_{name}"))
+    settings = settings | _OF_BOTH | {"FUNDS_LOG_KEY": SignerKey.generate("benchmark.test/funds").secret_text()}
+    endpoint = stack.enter_context(service(database.url, build / f"compared_{name}.log", workers=1, settings=settings))
     endpoint.wait_until_ready()
     batches = traffic.batch_requests("uniform", endpoint.token, _BATCH_ITEMS)
     with LoadGenerator(endpoint.port, 4, status=201) as filler:
@@ -128,11 +137,11 @@ def _signal(endpoint: Endpoint, number: signal.Signals) -> None:
         os.kill(process_id, number)
 
 
-def _print(never: Sequence[Turn], always: Sequence[Turn]) -> None:
-    """Print the medians of both sides, and how much more the turns of ``always`` cost than their neighbours."""
+def _print(without: Sequence[Turn], with_it: Sequence[Turn]) -> None:
+    """Print the medians of both sides, and how much more the turns with it cost than their neighbours."""
     for name in Turn.__struct_fields__:
-        pairs = [(getattr(one, name), getattr(other, name)) for one, other in zip(never, always, strict=True)]
-        changes = [100 * (with_it / without - 1) for without, with_it in pairs]
+        pairs = [(getattr(one, name), getattr(other, name)) for one, other in zip(without, with_it, strict=True)]
+        changes = [100 * (other / one - 1) for one, other in pairs]
         medians = [statistics.median(side) for side in zip(*pairs, strict=True)]
         mean, error = statistics.mean(changes), statistics.stdev(changes) / len(changes) ** 0.5
         print(  # noqa: T201
@@ -142,11 +151,11 @@ def _print(never: Sequence[Turn], always: Sequence[Turn]) -> None:
         )
 
 
-def _print_alone(never: float, always: float, *, turns: Sequence[Turn]) -> None:
-    """Print what verifying uses by itself, beside what transfers use."""
+def _print_alone(without: float, with_it: float, *, turns: Sequence[Turn]) -> None:
+    """Print what it uses by itself, beside what transfers use."""
     busy = statistics.median(turn.cpu_us * turn.per_second / 1e6 for turn in turns)
     print(  # noqa: T201
-        f"     alone: {never:.4f} s of CPU a second without, {always:.4f} s with, {busy:.2f} s under load:"
-        f" verifying uses {100 * (always - never) / busy:.2f} % of what transfers use",
+        f"     alone: {without:.4f} s of CPU a second without, {with_it:.4f} s with, {busy:.2f} s under load:"
+        f" it uses {100 * (with_it - without) / busy:.2f} % of what transfers use",
         flush=True,
     )
