@@ -7,7 +7,6 @@ from typing import TypeVar
 from service.domain.exports import ExportedAccount, ExportedTransfer, Period
 from service.domain.ledgers import StoredLedger
 from service.journals.writing import Export
-from service.storage.clock import database_time
 from service.storage.database import Session
 from service.storage.lists import Slices
 from service.storage.repositories import Repositories
@@ -20,9 +19,12 @@ async def prepare_export(
 ) -> Export:
     """Return what is exported of ``ledger``: the value dates from ``start`` on, before ``end``; without one of them
     from the first, or to the last that there is. ``session`` sees one snapshot, and is read from as the export is.
+
+    It is as of the ledger's last place there, which is true of a replica's snapshot, too; a clock would not be.
     """
-    exports = Repositories(session).exports
-    as_of = await database_time(session)
+    repositories = Repositories(session)
+    exports = repositories.exports
+    as_of = await repositories.heads.read(ledger.id)
     if start is None or end is None:
         first, last = await exports.span(ledger.id) or (ledger.created_at, ledger.created_at)
         start = start or min(first, end or first)

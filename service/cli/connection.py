@@ -87,12 +87,15 @@ def run_with_database(
     work: Callable[[Database], Awaitable[T]],
     *,
     connect: Callable[[str, Settings], Database] = Database.connect,
+    on_replica: bool = False,
 ) -> T:
     """Run ``work`` on the database under the service's role, its schema checked first, and return what it returns.
-    ``connect`` makes the pool.
+    ``connect`` makes the pool. With ``on_replica``, that is the replica where the settings name one, and no other
+    server if it is away: what asks for it would be in the primary's way.
     """
     with opened_database(settings) as urls:
-        return asyncio.run(_run(urls.service, settings, work, connect))
+        replica = settings.read_database_url if on_replica else None
+        return asyncio.run(_run(replica or urls.service, settings, work, connect))
 
 
 def run_as_operator(settings: Settings, work: Callable[[Database], Awaitable[T]]) -> T:

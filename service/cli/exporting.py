@@ -57,8 +57,9 @@ def export(form: Format, ledger: str, start: datetime | None, end: datetime | No
     """Write the transfers of a period for another accounting program, which recomputes every balance.
 
     The period is one of value dates: days and times are of UTC, --to is not in it. What comes before it are opening
-    balances. Everything is read on one snapshot of the database, in slices, while the service works on; nothing is
-    written to it, and the role funds_auditor may do it. service/docs/exports.md says what stands where in the files.
+    balances. Everything is read on one snapshot of the database, in slices, while the service works on: of the replica
+    where FUNDS_READ_DATABASE_URL names one. Nothing is written to it, and the role funds_auditor may do it.
+    service/docs/exports.md says what stands where in the files.
 
     A file appears under its name when it is whole. Exits with 0 then, with 1 when it could not be written, with 2 when
     the command cannot run so.
@@ -74,7 +75,7 @@ def export(form: Format, ledger: str, start: datetime | None, end: datetime | No
         snapshot = Transactions(database, RetryLimits(1, float("inf")), Mode.SNAPSHOT)
         return await snapshot.run_once(lambda session: _export(session, form, ledger, start, end, output))
 
-    count = run_with_database(settings, work, connect=Database.connect_verification)
+    count = run_with_database(settings, work, connect=Database.connect_verification, on_replica=True)
     say(f"{count} transfers written.")
 
 

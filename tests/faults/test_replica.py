@@ -6,7 +6,9 @@ from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from subprocess import CompletedProcess
 from typing import Any
+from urllib.parse import quote
 
 import asyncpg
 import httpx
@@ -22,7 +24,7 @@ from tests.support.application import Application, serving
 from tests.support.database_faults import execute
 from tests.support.http_ledger import JSON, LedgerClient, answer, keyed, problem, transfer, unique
 from tests.support.other_session import wait_until
-from tests.support.servers import TestDatabase
+from tests.support.servers import TestDatabase, free_port, run_funds
 
 AS_OF = "X-Data-As-Of"
 AT_ONCE_SECONDS = 1.0
@@ -170,6 +172,67 @@ async def test_a_replica_that_lags(scene: Scene) -> None:
         other = LedgerClient(client, unique("ledger"))
         assert (await client.post("/v1/ledgers", json={"name": other.name}, headers=keyed())).status_code == 201
         await other.account()
+
+
+async def test_a_statement_of_a_replica_is_whole_and_says_as_of_when(scene: Scene) -> None:
+    """Pages and files; while the replica lags, without what it has not replayed. What is asked of a time that it has
+    not reached, and the next page of what the primary began, the primary answers.
+    """
+    ledger, client = scene.ledger, scene.ledger.client
+    path = f"{ledger.accounts}/{scene.debit['id']}/statement?from=2000-01-01T00:00:00Z&to=2100-01-01T00:00:00Z"
+
+    async def read(query: str = "") -> httpx.Response:
+        response = await client.get(path + query)
+        assert response.status_code == 200, response.text
+        return response
+
+    await ledger.move(scene.debit, scene.credit)
+    await scene.wait_for_replica()
+    async with scene.lag():
+        before = [one["transfer_id"] for one in answer(await read())["items"]]
+        moved = await ledger.move(scene.debit, scene.credit)
+        page, file = await read(), await read("&format=csv")
+        for old in (page, file):
+            assert _as_of(old) < datetime.fromisoformat(moved["created_at"])
+        assert [one["transfer_id"] for one in answer(page)["items"]] == before
+        assert answer(page)["closing_balance"] == answer(page)["items"][-1]["balance"]
+        assert all(one in file.text for one in before)
+        assert moved["id"] not in file.text
+
+        new = await read(f"&limit={len(before)}&known_at={quote(moved['created_at'])}")
+        assert AS_OF not in new.headers
+        rest = await read(
+            f"&limit={len(before)}&known_at={quote(moved['created_at'])}&cursor={answer(new)['next_cursor']}"
+        )
+        assert AS_OF not in rest.headers
+        assert [one["transfer_id"] for one in answer(rest)["items"]] == [moved["id"]]
+
+
+async def test_an_export_reads_the_replica(scene: Scene) -> None:
+    """It has what the replica has, and says as of when: on one that lags, no later than its last transfer."""
+    settings = {
+        "FUNDS_DATABASE_URL": scene.database.auditor_url,
+        "FUNDS_READ_DATABASE_URL": scene.standby.url("funds_auditor"),
+    }
+
+    async def export(**more: str) -> CompletedProcess[str]:
+        arguments = ("export", "--format", "hledger", "--ledger", scene.ledger.name)
+        return await asyncio.to_thread(run_funds, *arguments, settings=settings | more)
+
+    kept = await scene.ledger.move(scene.debit, scene.credit)
+    await scene.wait_for_replica()
+    async with scene.lag():
+        latest = answer(await scene.ledger.client.get(f"{scene.ledger.transfers}?limit=1"))["items"][0]
+        moved = await scene.ledger.move(scene.debit, scene.credit)
+        done = await export()
+    assert done.returncode == 0, done.stderr
+    assert kept["id"] in done.stdout
+    assert moved["id"] not in done.stdout
+    assert f"as recorded by {latest['created_at']}" in done.stdout
+
+    away = await export(FUNDS_READ_DATABASE_URL=f"postgresql://funds_auditor@127.0.0.1:{free_port()}/funds")
+    assert (away.returncode, away.stdout) == (1, "")
+    assert "cannot be reached" in away.stderr
 
 
 async def test_a_revoked_token_ends_whatever_the_lag(scene: Scene) -> None:
