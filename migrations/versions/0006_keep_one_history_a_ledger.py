@@ -138,19 +138,10 @@ DO $$ BEGIN
         GRANT SELECT, INSERT ON funds.history TO funds_operator;
     END IF;
     IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'funds_service') THEN
-        GRANT SELECT ON funds.tokens TO funds_service;
+        GRANT SELECT (token_digest) ON funds.tokens TO funds_service;
     END IF;
     IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'funds_auditor') THEN
         GRANT SELECT (token_digest) ON funds.tokens TO funds_auditor;
-    END IF;
-END $$;
-"""
-
-FOR_THE_SERVICE_BEFORE = """
-DO $$ BEGIN
-    IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'funds_service') THEN
-        REVOKE ALL ON funds.tokens FROM funds_service;
-        GRANT SELECT (id, client, token_hash, scopes, ledgers, expires_at, revoked_at) ON funds.tokens TO funds_service;
     END IF;
 END $$;
 """
@@ -181,4 +172,3 @@ def downgrade() -> None:
             op.execute(f"ALTER TABLE funds.{table} DROP COLUMN {column}")
     op.execute("ALTER TABLE funds.accounts DROP COLUMN client_id")
     op.execute("ALTER TABLE funds.tokens DROP COLUMN token_digest")
-    op.execute(FOR_THE_SERVICE_BEFORE)

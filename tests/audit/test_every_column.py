@@ -41,6 +41,7 @@ UNCOMPARED = {
     "log_cosignatures": "They are their witnesses' word: test_log_integrity.py has witnesses.",
     "log_tiles": "A small log has none: test_log_integrity.py has a larger one.",
     "token_uses": "They are counts for operators, and prove nothing.",
+    "tokens.created_at": "The token's identifier and its entry tell it; the service's role may not read this.",
     "verifications": "It is what was found: `funds verify` finds it again without reading it.",
 }
 """Tables and columns that are held against nothing, and why; log.md says what their owner can do with them."""

@@ -111,12 +111,6 @@ _DAMAGE = {
         "history",
         names="{standing}",
     ),
-    "a token was made at another time": Damage(
-        "UPDATE funds.tokens SET created_at = created_at + interval '1 microsecond' WHERE id = '{standing}'",
-        TELLS,
-        "history",
-        names="{standing}",
-    ),
     "a token lives longer": Damage(
         "UPDATE funds.tokens SET expires_at = expires_at + interval '1 second' WHERE id = '{limited}'",
         TELLS,

@@ -6,7 +6,7 @@ A role that is not named for a table may not do anything there. ``ALL`` stands f
 ALL = frozenset({"*"})
 SERVICE, OPERATOR, AUDITOR, READER = "funds_service", "funds_operator", "funds_auditor", "funds_reader"
 
-_OF_TOKENS = {"id", "client", "token_digest", "scopes", "ledgers", "created_at", "expires_at", "revoked_at"}
+_OF_TOKENS = {"id", "client", "token_digest", "scopes", "ledgers", "expires_at", "revoked_at"}
 _COUNTERS = {"debits_posted", "credits_posted", "debits_held", "credits_held", "version", "updated_at"}
 
 # table -> role -> privilege -> columns
@@ -66,9 +66,9 @@ TABLES: dict[str, dict[str, dict[str, frozenset[str]]]] = {
     "log_cosignatures": {SERVICE: {"SELECT": ALL, "INSERT": ALL}, AUDITOR: {"SELECT": ALL}},
     "decisions": {SERVICE: {"SELECT": ALL, "INSERT": ALL}, AUDITOR: {"SELECT": ALL}},
     "tokens": {
-        SERVICE: {"SELECT": ALL},
+        SERVICE: {"SELECT": frozenset(_OF_TOKENS | {"token_hash"})},
         OPERATOR: {"SELECT": ALL, "INSERT": ALL, "UPDATE": frozenset({"revoked_at"})},
-        AUDITOR: {"SELECT": frozenset(_OF_TOKENS)},
+        AUDITOR: {"SELECT": frozenset(_OF_TOKENS | {"created_at"})},
     },
     "token_uses": {
         SERVICE: {"SELECT": ALL, "INSERT": ALL, "UPDATE": frozenset({"requests", "last_used_at"})},

@@ -130,15 +130,15 @@ async def test_what_the_service_may_do_is_taken_back_and_given_again(test_databa
     connection = await asyncpg.connect(test_database.superuser_url)
 
     async def may() -> list[bool]:
-        asked = [("tokens", "INSERT"), ("tokens", "UPDATE"), ("holds", "UPDATE")]
+        asked = [("tokens", "INSERT"), ("tokens", "UPDATE"), ("tokens", "SELECT"), ("holds", "UPDATE")]
         query = "SELECT has_table_privilege('funds_service', $1, $2)"
         return [await connection.fetchval(query, f"{SCHEMA}.{table}", privilege) for table, privilege in asked]
 
-    assert await may() == [False] * 3
+    assert await may() == [False] * 4
     await downgrade(test_database.owner_url, "0002")
-    assert await may() == [True] * 3
+    assert await may() == [True] * 4
     await upgrade(test_database.owner_url)
-    assert await may() == [False] * 3
+    assert await may() == [False] * 4
     await connection.close()
 
 

@@ -60,8 +60,7 @@ _DIGEST_IS_COMPUTED = """(
     WHERE digest.attrelid = 'funds.tokens'::regclass AND digest.attname = 'token_digest' AND digest.attgenerated = 's'
 ) = 'sha256(token_hash)'"""
 _MADE = f"""
-    token.id = entry.id AND token.created_at = entry.created_at
-    AND encode(token.token_digest, 'hex') = entry.data ->> 'token_digest' AND {_DIGEST_IS_COMPUTED}
+    token.id = entry.id AND encode(token.token_digest, 'hex') = entry.data ->> 'token_digest' AND {_DIGEST_IS_COMPUTED}
     AND token.client = entry.data ->> 'client'
     AND to_jsonb(token.scopes) = (entry.data -> 'scopes')::jsonb
     AND coalesce(to_jsonb(token.ledgers), 'null') = (entry.data -> 'ledgers')::jsonb
