@@ -110,7 +110,8 @@ async def test_keys_tell_upper_from_lower_case(ledger: LedgerClient) -> None:
 async def test_the_same_request_gets_the_same_answer(ledger: LedgerClient, create: str) -> None:
     path, body = (await _creates(ledger))[create]
     key = unique("key")
-    first, *again = [await ledger.client.post(path, json=body, headers=keyed(key)) for _ in range(3)]
+    headers = keyed(key) | {"X-Request-Id": "the-same"}
+    first, *again = [await ledger.client.post(path, json=body, headers=headers) for _ in range(3)]
     assert first.status_code == 201
     assert "Idempotency-Replayed" not in first.headers
     for replayed in again:
