@@ -136,7 +136,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     effective_future_days_max: Annotated[int, Meta(ge=0, le=36_600)] = 366
     clock_ahead_seconds_max: Annotated[float, Meta(ge=0, le=3_600)] = 5.0
 
-    verify_share: Annotated[float, Meta(gt=0, le=1)] = 0.02
+    verify_share: Annotated[float, Meta(gt=0, le=1)] = 0.01
     verify_interval_seconds: Seconds = 60.0
     stop_on_damage: bool = False
 

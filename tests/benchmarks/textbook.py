@@ -16,7 +16,7 @@ import msgspec
 from litestar import Litestar, post
 from litestar.exceptions import ClientException, NotFoundException
 from litestar.logging import LoggingConfig
-from litestar.params import HeaderParameter
+from litestar.params import HeaderParameter, JSONBody
 from msgspec import Struct
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
@@ -46,7 +46,7 @@ sessions = async_sessionmaker(engine, expire_on_commit=False)
 
 @post("/v1/ledgers/main/transfers")
 async def post_transfer(
-    data: TransferRequest, idempotency_key: Annotated[str, HeaderParameter(name="Idempotency-Key")]
+    data: JSONBody[TransferRequest], idempotency_key: Annotated[str, HeaderParameter(name="Idempotency-Key")]
 ) -> dict[str, Any]:
     """Post one transfer in one transaction."""
     fingerprint = sha256(msgspec.json.encode(data)).digest()
@@ -70,7 +70,7 @@ async def post_transfer(
         if len(accounts) < 2:
             raise NotFoundException("account not found")
         debit, credit = accounts[data.debit_account_id], accounts[data.credit_account_id]
-        transfer = _move(debit, credit, data)
+        transfer = _move(debit, credit, data, idempotency_key)
         session.add(transfer)
         session.add(
             DecisionRow(
@@ -87,7 +87,7 @@ async def post_transfer(
     return _view(transfer)
 
 
-def _move(debit: AccountRow, credit: AccountRow, request: TransferRequest) -> TransferRow:
+def _move(debit: AccountRow, credit: AccountRow, request: TransferRequest, key: str) -> TransferRow:
     """Check the rules and move the money; both accounts' balances are on the credit side here."""
     for account in (debit, credit):
         if account.status != "open" or account.currency != request.currency:
@@ -108,6 +108,8 @@ def _move(debit: AccountRow, credit: AccountRow, request: TransferRequest) -> Tr
         credit_account_id=credit.id,
         amount=request.amount,
         currency=request.currency,
+        client_id=CLIENT,
+        idempotency_key=key,
         debit_account_version=debit.version,
         credit_account_version=credit.version,
         debit_balance_after=debit.credits_posted - debit.debits_posted,
