@@ -17,14 +17,14 @@ PAGE = (ROOT / "service" / "docs" / "dependencies.md").read_text()
 
 NEEDED = "What the service needs"
 BROUGHT = "What these bring"
-EXTRAS = ("embedded", "docs", "dev", "audit")
-RUNTIME = (NEEDED, "Extra `embedded`", "Extra `docs`", BROUGHT)
+EXTRAS = ("embedded", "docs", "oidc", "telemetry", "dev", "audit")
+RUNTIME = (NEEDED, *(f"Extra `{extra}`" for extra in EXTRAS[:4]), BROUGHT)
 
 # What packages without a licence expression (PEP 639) say instead, in a field of free text or as a classifier.
 SPELLED = {
     "Apache-2.0": {"Apache License 2.0", "Apache Software License"},
     "BSD-2-Clause": {"BSD 2-Clause License"},
-    "BSD-3-Clause": {"BSD License"},
+    "BSD-3-Clause": {"3-Clause BSD License", "BSD License"},
     "MIT": {"MIT License"},
     "MPL-2.0": {"Mozilla Public License 2.0 (MPL 2.0)"},
     "public domain": {"Public Domain"},
