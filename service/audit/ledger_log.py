@@ -153,10 +153,9 @@ class LedgerLog:
             raise LogDamagedError(f"entry {entry_id} is not what was sealed")
         return ProvenEntry(entry, Sealed(index, path, cosigned))
 
-    async def indexes(self, entry_ids: Sequence[UUID]) -> dict[UUID, int]:
-        """Return which leaves of the log those of ``entry_ids`` are that are sealed."""
-        checkpoint = await self._log.checkpoint(self._ledger.id)
-        if checkpoint is None:
+    async def indexes(self, entry_ids: Sequence[UUID], checkpoint: Checkpoint | None) -> dict[UUID, int]:
+        """Return which leaves of the log those of ``entry_ids`` are that are sealed; ``checkpoint`` is its latest."""
+        if checkpoint is None or not entry_ids:
             return {}
         found = await self._log.leaf_indexes(self._ledger.id, entry_ids)
         at_the_edge = {one for one in entry_ids if one not in found and one <= checkpoint.last_entry_id}

@@ -59,17 +59,15 @@ async def open_statement(session: Session, ledger: LoggedLedger, asked: Asked) -
     if not accounts or times.is_ahead:
         return OpenedStatement(None, times, None)
     order = order_of(asked.axis, times.known_at)
-    opening, closing = [
-        await _balance(session, ledger, asked.account_id, order.viewpoint(order.before(time)))
-        for time in (asked.period.start, asked.period.end)
-    ]
+    ends = [order.viewpoint(order.before(time)) for time in (asked.period.start, asked.period.end)]
+    opening, closing = await repositories.balances.posted_from(ledger.id, asked.account_id, ends)
     statement = Statement(
         account=accounts[0],
         axis=asked.axis,
         period=asked.period,
         known_at=times.known_at,
-        opening=opening,
-        closing=closing,
+        opening=opening.balance,
+        closing=closing.balance,
     )
     return OpenedStatement(statement, times, await repositories.log.checkpoint(ledger.id))
 
@@ -80,25 +78,33 @@ def order_of(axis: Axis, known_at: datetime) -> Order:
 
 
 async def read_lines(
-    session: Session, ledger: LoggedLedger, statement: Statement, after: Position | None, limit: int
+    session: Session,
+    ledger: LoggedLedger,
+    statement: Statement,
+    checkpoint: Checkpoint | None,
+    after: Position | None,
+    limit: int,
 ) -> StatementPage:
     """Return up to ``limit`` lines of ``statement`` behind the position ``after``, from the first on for None.
+    ``checkpoint`` is the latest of the log, which says where in it they are.
 
     Raises StatementUnsoundError where they do not lead from the balance before them to the one behind them, which are
     read apart from them; and where the balance after a transfer is not the one that was recorded with it.
     """
     order, period = order_of(statement.axis, statement.known_at), statement.period
-    start = order.within(order.before(period.start) if after is None else after, period)
+    first, last = order.before(period.start), order.before(period.end)
+    start = first if after is None else order.within(after, period)
     transfers = await _some(_transfers(session, ledger, statement, order, start, limit + 1), limit + 1)
     rest = order.of(transfers[limit - 1]) if len(transfers) > limit else None
     del transfers[limit:]
-    end = order.before(period.end) if rest is None else rest
-    account_id = statement.account.id
-    opening = await _balance(session, ledger, account_id, order.viewpoint(start))
-    closing = statement.closing if rest is None else await _balance(session, ledger, account_id, order.viewpoint(end))
-    lines = await _lines(session, ledger, statement, transfers, opening)
-    if (lines[-1].balance if lines else opening) != closing:
-        raise StatementUnsoundError(f"the statement of account {account_id} does not add up to {closing} at {end}")
+    end = last if rest is None else rest
+    balances = {first: statement.opening, last: statement.closing}
+    balances |= await _balances(session, ledger, statement, [one for one in (start, end) if one not in balances])
+    lines = await _lines(session, ledger, statement, checkpoint, transfers, balances[start])
+    if (lines[-1].balance if lines else balances[start]) != balances[end]:
+        raise StatementUnsoundError(
+            f"the statement of account {statement.account.id} does not add up to {balances[end]} at {end}"
+        )
     return StatementPage(lines, rest)
 
 
@@ -106,13 +112,24 @@ async def read_on(
     session: Session, ledger: LoggedLedger, statement: Statement, after: Position, limit: int
 ) -> StatementPage | None:
     """Return what ``read_lines`` does; None where the database does not hold yet all that the statement counts."""
-    head = await Repositories(session).heads.look(ledger.id)
-    return None if head.last_at < statement.known_at else await read_lines(session, ledger, statement, after, limit)
+    repositories = Repositories(session)
+    head = await repositories.heads.look(ledger.id)
+    if head.last_at < statement.known_at:
+        return None
+    checkpoint = await repositories.log.checkpoint(ledger.id)
+    return await read_lines(session, ledger, statement, checkpoint, after, limit)
 
 
-async def _balance(session: Session, ledger: LoggedLedger, account_id: UUID, viewpoint: Viewpoint) -> int:
-    [posted] = await Repositories(session).balances.posted(ledger.id, [account_id], viewpoint)
-    return posted.balance
+async def _balances(
+    session: Session, ledger: LoggedLedger, statement: Statement, positions: Sequence[Position]
+) -> dict[Position, int]:
+    """Return the balances at ``positions``, which are read apart from the lines between them."""
+    if not positions:
+        return {}
+    order = order_of(statement.axis, statement.known_at)
+    viewpoints = [order.viewpoint(position) for position in positions]
+    found = await Repositories(session).balances.posted_from(ledger.id, statement.account.id, viewpoints)
+    return {position: posted.balance for position, posted in zip(positions, found, strict=True)}
 
 
 def _transfers(
@@ -135,7 +152,12 @@ async def _some(slices: Slices[Transfer], limit: int) -> list[Transfer]:
 
 
 async def _lines(
-    session: Session, ledger: LoggedLedger, statement: Statement, transfers: Sequence[Transfer], balance: int
+    session: Session,
+    ledger: LoggedLedger,
+    statement: Statement,
+    checkpoint: Checkpoint | None,
+    transfers: Sequence[Transfer],
+    balance: int,
 ) -> list[Line]:
     """Return the lines of ``transfers``, which follow the ``balance``."""
     account = statement.account
@@ -146,7 +168,7 @@ async def _lines(
         for one in transfers
     ]
     names = await Repositories(session).accounts.named(ledger.id, list({other for other, _, _ in sides}))
-    indexes = await LedgerLog(session, ledger).indexes([one.id for one in transfers]) if transfers else {}
+    indexes = await LedgerLog(session, ledger).indexes([one.id for one in transfers], checkpoint)
     lines = []
     for transfer, (other, version, recorded) in zip(transfers, sides, strict=True):
         amount = signed(transfer, account)

@@ -13,7 +13,8 @@ from service.errors import TlsRefusedError
 from service.storage.addresses import Address, Candidate
 from service.storage.candidates import first_usable
 
-_COMMIT = "COMMIT;"  # as the driver's own transactions send it, which SQLAlchemy uses
+# As the driver's own transactions send them, which SQLAlchemy uses.
+_BEGIN, _COMMIT = "BEGIN", "COMMIT;"
 _CLOSE_SECONDS_MAX = 0.1
 _CANCEL_SECONDS_MAX = 0.25
 _KEEPALIVE_SECONDS, _KEEPALIVE_TRIES = 15, 3
@@ -76,18 +77,22 @@ def _set(settings: Mapping[str, str]) -> str:
 
 
 class _Connection(asyncpg.Connection):  # type: ignore[misc]  # the driver carries no type information
-    """The driver's connection with short limits on closing and cancelling, because the server may not answer, and
-    without cancelling a COMMIT.
+    """The driver's connection with short limits on closing and cancelling, because the server may not answer, without
+    cancelling a COMMIT, and with a ``beginning``: statements that are sent with BEGIN, of the transaction that it
+    begins (``plans``).
 
     A primary with a synchronous standby answers a COMMIT when the standby has it. Cancelled meanwhile, it stops to wait
     and shows the transaction to everybody: whoever finds it there would acknowledge what a failover may lose. A COMMIT
     whose connection has gone goes on waiting, and nobody sees it until the standby has it.
     """
 
+    beginning = ""
     _commits = False
 
     async def execute(self, query: str, *args: Any, timeout: float | None = None) -> str:  # noqa: ASYNC109 - likewise
         self._commits = query == _COMMIT
+        if self.beginning and query.startswith(_BEGIN):
+            query += self.beginning
         try:
             return str(await super().execute(query, *args, timeout=timeout))
         finally:

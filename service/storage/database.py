@@ -18,6 +18,7 @@ from service.settings import Settings
 from service.storage.addresses import Address
 from service.storage.connecting import connect
 from service.storage.errors import is_read_only
+from service.storage.plans import follow
 
 _CLIENT_TIMEOUT_MARGIN_SECONDS = 2.0
 
@@ -86,6 +87,7 @@ class Database:
         self.connections_max = connections_max
         _IdleChecks().watch(engine)
         event.listen(engine.sync_engine, "handle_error", _replace_read_only)
+        follow(engine)
         self.sessions = async_sessionmaker(engine, class_=AsyncSession, expire_on_commit=False, autoflush=False)
 
     @classmethod

@@ -17,6 +17,7 @@ from service.errors import Failure, FundsError, OutcomeUnknownError
 from service.settings import RetryLimits
 from service.storage.database import Database
 from service.storage.errors import classify
+from service.storage.plans import Plans
 from service.storage.replica import READ_SECONDS_MAX, Replica
 from service.storage.retries import run_with_retries
 from service.storage.slots import Slots
@@ -47,7 +48,10 @@ class Transactions:
     """
 
     def __init__(self, database: Database, limits: RetryLimits, mode: Mode = Mode.READ_WRITE) -> None:
-        self._sessions = partial(database.sessions, bind=database.engine.execution_options(**mode.value))
+        self._sessions = {
+            plans: partial(database.sessions, bind=database.engine.execution_options(**mode.value, **plans.options))
+            for plans in Plans
+        }
         self._limits = limits
         self._writes = mode is Mode.READ_WRITE
 
@@ -61,10 +65,12 @@ class Transactions:
         work: Work[T],
         *,
         deadline_seconds: float | None = None,
+        plans: Plans = Plans.CHOSEN,
         writes: Callable[[T], bool] = lambda _: True,
         again_in_doubt: bool = True,
     ) -> T:
-        """Return what ``work`` returns, once it is committed, within ``deadline_seconds`` (the limits' by default).
+        """Return what ``work`` returns, once it is committed, within ``deadline_seconds`` (the limits' by default). Its
+        statements have ``plans``.
 
         ``writes`` tells by its result whether there was anything to commit: what changed nothing is never in doubt.
         With ``again_in_doubt`` False no other try follows a COMMIT in doubt.
@@ -76,7 +82,7 @@ class Transactions:
 
         async def attempt() -> T:
             nonlocal commit_sent
-            async with self._sessions() as session, session.begin():
+            async with self._sessions[plans]() as session, session.begin():
                 result = await work(session)
                 commit_sent |= self._writes and writes(result)
             return result
@@ -91,9 +97,9 @@ class Transactions:
                 raise OutcomeUnknownError from error
             raise
 
-    async def run_once(self, work: Work[T]) -> T:
+    async def run_once(self, work: Work[T], *, plans: Plans = Plans.CHOSEN) -> T:
         """Return what ``work`` returns, without a second try. Raises the driver's errors."""
-        async with self._sessions() as session, session.begin():
+        async with self._sessions[plans]() as session, session.begin():
             return await work(session)
 
 
@@ -138,15 +144,20 @@ class Reader:
             note_age=note_age,
         )
 
-    async def __call__(self, query: Work[T], *, enough: Callable[[T], bool] = lambda _: True) -> T:
-        """Return what ``query`` answers on its session; an answer of the replica only if it is ``enough``.
+    async def __call__(
+        self, query: Work[T], *, enough: Callable[[T], bool] = lambda _: True, plans: Plans = Plans.CHOSEN
+    ) -> T:
+        """Return what ``query`` answers on its session, whose statements have ``plans``; an answer of the replica only
+        if it is ``enough``.
 
         Raises NoSlotError, or StorageError when every try failed.
         """
         started = asyncio.get_running_loop().time()
         async with nullcontext() if self._slots is None else self._slots.taken(self._client):
             waited = asyncio.get_running_loop().time() - started
-            answer, as_of = await self.read(query, enough=enough, deadline_seconds=self.deadline_seconds - waited)
+            answer, as_of = await self.read(
+                query, enough=enough, plans=plans, deadline_seconds=self.deadline_seconds - waited
+            )
         if as_of is not None:
             self._note_age(as_of)
         return answer
@@ -156,6 +167,7 @@ class Reader:
         query: Work[T],
         *,
         enough: Callable[[T], bool] = lambda _: True,
+        plans: Plans = Plans.CHOSEN,
         deadline_seconds: float | None = None,
     ) -> tuple[T, datetime | None]:
         """Return what ``query`` answers within ``deadline_seconds`` (the reader's own by default), without taking a
@@ -168,11 +180,11 @@ class Reader:
             started, as_of = asyncio.get_running_loop().time(), self._replica.as_of
             try:
                 async with asyncio.timeout(min(READ_SECONDS_MAX, deadline_seconds / 2)):
-                    answer = await self._on_replica.run_once(query)
+                    answer = await self._on_replica.run_once(query, plans=plans)
                 if enough(answer):
                     return answer, as_of
             except Exception as error:  # noqa: BLE001 - whatever it is there, the primary has the last word
                 if classify(error) is not Failure.CONTENTION:  # else this read alone was in the way of what is replayed
                     self._replica.fail(error)
             deadline_seconds -= asyncio.get_running_loop().time() - started
-        return await self._primary.run(query, deadline_seconds=deadline_seconds), None
+        return await self._primary.run(query, deadline_seconds=deadline_seconds, plans=plans), None

@@ -1,8 +1,9 @@
 """The queries of lists of transfers: a walk along an index, in its order, and what is sifted on the way."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any, Literal
+from uuid import UUID
 
 from sqlalchemy import (
     BigInteger,
@@ -20,12 +21,14 @@ from sqlalchemy import (
     tuple_,
 )
 from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.dialects.postgresql import UUID as PGUUID
 from sqlalchemy.sql.type_api import TypeEngine
 
 from service.domain.texts import FOLDED
+from service.storage.database import Session
 from service.storage.group_commit.statements import TRANSFER_COLUMNS
 from service.storage.lists import ENTRIES_SCANNED_MAX, LIMIT, ListOrder, merged, only, ordered, sifted
-from service.storage.rows import SCHEMA, TransferRow
+from service.storage.rows import SCHEMA, UUIDS, TransferRow
 from service.storage.transfer_filters import Walk
 
 Side = Literal["debit", "credit"]
@@ -183,9 +186,9 @@ LATEST_VERSION = text(f"SELECT {_LATEST}")
 """The version of an account after its latest transfer; 0 where it has none."""
 
 
-def search_version(account: str, high: str) -> str:
+def search_version(account: str, high: str, at: str) -> str:
     """Return the SQL that finds the version of ``account`` from which on its transfers are not older than the
-    identifier ``:at``; ``high`` lies behind its last version. Both are SQL.
+    identifier ``at``; ``high`` lies behind its last version. All three are SQL.
 
     A binary search along the account's versions, in the statement's indexes. Between low and high lies the version
     asked for; what is looked at is the first transfer from the middle on, for a version may be that of a hold.
@@ -202,8 +205,8 @@ def search_version(account: str, high: str) -> str:
         WITH RECURSIVE search (low, high) AS (
             SELECT 1::bigint, {high}
             UNION ALL
-            SELECT CASE WHEN probe.id < :at THEN probe.version + 1 ELSE search.low END,
-                   CASE WHEN probe.id < :at THEN search.high ELSE middle END
+            SELECT CASE WHEN probe.id < {at} THEN probe.version + 1 ELSE search.low END,
+                   CASE WHEN probe.id < {at} THEN search.high ELSE middle END
             FROM search
             CROSS JOIN LATERAL (SELECT (search.low + search.high) / 2 AS middle) AS half
             LEFT JOIN LATERAL (
@@ -218,4 +221,21 @@ def search_version(account: str, high: str) -> str:
     """  # noqa: S608
 
 
-VERSION_AT = text(search_version(":account_id", f"{_LATEST} + 1"))
+_VERSIONS_AT = text(
+    f"""
+    SELECT found.version
+    FROM unnest(:at) WITH ORDINALITY AS wanted (id, place)
+    CROSS JOIN LATERAL ({search_version(":account_id", f"{_LATEST} + 1", "wanted.id")}) AS found (version)
+    ORDER BY place
+    """  # noqa: S608
+).bindparams(
+    bindparam("ledger_id", type_=Integer),
+    bindparam("account_id", type_=PGUUID(as_uuid=True)),
+    bindparam("at", type_=UUIDS),
+)
+
+
+async def versions_at(session: Session, ledger_id: int, account_id: UUID, ids: Sequence[UUID]) -> Sequence[int]:
+    """Return the account's versions from which on its transfers are not older than each of ``ids``, in their order."""
+    parameters = {"ledger_id": ledger_id, "account_id": account_id, "at": list(ids)}
+    return (await session.scalars(_VERSIONS_AT, parameters)).all()

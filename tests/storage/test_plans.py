@@ -317,6 +317,11 @@ QUERIES: dict[Callable[..., Any], Cases | dict[str, Cases]] = {
     ),
     AccountRepository.for_revision: look_up(account_id=[BUSY, NOBODY]),
     BalanceRepository.posted: balances(TRANSFERS // DATED_APART, VIEWPOINTS),
+    BalanceRepository.posted_from: look_up(
+        (SEARCH_PAGES_MAX + TRANSFERS // DATED_APART) * len(VIEWPOINTS),
+        account_id=[BUSY, QUIET, NOBODY],
+        viewpoints=[VIEWPOINTS],
+    ),
     BalanceRepository.held: balances(OPEN_HOLDS_OF_BUSY // 4, VIEWPOINTS),
     AccountRepository.named: look_up(account_ids=SOME_IDS),
     TransferRepository.page: pages_of_transfers(),

@@ -17,6 +17,7 @@ from service.audit.balances import BalancesAt, Times, read_balances
 from service.domain.balances import BalanceAt
 from service.domain.rejections import AccountNotFound
 from service.errors import ProblemError
+from service.storage.plans import Plans
 from service.storage.transactions import Reader
 from service.wire.accounts import NormalSide
 from service.wire.balances import AS_OF, KNOWN_AT, BalancesRequest, BalancesView, BalanceView
@@ -83,6 +84,7 @@ async def _read(
     found = await reader(
         lambda session: read_balances(session, ledger.id, list(ids), as_of=as_of, known_at=known_at),
         enough=lambda found: found.times.is_reached and len(found.balances) == len(ids),
+        plans=Plans.KEPT,
     )
     refuse_ahead(found.times, at)
     for account_id in ids:

@@ -49,6 +49,7 @@ from service.journals.camt053 import Camt053Statement
 from service.journals.statement_workbook import WorkbookStatement
 from service.journals.statements import CsvStatement, Proof, StatementFile, WholeStatement
 from service.storage.database import Session
+from service.storage.plans import Plans
 from service.storage.repositories.log import Checkpoint
 from service.storage.slots import Slots
 from service.storage.transactions import Reader
@@ -132,9 +133,12 @@ async def get_statement(
         opened = await open_statement(session, logged, asked)
         if opened.statement is None:
             return opened, None
-        return opened, await read_lines(session, logged, opened.statement, after, limit if form == "json" else _PART)
+        lines_max = limit if form == "json" else _PART
+        return opened, await read_lines(session, logged, opened.statement, opened.checkpoint, after, lines_max)
 
-    opened, page = await reader(read, enough=lambda found: found[1] is not None and found[0].times.is_reached)
+    opened, page = await reader(
+        read, enough=lambda found: found[1] is not None and found[0].times.is_reached, plans=Plans.KEPT
+    )
     if opened.times.is_ahead and place is not None:
         raise ProblemError(CursorInvalid())
     refuse_ahead(opened.times, "/query")
@@ -164,6 +168,7 @@ async def _pages(
         found = await reader(
             partial(_read_on, ledger, statement, page.rest),
             enough=lambda page: page is not None,
+            plans=Plans.KEPT,
         )
         assert found is not None, "the primary holds all that it did"
         page = found

@@ -5,9 +5,10 @@ nothing is ever recorded there again.
 """
 
 from collections.abc import Sequence
+from operator import attrgetter
 from uuid import UUID
 
-from sqlalchemy import DateTime, Integer, bindparam, text
+from sqlalchemy import ARRAY, DateTime, Integer, bindparam, text
 from sqlalchemy.dialects.postgresql import UUID as PGUUID
 
 from service.domain.balances import Held, Posted, Viewpoint
@@ -31,16 +32,32 @@ class BalanceRepository:
         Of each account, the transfer that stands last at the viewpoint's base is searched for along its versions; its
         balance is corrected by what was dated apart, across the viewpoint.
         """
+        return await self._posted(ledger_id, account_ids, [viewpoint])
+
+    async def posted_from(self, ledger_id: int, account_id: UUID, viewpoints: Sequence[Viewpoint]) -> list[Posted]:
+        """Return the posted balances of one account from each of ``viewpoints``, in their order; none where the account
+        does not exist.
+        """
+        return await self._posted(ledger_id, [account_id], viewpoints)
+
+    async def _posted(
+        self, ledger_id: int, account_ids: Sequence[UUID], viewpoints: Sequence[Viewpoint]
+    ) -> list[Posted]:
+        """Return the posted balances of each account from each viewpoint, in the order of these."""
         parameters = {
             "ledger_id": ledger_id,
             "ids": list(account_ids),
-            "as_of": viewpoint.as_of,
-            "through": viewpoint.through,
-            "at": viewpoint.base,
-            "unchanged_at": viewpoint.base_at,
-            "end": viewpoint.end,
+            "as_of": [one.as_of for one in viewpoints],
+            "through": [one.through for one in viewpoints],
+            "base": [one.base for one in viewpoints],
+            "unchanged_at": [one.base_at for one in viewpoints],
+            "end": [one.end for one in viewpoints],
         }
-        return [Posted(**row._asdict()) for row in await self._session.execute(_POSTED, parameters)]
+        rows = sorted(await self._session.execute(_POSTED, parameters), key=attrgetter("place"))
+        return [
+            Posted(account_id=row.account_id, currency=row.currency, normal_side=row.normal_side, balance=row.balance)
+            for row in rows
+        ]
 
     async def held(self, ledger_id: int, account_ids: Sequence[UUID], viewpoint: Viewpoint) -> list[Held]:
         """Return what holds reserved, and the versions, of those accounts that exist of ``account_ids``, in no order:
@@ -66,8 +83,8 @@ _ACCOUNTS = f"""
 """  # noqa: S608 - names are this module's own, as below
 
 
-def _latest(value: str) -> str:
-    """Return the SQL for ``value`` of the transfer of ``account`` that stands last before ``:at``."""
+def _latest(value: str, at: str) -> str:
+    """Return the SQL for ``value`` of the transfer of ``account`` that stands last before the identifier ``at``."""
     sides = [
         f"""(SELECT {value.format(side=side)}, {side}_account_version
              FROM {SCHEMA}.transfers
@@ -79,7 +96,7 @@ def _latest(value: str) -> str:
     ]
     return f"""(
         SELECT value
-        FROM ({search_version("account.id", "account.version + 1")}) AS found (version)
+        FROM ({search_version("account.id", "account.version + 1", at)}) AS found (version)
         CROSS JOIN LATERAL (
             SELECT * FROM ({" UNION ALL ".join(sides)}) AS latest (value, version) ORDER BY version DESC LIMIT 1
         ) AS latest
@@ -87,6 +104,12 @@ def _latest(value: str) -> str:
 
 
 # What is compared IS TRUE serves as a condition of no index: each part has the index that ends its scan soonest.
+_ACROSS = {
+    "dated later": "effective_at >= seen.as_of AND (effective_at > seen.as_of OR id > seen.through)"
+    " AND (id < seen.base) IS TRUE",
+    "dated before": "id >= seen.base AND id < seen.ends"
+    " AND (effective_at < seen.as_of OR effective_at = seen.as_of AND id <= seen.through) IS TRUE",
+}
 _APART = [
     f"""coalesce((
         SELECT sum(amount)
@@ -94,40 +117,31 @@ _APART = [
         WHERE ledger_id = :ledger_id AND {side}_account_id = account.id AND effective_at <> created_at AND {across}
     ), 0) * CASE account.normal_side WHEN '{side}' THEN {sign}1 ELSE {other}1 END"""  # noqa: S608
     for side in SIDES
-    for sign, other, across in (
-        (
-            "-",
-            "",
-            "effective_at >= :as_of AND (effective_at > :as_of OR id > :through) AND (id < :at) IS TRUE",
-        ),
-        (
-            "",
-            "-",
-            "id >= :at AND id < :end AND (effective_at < :as_of OR effective_at = :as_of AND id <= :through) IS TRUE",
-        ),
-    )
+    for sign, other, across in (("-", "", _ACROSS["dated later"]), ("", "-", _ACROSS["dated before"]))
 ]
 
 _POSTED = text(
     f"""
-    SELECT account.id AS account_id, account.currency, account.normal_side,
+    SELECT seen.place, account.id AS account_id, account.currency, account.normal_side,
            ((
-               CASE WHEN account.updated_at <= :unchanged_at
+               CASE WHEN account.updated_at <= seen.unchanged_at
                     THEN (account.credits_posted - account.debits_posted)
                          * CASE account.normal_side WHEN 'credit' THEN 1 ELSE -1 END
-                    ELSE coalesce({_latest("{side}_balance_after")}, 0)
+                    ELSE coalesce({_latest("{side}_balance_after", "seen.base")}, 0)
                END
            ) + {" + ".join(_APART)})::bigint AS balance
     FROM {_ACCOUNTS}
+    CROSS JOIN unnest(:as_of, :through, :base, :unchanged_at, :end) WITH ORDINALITY
+        AS seen (as_of, through, base, unchanged_at, ends, place)
     """  # noqa: S608
 ).bindparams(
     bindparam("ledger_id", type_=Integer),
     bindparam("ids", type_=UUIDS),
-    bindparam("as_of", type_=DateTime(timezone=True)),
-    bindparam("through", type_=PGUUID(as_uuid=True)),
-    bindparam("at", type_=PGUUID(as_uuid=True)),
-    bindparam("end", type_=PGUUID(as_uuid=True)),
-    bindparam("unchanged_at", type_=DateTime(timezone=True)),
+    bindparam("as_of", type_=ARRAY(DateTime(timezone=True))),
+    bindparam("through", type_=UUIDS),
+    bindparam("base", type_=UUIDS),
+    bindparam("unchanged_at", type_=ARRAY(DateTime(timezone=True))),
+    bindparam("end", type_=UUIDS),
 )
 
 # What a hold reserved then: what was captured of it since is still in it.
@@ -192,7 +206,7 @@ _HELD = text(
         WHERE account.updated_at <= :known_at
         UNION ALL
         SELECT ({_held("debit")})::bigint, ({_held("credit")})::bigint,
-               greatest({_latest("{side}_account_version")}, {_latest_of_holds("debit")},
+               greatest({_latest("{side}_account_version", ":at")}, {_latest_of_holds("debit")},
                         {_latest_of_holds("credit")}, 0)
         WHERE account.updated_at > :known_at
     ) AS at_that_time

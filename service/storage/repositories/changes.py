@@ -16,7 +16,7 @@ from service.storage.database import Session
 from service.storage.group_commit.statements import TRANSFER_COLUMNS
 from service.storage.lists import ENTRIES_SCANNED_MAX, ListOrder, ScanEnd, Slices, matching, merged, sifted, slices
 from service.storage.rows import TransferRow
-from service.storage.transfer_walks import SIDES, VERSION_AT, transfers_by_id, transfers_of_side
+from service.storage.transfer_walks import SIDES, transfers_by_id, transfers_of_side, versions_at
 
 _TRANSFERS = TransferRow.__table__.c
 _LAST_ID = UUID(int=2**128 - 1)
@@ -75,18 +75,15 @@ class ChangeRepository:
     ) -> Slices[Transfer | ScanEnd]:
         """Yield, in slices, what ``page_of_ledger`` does of one account."""
         low, middle, high = _bounds(as_of, known_from, known_to, order, after)
-        versions = [
-            (
-                await self._session.scalars(VERSION_AT, {"ledger_id": ledger_id, "account_id": account_id, "at": at})
-            ).one()
-            for at in ((low, middle) if low < middle else ())
-        ]
+        versions = [0, 0]
+        if low < middle:
+            versions[:] = await versions_at(self._session, ledger_id, account_id, [low, middle])
         parameters = {
             "ledger_id": ledger_id,
             "walked_id": account_id,
             "as_of": as_of,
-            "low_version": versions[0] if versions else 0,
-            "high_version": versions[1] if versions else 0,
+            "low_version": versions[0],
+            "high_version": versions[1],
             "middle_id": middle,
             "high_id": high,
             "limit": limit,

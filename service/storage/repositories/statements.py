@@ -14,7 +14,7 @@ from service.storage.database import Session
 from service.storage.group_commit.statements import TRANSFER_COLUMNS
 from service.storage.lists import Slices, merged, slices
 from service.storage.rows import TransferRow
-from service.storage.transfer_walks import SIDES, VERSION_AT, Side, transfers_of_side, transfers_page
+from service.storage.transfer_walks import SIDES, Side, transfers_of_side, transfers_page, versions_at
 
 _TRANSFERS = TransferRow.__table__.c
 
@@ -57,18 +57,8 @@ class StatementRepository:
 
     async def _walk(self, ledger_id: int, account_id: UUID, start: UUID, end: UUID) -> dict[str, Any]:
         """Return the parameters of a walk along an account's versions, from one identifier to before another."""
-        versions = [
-            (
-                await self._session.scalars(VERSION_AT, {"ledger_id": ledger_id, "account_id": account_id, "at": at})
-            ).one()
-            for at in (start, end)
-        ]
-        return {
-            "ledger_id": ledger_id,
-            "walked_id": account_id,
-            "low_version": versions[0],
-            "high_version": versions[1],
-        }
+        low, high = await versions_at(self._session, ledger_id, account_id, [start, end])
+        return {"ledger_id": ledger_id, "walked_id": account_id, "low_version": low, "high_version": high}
 
 
 @cache

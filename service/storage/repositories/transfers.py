@@ -17,7 +17,7 @@ from service.storage.lists import ENTRIES_SCANNED_MAX, ListOrder, ScanEnd, Slice
 from service.storage.repositories.mapping import transfer_with_accounts
 from service.storage.rows import AccountRow, TransferRow
 from service.storage.transfer_filters import Position, ReferencePlace, TransferFilters, Walk
-from service.storage.transfer_walks import EQUAL, LATEST_VERSION, VERSION_AT, transfers_page
+from service.storage.transfer_walks import EQUAL, LATEST_VERSION, transfers_page, versions_at
 
 _FIRST_ID, _LAST_ID = UUID(int=0), UUID(int=2**128 - 1)
 """Identifiers before and after all that there are."""
@@ -126,19 +126,15 @@ class TransferRepository:
         """Return the parameters of a walk along an account's history. Identifiers are turned into versions: both rise
         along an account.
         """
-        low, high = 0, INT64_MAX
-        if ids["low_id"] != _FIRST_ID:
-            low = await self._version_at(ledger_id, account_id, ids["low_id"])
-        if ids["high_id"] != _LAST_ID:
-            high = await self._version_at(ledger_id, account_id, ids["high_id"])
+        ends = {_FIRST_ID: 0, _LAST_ID: INT64_MAX}
+        unknown = [one for one in (ids["low_id"], ids["high_id"]) if one not in ends]
+        if unknown:
+            found = await versions_at(self._session, ledger_id, account_id, unknown)
+            ends |= dict(zip(unknown, found, strict=True))
+        low, high = ends[ids["low_id"]], ends[ids["high_id"]]
         if isinstance(after, int):
             low, high = (low, min(high, after)) if order == "desc" else (max(low, min(after, INT64_MAX - 1) + 1), high)
         return {"walked_id": account_id, "low_version": low, "high_version": high}
-
-    async def _version_at(self, ledger_id: int, account_id: UUID, at: UUID) -> int:
-        """Return the account's version from which on its transfers are not older than the identifier ``at``."""
-        parameters = {"ledger_id": ledger_id, "account_id": account_id, "at": at}
-        return int((await self._session.scalars(VERSION_AT, parameters)).one())
 
 
 def _bounds(filters: TransferFilters, order: ListOrder, after: Position | None) -> dict[str, Any]:
