@@ -14,11 +14,11 @@ from service.api.http.decoding import StrictJSON
 from service.api.http.idempotency import IdempotencyKey
 from service.api.http.pagination import LIMIT_DEFAULT, Cursor, Limit, Order, decode_cursor, page_response
 from service.api.http.problems import responses, write_responses
+from service.api.resources import transfer_parameters as parameters
 from service.api.resources.commands import DryRun, carry_out, command_key, dry_run_response, in_utc
 from service.api.resources.views import expanded_transfer_view, transfer_view
 from service.domain.commands import PostTransfer, ReverseTransfer
 from service.domain.history import Caller
-from service.domain.limits import METADATA_ENTRIES_MAX
 from service.domain.rejections import TransferNotFound
 from service.domain.rules import RULES
 from service.domain.texts import words_of
@@ -29,16 +29,6 @@ from service.storage.transfer_filters import Position, TransferFilters
 from service.wire.errors import MalformedError
 from service.wire.pages import Page
 from service.wire.reasons import CursorInvalid
-from service.wire.scalars import (
-    Amount,
-    ClientName,
-    Currency,
-    DescriptionWords,
-    MetadataMember,
-    Reference,
-    ReferencePrefix,
-)
-from service.wire.times import Time
 from service.wire.transfers import AtMost, ReversalRequest, TransferRequest
 from service.wire.views import TransferView
 
@@ -113,52 +103,24 @@ class TransferController(Controller):
         limit: Limit = LIMIT_DEFAULT,
         cursor: Cursor = None,
         order: Order = "desc",
-        account_id: Annotated[
-            UUID | None, QueryParameter(description="Only transfers of this account, on either side.")
-        ] = None,
-        debit_account_reference: Annotated[
-            Reference | None, QueryParameter(description="Only debits of the account with this reference.")
-        ] = None,
-        credit_account_reference: Annotated[
-            Reference | None, QueryParameter(description="Only credits of the account with this reference.")
-        ] = None,
-        counterparty_id: Annotated[
-            UUID | None,
-            QueryParameter(description="Only with this account on the other side, beside a filter by account."),
-        ] = None,
-        reference: Annotated[Reference | None, QueryParameter(description="Only with this reference.")] = None,
-        reference_prefix: Annotated[
-            ReferencePrefix | None,
-            QueryParameter(
-                description="Only with a reference that begins so. Without a reference, an account, a hold or a"
-                " reversed transfer, the list goes by reference (code point by code point), then by time."
-            ),
-        ] = None,
-        hold_id: Annotated[UUID | None, QueryParameter(description="Only captures of this hold.")] = None,
-        reverses_id: Annotated[UUID | None, QueryParameter(description="Only reversals of this transfer.")] = None,
-        created_from: Annotated[Time | None, QueryParameter(description="The earliest created_at.")] = None,
-        created_to: Annotated[Time | None, QueryParameter(description="created_at lies before this.")] = None,
-        effective_from: Annotated[Time | None, QueryParameter(description="The earliest value date.")] = None,
-        effective_to: Annotated[Time | None, QueryParameter(description="The value date lies before this.")] = None,
-        amount_min: Annotated[Amount | None, QueryParameter(description="The least amount, in minor units.")] = None,
-        amount_max: Annotated[Amount | None, QueryParameter(description="The largest amount, in minor units.")] = None,
-        currency: Annotated[Currency | None, QueryParameter(description="Only in this currency.")] = None,
-        client: Annotated[ClientName | None, QueryParameter(description="Only posted by this client.")] = None,
-        description: Annotated[
-            DescriptionWords | None,
-            QueryParameter(
-                description="Only with all of these words in the description, in any order. White space and punctuation"
-                " stand between words; of letters, A to Z match a to z."
-            ),
-        ] = None,
-        metadata: Annotated[
-            list[MetadataMember] | None,
-            QueryParameter(
-                max_length=METADATA_ENTRIES_MAX,
-                description="Only with this member in the metadata, `name:value`. Given more than once: with all of"
-                " them.",
-            ),
-        ] = None,
+        account_id: parameters.AccountId = None,
+        debit_account_reference: parameters.DebitAccountReference = None,
+        credit_account_reference: parameters.CreditAccountReference = None,
+        counterparty_id: parameters.CounterpartyId = None,
+        reference: parameters.Reference = None,
+        reference_prefix: parameters.ReferencePrefix = None,
+        hold_id: parameters.HoldId = None,
+        reverses_id: parameters.ReversesId = None,
+        created_from: parameters.CreatedFrom = None,
+        created_to: parameters.CreatedTo = None,
+        effective_from: parameters.EffectiveFrom = None,
+        effective_to: parameters.EffectiveTo = None,
+        amount_min: parameters.AmountMin = None,
+        amount_max: parameters.AmountMax = None,
+        currency: parameters.Currency = None,
+        client: parameters.Client = None,
+        description: parameters.Description = None,
+        metadata: parameters.Metadata = None,
     ) -> Response[Page[TransferView]]:
         """List transfers by when they were posted; filters combine. One at most of account_id, debit_account_reference
         and credit_account_reference, and one of hold_id and reverses_id.
