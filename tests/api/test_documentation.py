@@ -1,6 +1,8 @@
 """The OpenAPI document: complete, well formed, exact; its page works without internet."""
 
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from importlib import import_module
@@ -24,10 +26,17 @@ from service.wire.problems import PROBLEM_TYPES
 from tests.support.application import Application, serving
 from tests.support.contract import CODES, PROBLEM
 from tests.support.http_ledger import answer
-from tests.support.servers import TestDatabase
+from tests.support.servers import ROOT, TestDatabase, clean_environment
 
 INT64_MAX = 2**63 - 1
 EVERYWHERE = {"unauthenticated", "forbidden", "internal_error", "malformed_request"}
+_MADE = """
+import sys
+from service.app import create_app
+from service.settings import Settings
+app = create_app(Settings(database_url="postgresql://nobody@127.0.0.1:1/nowhere", admin_token=32 * "0a"))
+sys.stdout.buffer.write(app.state.document.make())
+"""
 # What the document says and the service does not know of: errors that only the server in front of it gives.
 EXTERNAL = re.compile(r"(?:https?:)?//[\w.-]+\.\w+")
 
@@ -81,6 +90,22 @@ async def test_the_served_document_is_the_one_that_judges_these_tests(applicatio
     assert re.fullmatch(r"3\.1\.\d+", document["openapi"])
     assert document["info"]["title"]
     assert document["info"]["version"]
+
+
+def test_every_process_makes_the_same_document() -> None:
+    """Byte for byte, so that two versions can be compared, and two answers."""
+    first, second = (
+        subprocess.run(
+            [sys.executable, "-c", _MADE],
+            cwd=ROOT,
+            env=clean_environment({"PYTHONHASHSEED": seed}),
+            capture_output=True,
+            check=True,
+            timeout=120,
+        ).stdout
+        for seed in ("1", "2")
+    )
+    assert first == second
 
 
 async def test_every_route_is_described_but_for_the_document_and_its_page(

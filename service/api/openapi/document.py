@@ -31,5 +31,8 @@ class Document:
             return self._text
         complete(self._app)
         plugin = cast("Any", self._app.plugins.get("OpenAPIPlugin"))
-        self._text = text = encode_json(plugin.provide_openapi_schema())  # which Litestar keeps for the page
+        schema = plugin.provide_openapi_schema()  # which Litestar keeps for the page
+        # They were collected in sets, whose order is another one in each process.
+        schema["components"]["schemas"] = dict(sorted(schema["components"]["schemas"].items()))
+        self._text = text = encode_json(schema)
         return text
