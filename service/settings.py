@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Mapping
 from datetime import timedelta
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -34,6 +35,7 @@ _QUOTED = re.compile(r" ['\"]| - at ")
 _VISIBLE = re.compile(r"[!-~]+")
 _ORIGIN = r"^[A-Za-z0-9._~-]+(?::[0-9]+)?(?:/[A-Za-z0-9._~-]+)*\Z"
 _VERIFIER_KEY = re.compile(r"[^\s+]+\+[0-9a-f]{8}\+[A-Za-z0-9+/]+=*")
+_TRACES_ENDPOINT = r"^https?://[^\s@?#]+\Z"
 _WITNESS = re.compile(rf"{_VERIFIER_KEY.pattern} +https?://[^\s@?#]+")
 _BETWEEN_PARTS = re.compile(r"[,\n]")
 _PATH_PREFIX = re.compile(r"(?:/[A-Za-z0-9_-]+)+")
@@ -88,6 +90,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_requests: bool = True
     metrics: bool = False
+    traces_endpoint: Annotated[str, Meta(pattern=_TRACES_ENDPOINT, max_length=500)] | None = None
+    trace_share: Annotated[float, Meta(ge=0, le=1)] = 0.01
     request_bytes_max: Bytes = 64 * 1024
     drain_delay_seconds: Annotated[float, Meta(ge=0, le=3_600)] = 0.0
     drain_timeout_seconds: Seconds = 20.0
@@ -146,6 +150,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             raise ValueError(
                 "a path prefix begins with a slash, ends without one, and has letters, digits, - and _ in between:"
                 " /funds, or /bank/funds"
+            )
+        if self.traces_endpoint is not None and find_spec("opentelemetry") is None:
+            raise ValueError(
+                "traces need OpenTelemetry: install funds-transfer-service[telemetry], or set no URL of them"
             )
         if not all(_VERIFIER_KEY.fullmatch(text) for text in self.log_verifier_key_texts):
             raise ValueError(

@@ -149,6 +149,21 @@ def test_an_unknown_variable_is_refused() -> None:
         Settings.from_environment({"FUNDS_PROT": "8000"})
 
 
+def test_traces_need_what_records_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    environment = {"FUNDS_TRACES_ENDPOINT": "http://127.0.0.1:4318/v1/traces"}
+    assert Settings.from_environment(environment).traces_endpoint == environment["FUNDS_TRACES_ENDPOINT"]
+    monkeypatch.setattr("service.settings.find_spec", lambda _: None)
+    with pytest.raises(SettingsError, match=r"traces need OpenTelemetry: install funds-transfer-service\[telemetry\]"):
+        Settings.from_environment(environment)
+
+
+def test_an_endpoint_holds_no_secret() -> None:
+    for wrong in ("collector:4318", "http://user:secret@collector/v1/traces", "http://collector/v1/traces?key=secret"):
+        with pytest.raises(SettingsError, match="FUNDS_TRACES_ENDPOINT") as caught:
+            Settings.from_environment({"FUNDS_TRACES_ENDPOINT": wrong})
+        assert "secret" not in str(caught.value)
+
+
 def test_the_refusal_does_not_repeat_a_secret() -> None:
     with pytest.raises(SettingsError) as caught:
         Settings.from_environment({"FUNDS_ADMIN_TOKEN": "secret"})

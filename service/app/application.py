@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING
 
 from litestar import Litestar
 from litestar.datastructures import State
@@ -23,6 +24,9 @@ from service.telemetry.request_lines import RequestLines
 from service.telemetry.requests import RequestTelemetry
 from service.wire.catalogue import CATALOGUE
 
+if TYPE_CHECKING:
+    from service.telemetry.traces import Traces
+
 _STATUSES = (200, 201, 204, 207, 304, *sorted({kind.status for kind in CATALOGUE.values()}))
 
 
@@ -40,13 +44,16 @@ def create_app(settings: Settings | None = None) -> Application:
     async def run(app: Litestar) -> AsyncIterator[None]:
         services = make_services(settings, telemetry)
         async with AsyncExitStack() as stack:
+            if traces is not None:
+                stack.push_async_callback(traces.close)
             await _start(services, stack)
             app.state.services = services
             app.state.authenticator = services.authenticator
             app.state.draining = False
             yield
 
-    telemetry = RequestTelemetry(RequestLines() if settings.log_requests else None)
+    traces = _traces(settings)
+    telemetry = RequestTelemetry(RequestLines() if settings.log_requests else None, traces)
     app = Application(
         route_handlers=routes(),
         served_prefix=settings.served_prefix,
@@ -75,6 +82,14 @@ def create_app(settings: Settings | None = None) -> Application:
     if settings.metrics:
         telemetry.metrics = http_metrics(tuple(app.templates), _STATUSES, tuple(CATALOGUE))
     return app
+
+
+def _traces(settings: Settings) -> "Traces | None":
+    if settings.traces_endpoint is None:
+        return None
+    from service.telemetry.traces import Traces  # noqa: PLC0415 - an extra, and as slow to load as all else
+
+    return Traces(settings.traces_endpoint, settings.trace_share)
 
 
 async def _start(services: context.Services, stack: AsyncExitStack) -> None:

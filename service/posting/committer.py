@@ -18,6 +18,7 @@ from service.settings import Settings
 from service.storage.errors import reason
 from service.storage.slots import Slots
 from service.storage.transactions import Transactions
+from service.telemetry.spans import BatchSpan
 
 logger = logging.getLogger(__name__)
 
@@ -111,19 +112,24 @@ class Committer:
         if not batch:
             return
         queued_seconds = asyncio.get_running_loop().time() - batch[0].accepted_at
+        span = BatchSpan()
+        span.gather(batch)
+        failure: Exception | None = None
         try:
             answers = await commit_batch(
                 self._transactions,
                 self._settings,
                 ledger_id,
-                partial(self._gather, ledger_id, batch),
+                partial(self._gather, ledger_id, batch, span),
                 deadline_seconds=self._seconds_left(batch),
             )
         except asyncio.CancelledError:  # the drain took too long; a COMMIT may be under way
+            failure = StorageError(Failure.UNAVAILABLE, in_doubt=True)
             for submission in batch:
-                _fail(submission, StorageError(Failure.UNAVAILABLE, in_doubt=True))
+                _fail(submission, failure)
             raise
         except (StorageError, BatchFailedError) as error:
+            failure = error
             if isinstance(error, BatchFailedError):  # a StorageError is logged where it is raised
                 cause = error.__cause__ or error
                 logger.exception("batch failed", exc_info=cause, extra={"reason": reason(cause)})
@@ -133,14 +139,17 @@ class Committer:
             _answer(batch, answers)
             if self._settings.metrics:
                 count_batch(batch, answers, queued_seconds=queued_seconds)
+        finally:
+            span.end(batch, sum(submission.command_count for submission in batch), failure)
 
-    def _gather(self, ledger_id: int, batch: list[Submission]) -> list[Group]:
+    def _gather(self, ledger_id: int, batch: list[Submission], span: BatchSpan) -> list[Group]:
         """Add to ``batch`` what has arrived for it, and return its groups: those that expire holds first, for others
         may need the room.
         """
         room = self._settings.batch_commands_max - sum(submission.command_count for submission in batch)
         batch += self._without_expired(self._queue.take_more(ledger_id, room))
         batch.sort(key=lambda submission: not submission.expires_holds)
+        span.gather(batch)
         return [group for submission in batch for group in submission.groups]
 
     def _seconds_left(self, batch: Sequence[Submission]) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from service.domain.decisions import CommandAnswer, Fenced
 from service.domain.rejections import Rejection
 from service.posting.queue import Submission
-from service.telemetry import metrics
+from service.telemetry import metrics, spans
 
 
 class Laps:
@@ -22,6 +22,10 @@ class Laps:
     def end(self, phase: str) -> None:
         """Note that what was done since the last phase ended belongs to ``phase``; one may come several times."""
         now = time.monotonic()
+        span = spans.current.get()
+        if span is not None:
+            ended_ns = time.time_ns()
+            span.add(phase, ended_ns - int((now - self._since) * 1e9), ended_ns)
         self._seconds[phase] = self._seconds.get(phase, 0.0) + now - self._since
         self._since = now
 

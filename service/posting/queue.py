@@ -8,16 +8,17 @@ from service.domain.commands import ExpireHold
 from service.domain.decisions import CommandAnswer
 from service.domain.executor import Group
 from service.errors import OverloadedError
+from service.telemetry import spans
 
 
 class Submission:
     """Groups of one ledger that go into one transaction, and where their answers are awaited.
 
     ``answers`` holds a list of answers for each group. ``accepted_at`` is the loop's monotonic time, in seconds.
-    ``expires_holds`` tells what the sweeper submits.
+    ``expires_holds`` tells what the sweeper submits, ``span`` that a request is sampled.
     """
 
-    __slots__ = ("accepted_at", "answers", "command_count", "expires_holds", "groups", "ledger_id")
+    __slots__ = ("accepted_at", "answers", "command_count", "expires_holds", "groups", "ledger_id", "span")
 
     def __init__(self, ledger_id: int, groups: Sequence[Group]) -> None:
         loop = asyncio.get_running_loop()
@@ -27,6 +28,7 @@ class Submission:
         self.expires_holds = any(isinstance(command, ExpireHold) for group in groups[:1] for command in group)
         self.answers: asyncio.Future[list[list[CommandAnswer]]] = loop.create_future()
         self.accepted_at = loop.time()
+        self.span = spans.current.get()
 
 
 class SubmissionQueue:

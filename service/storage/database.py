@@ -19,6 +19,7 @@ from service.storage.addresses import Address
 from service.storage.connecting import connect
 from service.storage.errors import is_read_only
 from service.storage.plans import follow
+from service.storage.statement_spans import trace_driver, trace_engine
 
 _CLIENT_TIMEOUT_MARGIN_SECONDS = 2.0
 
@@ -139,7 +140,7 @@ class Database:
 
         async def create_connection() -> asyncpg.Connection:
             try:
-                return await connect(
+                connection = await connect(
                     address,
                     application_name=settings.application_name,
                     timeout_seconds=settings.connect_timeout_seconds,
@@ -155,6 +156,9 @@ class Database:
                 )
             except asyncpg.PostgresError as error:
                 raise NotConnectedError from error
+            if settings.traces_endpoint is not None:
+                trace_driver(connection)
+            return connection
 
         engine = create_async_engine(
             "postgresql+asyncpg://",
@@ -169,6 +173,8 @@ class Database:
             json_serializer=lambda value: msgspec.json.encode(value).decode(),
             json_deserializer=msgspec.json.decode,
         )
+        if settings.traces_endpoint is not None:
+            trace_engine(engine)
         return cls(engine, connections_max=pool_size + pool_max_overflow)
 
     @property

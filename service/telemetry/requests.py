@@ -7,12 +7,13 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Protocol
 
 from service.server.refusals import Answer, Refusal, Refuse, Scope
 from service.telemetry.http_metrics import HttpMetrics
 from service.telemetry.records import OTHER_METHOD, RECORD, RequestRecord, current
 from service.telemetry.request_lines import RequestLine, RequestLines
+from service.telemetry.spans import Span
 
 logger = logging.getLogger(__name__)
 
@@ -20,13 +21,21 @@ App = Callable[[Any, Any, Any], Awaitable[None]]
 """An ASGI application."""
 
 
+class BeginsSpans(Protocol):
+    """What traces requests (``telemetry.traces``)."""
+
+    def begin(self, record: RequestRecord) -> Span | None:
+        """Return the span of a request, None where it is not sampled."""
+
+
 class RequestTelemetry:
-    """Tells of requests: ``lines`` writes a line of each, ``metrics`` counts them; None for none. What went wrong is
-    told in any case. ``active`` is how many are being answered.
+    """Tells of requests: ``lines`` writes a line of each, ``traces`` follows some, ``metrics`` counts them; None for
+    none. What went wrong is told in any case. ``active`` is how many are being answered.
     """
 
-    def __init__(self, lines: RequestLines | None) -> None:
+    def __init__(self, lines: RequestLines | None, traces: BeginsSpans | None = None) -> None:
         self._lines = lines
+        self._traces = traces
         self.metrics: HttpMetrics | None = None
         self.active = 0
 
@@ -39,6 +48,7 @@ class RequestTelemetry:
                 return
             record = scope[RECORD] = _record_of_head(scope)
             current.set(record)
+            span = None if self._traces is None else self._traces.begin(record)
             self.active += 1
             try:
                 await app(scope, receive, record.stand_between(scope, send))
@@ -49,6 +59,8 @@ class RequestTelemetry:
                 self.active -= 1
                 if record.status is not None:  # else the server answers
                     self._end(record)
+                if span is not None:
+                    span.end_request(record, record.status or HTTPStatus.INTERNAL_SERVER_ERROR)
 
         return told
 

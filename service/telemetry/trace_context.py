@@ -23,6 +23,21 @@ def read_traceparent(header: bytes) -> str | None:
     return f"00-{match['ids'].decode()}-{int(match['flags'], 16) & _SAMPLED:02x}"
 
 
+def traceparent_of(trace_id: int, span_id: int) -> str:
+    """Return the header of a span that is sampled."""
+    return f"00-{trace_id:032x}-{span_id:016x}-{_SAMPLED:02x}"
+
+
 def trace_id_of(traceparent: str) -> str:
     """Return the identifier of the trace: 32 hexadecimal digits."""
     return traceparent[3:35]
+
+
+def span_id_of(traceparent: str) -> str:
+    """Return the identifier of the span: 16 hexadecimal digits."""
+    return traceparent[36:52]
+
+
+def is_sampled(traceparent: str) -> bool:
+    """Whether whoever sent it may have recorded its trace."""
+    return bool(int(traceparent[53:55], 16) & _SAMPLED)

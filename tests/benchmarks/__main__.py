@@ -1,5 +1,5 @@
 """The benchmark: ``python -m tests.benchmarks quick``, ``full``, ``publish``, ``audits``, ``framework``, ``growth``,
-``verifying``, ``telemetry``, ``metrics``, ``request-lines``.
+``verifying``, ``telemetry``, ``metrics``, ``request-lines``, ``traces``.
 
 README.md explains it, and docs/growth.md what grows.
 """

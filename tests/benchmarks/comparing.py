@@ -22,6 +22,7 @@ from tests.benchmarks import traffic
 from tests.benchmarks.databases import BenchmarkDatabase, Server
 from tests.benchmarks.load import LoadGenerator
 from tests.benchmarks.serving import Endpoint, service
+from tests.support.collector import collecting
 from tests.support.process_costs import cpu_seconds, process_ids
 
 _SILENT = {"FUNDS_LOG_REQUESTS": "false"}
@@ -33,8 +34,9 @@ COMPARED = {
     "telemetry": (_SILENT, _LINES | _METRICS),
     "metrics": (_SILENT, _SILENT | _METRICS),
     "request-lines": (_SILENT, _LINES),
+    "traces": (_SILENT, _SILENT),
 }
-"""The settings without what is compared, and those with it."""
+"""The settings without what is compared, and those with it; traces are also told their collector."""
 
 _OF_BOTH = {"FUNDS_IDLE_TIMEOUT_SECONDS": "3600"}  # connections idle while the other side is filled
 _CONNECTIONS = 64
@@ -68,9 +70,12 @@ def run(server: Server, build: Path, compared: str, *, transfers: int, turns: in
     costs that is ``compared``.
     """
     with ExitStack() as stack:
+        without, with_it = COMPARED[compared]
+        if compared == "traces":
+            with_it = with_it | {"FUNDS_TRACES_ENDPOINT": stack.enter_context(collecting()).url}
         sides = [
             _side(stack, server, build, name, settings, transfers)
-            for name, settings in zip(("without", "with"), COMPARED[compared], strict=True)
+            for name, settings in (("without", without), ("with", with_it))
         ]
         for number in range(turns + 1):
             for side in random.Random(number).sample(sides, k=len(sides)):
