@@ -20,6 +20,7 @@ from service.embedded.postgres import EmbeddedPostgres
 from service.settings import Settings
 from service.storage.database import Database
 from tests.support.debian import debian_postgres
+from tests.support.patience import PATIENT
 from tests.support.servers import RunningService, TestDatabase, TestPostgres, free_port, random_token, started
 
 # nohup makes a process ignore SIGHUP, and what it starts inherits that; `funds serve` heeds it.
@@ -81,7 +82,8 @@ def superuser_url(test_database: TestDatabase) -> str:
 
 @pytest.fixture
 def settings(database_url: str) -> Settings:
-    return Settings(database_url=database_url, admin_token=random_token())
+    """Settings under which nothing is given up because the machine is busy."""
+    return Settings(database_url=database_url, admin_token=random_token(), **PATIENT)
 
 
 @pytest.fixture

@@ -16,7 +16,6 @@ from tests.api.pauses import watched_loop
 from tests.api.wrong_bodies import TRANSFER
 from tests.support.application import Application, serving
 from tests.support.http_ledger import JSON, LedgerClient, item, unique
-from tests.support.patience import PATIENT
 from tests.support.servers import TestPostgres
 
 PAUSE_SECONDS_MAX = 0.1
@@ -29,7 +28,7 @@ ITEM = msgspec.json.encode(TRANSFER | {"idempotency_key": "key"})
 @pytest.fixture(scope="module")
 async def application(postgres: TestPostgres) -> AsyncIterator[Application]:
     # Whether the largest batch is answered in time is another question, which a slow machine answers otherwise.
-    async with postgres.fresh_database() as database, serving(database, **PATIENT) as application:
+    async with postgres.fresh_database() as database, serving(database) as application:
         yield application
 
 

@@ -12,6 +12,7 @@ from litestar import Litestar
 from service.app import create_app
 from service.settings import Settings
 from tests.support.contract import Contract, JudgedTransport
+from tests.support.patience import PATIENT
 from tests.support.servers import TestDatabase, random_token, started
 
 _contracts: dict[str, Contract] = {}
@@ -45,11 +46,11 @@ class Application:
 
 @asynccontextmanager
 async def serving(database: TestDatabase, **settings: Any) -> AsyncIterator[Application]:
-    """An application on ``database``, started and stopped. Its verifier never begins, unless ``settings`` say so: tests
-    verify themselves, and one process does at a time.
+    """An application on ``database``, started and stopped. Unless ``settings`` say so, it gives nothing up because the
+    machine is busy, and its verifier never begins: tests verify themselves, and one process does at a time.
     """
     usual: dict[str, Any] = {"admin_token": random_token(), "log_level": "warning", "verify_interval_seconds": 86_400}
-    chosen = Settings(database_url=database.service_url, **(usual | settings))
+    chosen = Settings(database_url=database.service_url, **(PATIENT | usual | settings))
     app = create_app(chosen)
     async with started(app):
         yield Application(app, chosen, database)
