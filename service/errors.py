@@ -17,6 +17,7 @@
     │   ├── StorageError              a transaction failed for a transient reason (also an OperatorError)
     │   ├── OverloadedError           the queue takes no more
     │   ├── LedgerDamagedError        damage was found in the ledger, and the settings say that it stops
+    │   ├── FileUnfinishedError       a file took longer than it may (one that has begun is cut)
     │   └── NoSlotError               no slot for expensive work (answered 429 where it is the client's own work)
     ├── UnauthenticatedError      answered 401
     ├── RateLimitedError          answered 429
@@ -162,6 +163,13 @@ class OverloadedError(UnavailableError):
 
 class LedgerDamagedError(UnavailableError):
     """Verification found damage in the ledger, and nothing is written to it until it is found sound."""
+
+
+class FileUnfinishedError(UnavailableError):
+    """A file took longer than the ``seconds_max`` that it may take."""
+
+    def __init__(self, seconds_max: float) -> None:
+        super().__init__(f"a file was not finished within {seconds_max:g} seconds")
 
 
 class NoSlotError(UnavailableError):

@@ -112,6 +112,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     dry_run_pool_size: Count = 2
     client_requests_max: Count = 512
     client_requests_per_second: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
+    file_seconds_max: Seconds = 1_800.0
     event_wait_seconds_max: Seconds = 30.0
     event_stream_seconds_max: Seconds = 300.0
     event_followers_max: Count = 4_000

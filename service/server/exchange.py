@@ -17,6 +17,9 @@ WHOLE_ANSWER = "service.whole_answer"
 (``Exchange.answer``) instead of two messages.
 """
 
+CUT_ANSWER = "service.cut_answer"
+"""Likewise, a function that ends an answer where it is (``Exchange.cut``)."""
+
 _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
 _CLOSE = b"connection: close\r\n"
 _NO_BODY = frozenset({HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED})
@@ -69,7 +72,7 @@ class Exchange:
         self._answer_left: int | None = None
         self._whole_taken = False
         self._peer_ended = False
-        scope["extensions"] = {WHOLE_ANSWER: self.answer}
+        scope["extensions"] = {WHOLE_ANSWER: self.answer, CUT_ANSWER: self.cut}
 
     # Called by the connection.
 
@@ -159,6 +162,13 @@ class Exchange:
             return
         self._head = self._make_head(status, [*headers, (b"content-length", str(len(body)).encode())])
         self._send_body(body, more=False)
+
+    def cut(self) -> None:
+        """End the answer where it is: close the connection without the answer's end, so that the peer sees that it is
+        not whole.
+        """
+        self.abandon()
+        self._connection.abort()
 
     def _send_body(self, body: bytes, *, more: bool) -> None:
         if self._head is None and not self.started:

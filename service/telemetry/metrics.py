@@ -106,5 +106,6 @@ verifier_damaged = Gauge("funds_verifier_damaged_ledgers", "Ledgers in which dam
 verifier_unverified = Gauge("funds_verifier_unverified_ledgers", "Ledgers that were never verified whole.", over="max")
 replica_usable = Gauge("funds_replica_usable", "Whether reads use the replica: 1, or 0.", over="min")
 replica_lag = Gauge("funds_replica_lag_seconds", "How old what the replica shows is at most.", over="max")
+files_cut = Counter("funds_files_cut_total", "Files that were cut because they took longer than they may.")
 active_requests = Gauge("http_server_active_requests", "HTTP requests that are being answered.")
 worker_processes = Gauge("funds_worker_processes", "Worker processes that serve.")

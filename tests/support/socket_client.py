@@ -63,6 +63,21 @@ class Connection:
             raise ConnectionLostError(str(error)) from error
         return Answer(int(status_line.split(" ")[1]), headers, json.loads(content) if content else None)
 
+    async def receive_head(self) -> bytes:
+        """Return the head of an answer, without what follows it."""
+        async with asyncio.timeout(ANSWER_SECONDS_MAX):
+            return await self._reader.readuntil(b"\r\n\r\n")
+
+    async def receive_chunked(self) -> tuple[bytes, bool]:
+        """Return the rest of a chunked answer, and whether it came to its end before the connection did."""
+        received = bytearray()
+        with contextlib.suppress(ConnectionError):
+            while part := await self._reader.read(2**16):
+                received += part
+                if received.endswith(b"\r\n0\r\n\r\n"):
+                    return bytes(received), True
+        return bytes(received), False
+
     def close(self, *, rudely: bool = False) -> None:
         """Close the connection; ``rudely`` resets it and throws away what has not been sent."""
         if rudely:

@@ -25,6 +25,7 @@ from service.errors import (
     BatchFailedError,
     Certainty,
     Explains,
+    FileUnfinishedError,
     LedgerDamagedError,
     NoSlotError,
     OverloadedError,
@@ -189,6 +190,11 @@ def answer_no_slot(request: Request[Any, Any, Any], error: NoSlotError) -> Respo
     return answer_problem(request, ProblemError(reasons.Overloaded(), f"Nothing was applied: {error}."))
 
 
+def answer_file_unfinished(request: Request[Any, Any, Any], error: FileUnfinishedError) -> Response[Problem]:
+    """Answer that a file, nothing of which is sent, took too long to make."""
+    return answer_problem(request, ProblemError(reasons.Overloaded(), f"Ask for less of it, or for pages: {error}."))
+
+
 def answer_damaged(request: Request[Any, Any, Any], _: LedgerDamagedError) -> Response[Problem]:
     """Answer that the ledger is stopped."""
     return answer_problem(request, ProblemError(reasons.LedgerDamaged()))
@@ -271,6 +277,7 @@ EXCEPTION_HANDLERS: dict[Any, Any] = {
     BatchFailedError: answer_batch_failed,
     OverloadedError: answer_overloaded,
     NoSlotError: answer_no_slot,
+    FileUnfinishedError: answer_file_unfinished,
     LedgerDamagedError: answer_damaged,
     HTTPException: answer_http_exception,
     Exception: answer_unexpected,

@@ -13,12 +13,11 @@ from uuid import UUID
 from litestar import Request, Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath, QueryParameter
-from litestar.response import Stream
 from msgspec import UNSET, Struct
 
 from service.access.principal import Principal
 from service.api.context import LedgerRef, Services
-from service.api.http.files import CSV, XLSX, FileKind, accepted, attachment
+from service.api.http.files import CSV, XLSX, FileKind, FileTime, accepted, file_answer
 from service.api.http.pagination import (
     LIMIT_DEFAULT,
     Cursor,
@@ -29,7 +28,6 @@ from service.api.http.pagination import (
     next_link,
 )
 from service.api.http.problems import responses
-from service.api.http.streams import prefixed
 from service.api.resources.balances import refuse_ahead
 from service.audit.statements import (
     Asked,
@@ -117,7 +115,8 @@ async def get_statement(
     ] = None,
 ) -> Response[StatementView]:
     """Read every transfer of an account in a period, between the balances before it and at its end, which they add up
-    to. All pages show what was recorded when the first one was read. A file that does not add up ends without its end.
+    to. All pages show what was recorded when the first one was read. A file that does not add up, or takes too long,
+    ends without its end.
     """
     if start > end:
         raise MalformedError("/query/to", "the period ends before it begins; from must not lie behind to")
@@ -153,8 +152,9 @@ async def get_statement(
         None if checkpoint is None else Proof(checkpoint.size, checkpoint.root),
         datetime.now(UTC),
     )
-    slot = services.file_slots.taken(request.user.client)
-    return await _file(_FILES[form], _parts(form, whole, _pages(reader, logged, opened.statement, page), slot))
+    time, slot = FileTime(services.settings.file_seconds_max), services.file_slots.taken(request.user.client)
+    pages = time.within(_pages(reader, logged, opened.statement, page))
+    return await _file(request, form, time.within(_parts(form, whole, pages, slot)))
 
 
 async def _pages(
@@ -180,13 +180,14 @@ async def _read_on(
     return await read_on(session, ledger, statement, after, _PART)
 
 
-async def _file(kind: FileKind, parts: AsyncGenerator[bytes, None]) -> Response[StatementView]:
+async def _file(
+    request: Request[Principal, Any, Any], form: Form, parts: AsyncGenerator[bytes, None]
+) -> Response[StatementView]:
     """Answer with a file of ``parts`` as they are made; the first one is made before the answer begins."""
     try:
-        beginning = await anext(parts)
+        stream = await file_answer(request, "statement", _FILES[form], parts)
     except (UnknownCurrencyError, AmountTooLargeError) as error:
         raise MalformedError("/query/format", str(error)) from error
-    stream = Stream(prefixed(beginning, parts), media_type=kind.media_type, headers=attachment("statement", kind))
     return cast("Response[StatementView]", stream)
 
 

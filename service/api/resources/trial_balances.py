@@ -12,12 +12,11 @@ from uuid import UUID
 from litestar import Request, Response, get
 from litestar.di import NamedDependency
 from litestar.params import QueryParameter
-from litestar.response import Stream
 from msgspec import Meta, Raw, Struct
 
 from service.access.principal import Principal
 from service.api.context import LedgerRef, Services
-from service.api.http.files import CSV, XLSX, FileKind, accepted, attachment
+from service.api.http.files import CSV, XLSX, FileKind, FileTime, accepted, file_answer
 from service.api.http.pagination import (
     LIMIT_DEFAULT,
     Cursor,
@@ -28,7 +27,6 @@ from service.api.http.pagination import (
     next_link,
 )
 from service.api.http.problems import responses
-from service.api.http.streams import prefixed
 from service.api.resources.balances import refuse_ahead
 from service.audit.balances import Times
 from service.audit.trial_balances import LINES_AT_ONCE, TrialBalancePage, read_page
@@ -147,8 +145,10 @@ async def get_trial_balance(
     if form != "json":
         if cursor is not None:
             raise MalformedError("/query/cursor", "a file has all accounts; leave it out")
-        slot = services.file_slots.taken(request.user.client)
-        return await _file(form, _parts(form, reader, ledger, _Wanted(as_of, known_at, currency, code), slot))
+        time, slot = FileTime(services.settings.file_seconds_max), services.file_slots.taken(request.user.client)
+        pages = time.within(_pages(reader, ledger, _Wanted(as_of, known_at, currency, code)))
+        stream = await file_answer(request, "trial-balance", _FILES[form], time.within(_parts(form, pages, slot)))
+        return cast("Response[TrialBalanceView]", stream)
     place = decode_cursor(request, "asc", cursor, _Place)
     if place is not None and place.code is not None and (code is None or not stands_for(code, place.code)):
         raise ProblemError(CursorInvalid())
@@ -216,21 +216,13 @@ async def get_balances_by_code(
     )
 
 
-async def _file(form: Form, parts: AsyncGenerator[bytes, None]) -> Response[TrialBalanceView]:
-    """Answer with a file of ``parts``, which is whole before the answer begins."""
-    beginning = await anext(parts)
-    kind = _FILES[form]
-    stream = Stream(prefixed(beginning, parts), media_type=kind.media_type, headers=attachment("trial-balance", kind))
-    return cast("Response[TrialBalanceView]", stream)
-
-
 async def _parts(
-    form: Form, reader: Reader, ledger: LedgerRef, wanted: _Wanted, slot: AbstractAsyncContextManager[None]
+    form: Form, pages: AsyncGenerator[_Read, None], slot: AbstractAsyncContextManager[None]
 ) -> AsyncGenerator[bytes, None]:
-    """Yield a file in parts, once all of it is made and both sides of every currency are found equal; it is kept on
-    disk meanwhile, and ``slot`` is held. Raises NoSlotError and TrialBalanceUnsoundError.
+    """Yield a file of ``pages`` in parts, once all of it is made and both sides of every currency are found equal; it
+    is kept on disk meanwhile, and ``slot`` is held. Raises NoSlotError and TrialBalanceUnsoundError.
     """
-    async with slot, aclosing(_pages(reader, ledger, wanted)) as pages:
+    async with slot, aclosing(pages):
         with TemporaryFile() as whole:
             with closing(await to_thread(_TABLES[form], whole)) as table:
                 async for found in pages:
