@@ -10,8 +10,9 @@ from service.storage.migrations import VERSION_TABLE
 from service.storage.preflight import operator_engine
 from service.storage.rows import SCHEMA, Base
 
-# A migration that waits for a table's lock makes everybody behind it wait too: it gives up soon and can be run again.
-LIMIT_LOCK_WAITS = "SET lock_timeout = '10s'"
+# A migration that waits for a table's lock makes everybody behind it wait too, and requests wait for a second
+# (FUNDS_LOCK_TIMEOUT_MS): it gives up before that, and is begun again (service/storage/migrations.py).
+LIMIT_LOCK_WAITS = "SET lock_timeout = '500ms'"
 
 # Asked first: CREATE SCHEMA IF NOT EXISTS wants the right to create one even where it exists.
 MAKE_SCHEMA = """
@@ -45,14 +46,15 @@ def run_offline() -> None:
 
 
 def run_online(connection: Connection) -> None:
-    """Run the migrations on ``connection``: all of them in one transaction."""
+    """Run the migrations on ``connection``, each in a transaction of its own: locks are not kept for the next one."""
     connection.execute(text(LIMIT_LOCK_WAITS))
     connection.execute(text(MAKE_SCHEMA))
     connection.commit()
     configure(connection=connection)
     with context.begin_transaction():
         context.run_migrations()
-        connection.execute(text(PROTECT_VERSION_TABLE))
+    connection.execute(text(PROTECT_VERSION_TABLE))
+    connection.commit()
 
 
 def configure(**options: object) -> None:
@@ -65,6 +67,7 @@ def configure(**options: object) -> None:
         include_name=lambda name, kind, _: kind != "schema" or name == SCHEMA,
         compare_type=True,
         compare_server_default=True,
+        transaction_per_migration=True,
         **options,  # type: ignore[arg-type]
     )
 

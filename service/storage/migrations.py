@@ -1,11 +1,13 @@
 """Migrations of the database's schema, and the check that a schema is as new as this version of the service needs."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Literal
 
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_random
 
 from service.data_files import MIGRATIONS
 from service.errors import DatabaseUnusableError, Failure, SchemaBehindError
@@ -23,17 +25,27 @@ _NO_REVISION = "0000"
 _LOCK_WAIT_SECONDS_MAX = 120
 _LOCK_KEY = 0x66756E6473  # "funds"
 
+_TRIES_SECONDS_MAX = 60
+"""How long a migration is begun again that did not get a table to itself: something uses the table for long. Whoever
+comes later waits behind each try, which therefore ends soon (``migrations/env.py``), and goes on between two.
+"""
+_PAUSE_SECONDS = (0.5, 1.5)
 
-async def upgrade(url: str) -> tuple[str, str]:
-    """Migrate the database at ``url`` to SCHEMA_REVISION; return its revisions before and after.
+
+class _TableInUseError(Exception):
+    """A table that a migration changes is in use; nothing was changed since the last migration that was complete."""
+
+
+async def upgrade(url: str, *, scripts: Path = MIGRATIONS, target: str = SCHEMA_REVISION) -> tuple[str, str]:
+    """Migrate the database at ``url`` to ``target``, a revision in ``scripts``; return its revisions before and after.
 
     Safe to call from many processes at once: one migrates and the others wait for it, at most _LOCK_WAIT_SECONDS_MAX.
     A database with a newer revision stays as it is. Raises DatabaseUnusableError.
     """
 
     def upgrade_if_behind(connection: Connection, revision: str) -> None:
-        if revision < SCHEMA_REVISION:
-            _run_migrations(connection, "upgrade", SCHEMA_REVISION)
+        if revision < target:
+            _run_migrations(connection, "upgrade", target, scripts)
 
     return await _migrate(url, upgrade_if_behind)
 
@@ -42,7 +54,7 @@ async def downgrade(url: str, target: str) -> tuple[str, str]:
     """Migrate the database at ``url`` back to the revision ``target`` ("base" for an empty schema); return its
     revisions before and after.
     """
-    return await _migrate(url, lambda connection, _: _run_migrations(connection, "downgrade", target))
+    return await _migrate(url, lambda connection, _: _run_migrations(connection, "downgrade", target, MIGRATIONS))
 
 
 async def verify_revision(engine: AsyncEngine) -> str:
@@ -62,10 +74,26 @@ async def current_revision(connection: AsyncConnection) -> str:
 async def _migrate(url: str, change: Callable[[Connection, str], None]) -> tuple[str, str]:
     await verify_server(url)
     engine = operator_engine(url)
+
+    async def attempt() -> tuple[str, str]:
+        async with engine.connect() as connection:
+            return await connection.run_sync(_migrate_alone, url, change)
+
+    again = AsyncRetrying(
+        retry=retry_if_exception_type(_TableInUseError),
+        stop=stop_after_delay(_TRIES_SECONDS_MAX),
+        wait=wait_random(*_PAUSE_SECONDS),
+        reraise=True,
+    )
     try:
         with explained(url):
-            async with engine.connect() as connection:
-                return await connection.run_sync(_migrate_alone, url, change)
+            return await again(attempt)
+    except _TableInUseError as error:
+        raise DatabaseUnusableError(
+            f"A table of the database at {location(url)} that must be changed has been in use for {_TRIES_SECONDS_MAX}"
+            " seconds: end what holds it (pg_stat_activity, pg_locks), then run the migration again; it goes on where"
+            " it stopped."
+        ) from error
     finally:
         await engine.dispose()
 
@@ -85,19 +113,26 @@ def _migrate_alone(connection: Connection, url: str, change: Callable[[Connectio
     connection.commit()  # the lock belongs to the session, not to the transaction
     before = _current_revision(connection)
     connection.commit()
-    change(connection, before)
+    try:
+        change(connection, before)
+    except DBAPIError as error:
+        if classify(error) is not Failure.CONTENTION:
+            raise
+        raise _TableInUseError from error
     after = _current_revision(connection)
     connection.commit()
     return before, after
 
 
-def _run_migrations(connection: Connection, direction: Literal["upgrade", "downgrade"], target: str) -> None:
+def _run_migrations(
+    connection: Connection, direction: Literal["upgrade", "downgrade"], target: str, scripts: Path
+) -> None:
     # Loaded here: it takes a sixth of the time in which a process starts, and most processes only read the revision.
     from alembic import command  # noqa: PLC0415
     from alembic.config import Config  # noqa: PLC0415
 
     config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    config.set_main_option("script_location", str(scripts).replace("%", "%%"))
     config.attributes["connection"] = connection
     run = command.upgrade if direction == "upgrade" else command.downgrade
     run(config, target)

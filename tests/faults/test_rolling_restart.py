@@ -1,7 +1,6 @@
 """Two instances behind HAProxy are restarted one after the other under load, and no request fails."""
 
 import asyncio
-import itertools
 import os
 import shutil
 import subprocess
@@ -11,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.support.bank import Bank, open_bank
+from tests.support.bank import move_cents, open_bank
 from tests.support.invariants import assert_ledger_is_sound
 from tests.support.journal import Journal
 from tests.support.servers import ROOT, RunningService, free_port, random_token
@@ -77,7 +76,7 @@ async def test_no_request_fails(instances: Instances, database_url: str) -> None
         over = asyncio.Event()
         async with asyncio.TaskGroup() as group:
             for number in range(CALLERS):
-                group.create_task(_call_until(over, client, journal, bank, number))
+                group.create_task(move_cents(over, client, journal, bank, number))
             for name in "ab":
                 before = journal.decided_count
                 await instances.restart(name)
@@ -86,18 +85,6 @@ async def test_no_request_fails(instances: Instances, database_url: str) -> None
     assert set(journal.acknowledged) <= {"201", "422"}
     await journal.assert_ledgers_agree(database_url)
     await assert_ledger_is_sound(database_url, bounds_were_constant=True)
-
-
-async def _call_until(over: asyncio.Event, client: Client, journal: Journal, bank: Bank, number: int) -> None:
-    """Move a cent from customer to customer, again and again."""
-    for count in itertools.count(number):
-        debit, credit = bank.customers[count % CALLERS], bank.customers[(count + 1) % CALLERS]
-        answer = await journal.post(client, bank.order(debit, credit))
-        assert answer is not None
-        assert answer.status in {201, 422}, answer
-        if over.is_set():
-            return
-        await asyncio.sleep(0.01)
 
 
 async def _answers(client: Client) -> None:

@@ -1,6 +1,7 @@
 """A small bank to run on: a ledger with a funding account and customers who may not overdraw."""
 
 import asyncio
+import itertools
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -91,3 +92,17 @@ def some_twice(orders: Sequence[AnyOrder], dice: random.Random, share: float = 0
         if dice.random() < share:
             sequence.insert(max(0, len(sequence) - dice.randint(0, 30)), order)
     return sequence
+
+
+async def move_cents(over: asyncio.Event, client: Client, journal: Journal, bank: Bank, number: int) -> None:
+    """Move a cent from customer to customer, again and again until it is ``over``; caller ``number`` begins with that
+    customer. Every request must be decided.
+    """
+    for count in itertools.count(number):
+        debit, credit = (bank.customers[place % len(bank.customers)] for place in (count, count + 1))
+        answer = await journal.post(client, bank.order(debit, credit))
+        assert answer is not None
+        assert answer.status in {201, 422}, answer
+        if over.is_set():
+            return
+        await asyncio.sleep(0.01)
