@@ -10,6 +10,7 @@ from service.api.resources.balances import get_balance, query_balances
 from service.api.resources.batches import post_batch
 from service.api.resources.changes import list_account_changes, list_changes
 from service.api.resources.closings import ClosingController
+from service.api.resources.codes import list_codes
 from service.api.resources.decisions import list_decisions
 from service.api.resources.events import EventController, InstallationEventController
 from service.api.resources.history import list_account_history
@@ -41,6 +42,7 @@ def routes() -> list[ControllerRouterHandler]:
         ClosingController,
         get_trial_balance,
         get_balances_by_code,
+        list_codes,
         list_account_history,
         list_decisions,
         get_overview,

@@ -12,7 +12,7 @@ class Page(Struct, Generic[T], frozen=True):
 
     `next_cursor` is null on the last page, and only there. In rising order (`order=asc`), in which what comes later
     stands behind the last page, that page has one too: the list has ended for now where a page without items repeats
-    the cursor that was sent. Ledgers are listed by name, in either order to an end.
+    the cursor that was sent. Ledgers and codes are listed by name, to an end.
     """
 
     items: list[T]

@@ -170,7 +170,8 @@ class Lists:
     @classmethod
     async def fill(cls, client: httpx.AsyncClient) -> "Lists":
         ledger = await LedgerClient.open(client, unique("lists"))
-        poor, other = await ledger.account(minimum_balance=0, reference="poor"), await ledger.account()
+        poor = await ledger.account(minimum_balance=0, reference="poor", code="1000")
+        other = await ledger.account(code="2000:banks")
         for _ in range(2):
             await ledger.move(other, poor, 10, reference="paid")
             await open_hold(ledger, poor, other)

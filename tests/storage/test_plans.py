@@ -23,6 +23,7 @@ from service.storage.lists import ENTRIES_SCANNED_MAX, ListOrder
 from service.storage.repositories.accounts import AccountRepository
 from service.storage.repositories.balances import BalanceRepository
 from service.storage.repositories.changes import ChangeRepository
+from service.storage.repositories.codes import CodeRepository
 from service.storage.repositories.decisions import DecisionRepository, Position
 from service.storage.repositories.history import ALL, HistoryRepository
 from service.storage.repositories.holds import HoldRepository
@@ -306,6 +307,12 @@ QUERIES: dict[Callable[..., Any], Cases | dict[str, Cases]] = {
     + page(order=["desc"], after=[None], code=[CROWD], reference=["account 1"])
     + page(order=ORDERS, after=[None, id_of(ACCOUNTS // 2), id_of(4)], code=[CROWD, FEW, ABSENT]),
     AccountRepository.page_of_group: pages_of_groups(),
+    # Three searches for each code, and two for one that is found again. Some have tens of thousands of accounts.
+    CodeRepository.page: page(
+        250,
+        group=[None, "2000", CROWD, FEW, ABSENT],
+        after=[None, ("1000", False), (CROWD, True), (f"{CROWD}-50007", True), (f"{CROWD}:50006", True)],
+    ),
     AccountRepository.by_ids: look_up(account_ids=SOME_IDS),
     AccountRepository.with_recent_transfers: look_up(150, account_id=[BUSY, QUIET, NOBODY]),
     AccountRepository.next_currency: look_up(after=["", "EUR", "USD"]),
@@ -403,6 +410,7 @@ REPOSITORIES = (
     AccountRepository,
     BalanceRepository,
     ChangeRepository,
+    CodeRepository,
     StatementRepository,
     TransferRepository,
     HoldRepository,

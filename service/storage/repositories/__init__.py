@@ -13,6 +13,7 @@ from service.storage.database import Session
 from service.storage.repositories.accounts import AccountRepository
 from service.storage.repositories.balances import BalanceRepository
 from service.storage.repositories.changes import ChangeRepository
+from service.storage.repositories.codes import CodeRepository
 from service.storage.repositories.cosignatures import CosignatureRepository
 from service.storage.repositories.decisions import DecisionRepository
 from service.storage.repositories.exports import ExportRepository
@@ -50,6 +51,11 @@ class Repositories:
     def accounts(self) -> AccountRepository:
         """Accounts."""
         return AccountRepository(self._session)
+
+    @property
+    def codes(self) -> CodeRepository:
+        """The chart of accounts."""
+        return CodeRepository(self._session)
 
     @property
     def balances(self) -> BalanceRepository:
