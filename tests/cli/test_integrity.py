@@ -95,6 +95,8 @@ async def test_a_forged_token_is_named(shared: TestDatabase) -> None:
         (["--ledger", "Main"], "A ledger's name has 1 to 63"),
         (["--ledger", "other"], "There is no ledger 'other'."),
         (["main"], "Got unexpected extra argument"),
+        (["--replica"], "FUNDS_READ_DATABASE_URL must name one."),
+        (["--replica", "--checkpoint", __file__], "leave --replica out"),
     ],
 )
 def test_wrong_use(shared: TestDatabase, arguments: list[str], sentence: str) -> None:

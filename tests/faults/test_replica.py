@@ -235,6 +235,30 @@ async def test_an_export_reads_the_replica(scene: Scene) -> None:
     assert "cannot be reached" in away.stderr
 
 
+async def test_verification_reads_the_replica_when_told(scene: Scene) -> None:
+    """What is damaged now is damaged there when it has been replayed."""
+    here, there = scene.database.auditor_url, scene.standby.url("funds_auditor")
+
+    async def verify(*arguments: str, replica: str = there) -> int:
+        settings = {"FUNDS_DATABASE_URL": here, "FUNDS_READ_DATABASE_URL": replica}
+        arguments = ("verify", "--ledger", scene.ledger.name, *arguments)
+        return (await asyncio.to_thread(run_funds, *arguments, settings=settings)).returncode
+
+    change = "UPDATE funds.transfers SET credit_balance_after = credit_balance_after {} WHERE id = '{}'"
+    moved = await scene.ledger.move(scene.debit, scene.credit)
+    await scene.wait_for_replica()
+    async with scene.lag():
+        await execute(scene.database, change.format("+ 1", moved["id"]))
+        assert (await verify(), await verify("--replica")) == (1, 0)
+    await scene.wait_for_replica()
+    assert await verify("--replica") == 1
+    await execute(scene.database, change.format("- 1", moved["id"]))
+    await scene.wait_for_replica()
+    assert await verify("--replica") == 0
+    away = f"postgresql://funds_auditor@127.0.0.1:{free_port()}/funds"
+    assert (await verify("--replica", replica=away), await verify(replica=away)) == (3, 0)
+
+
 async def test_a_revoked_token_ends_whatever_the_lag(scene: Scene) -> None:
     operator = Database.connect(scene.database.operator_url, Settings())
     name = unique("client")
