@@ -1,9 +1,15 @@
 """By which plans PostgreSQL carries out the statements of a transaction: as it sees fit, or by plans that it keeps."""
 
+import time
 from enum import Enum
 
 from sqlalchemy import Connection, event
 from sqlalchemy.ext.asyncio import AsyncEngine
+
+PLAN_SECONDS_MAX = 5.0
+"""How long a kept plan is kept. One for a small table is wrong for the same table some thousand rows later, and the
+server itself notices that only after a minute.
+"""
 
 _OPTION = "funds_plans"
 
@@ -20,12 +26,15 @@ class Plans(Enum):
     CHOSEN = ""
     """As PostgreSQL sees fit: for what reads as much as its parameters say."""
     KEPT = "SET LOCAL plan_cache_mode = force_generic_plan"
-    """One plan for all parameters, which a connection makes once and keeps until the tables change."""
+    """One plan for all parameters, which a connection makes and keeps for PLAN_SECONDS_MAX."""
 
     @property
     def options(self) -> dict[str, object]:
         """The execution options that say so."""
         return {_OPTION: self.value}
+
+
+_DROP = "DISCARD PLANS"
 
 
 def follow(engine: AsyncEngine) -> None:
@@ -37,4 +46,9 @@ def _tell(connection: Connection) -> None:
     """Tell the driver's connection how its next transaction begins. SQLAlchemy sends BEGIN later, with a statement."""
     driver = connection.connection.driver_connection
     assert driver is not None, "a connection that begins a transaction has one"
-    driver.beginning = connection.get_execution_options().get(_OPTION, Plans.CHOSEN.value)
+    plans = Plans(connection.get_execution_options().get(_OPTION, Plans.CHOSEN.value))
+    driver.beginning = plans.value
+    now = time.monotonic()
+    if plans is Plans.KEPT and now - connection.info.setdefault("kept_since", now) > PLAN_SECONDS_MAX:
+        connection.info["kept_since"] = now
+        driver.beginning += f";{_DROP}"

@@ -27,6 +27,10 @@ class Planner:
         plan: dict[str, Any] = explained["Plan"]
         return plan
 
+    async def drop_plans(self) -> None:
+        """Have everything planned anew, as a transaction that reads does."""
+        await self._driver.execute("BEGIN READ ONLY; DISCARD PLANS; COMMIT")
+
 
 def pages_read(node: dict[str, Any]) -> int:
     return int(node["Shared Hit Blocks"] + node["Shared Read Blocks"])

@@ -2,20 +2,23 @@
 
 from collections.abc import AsyncIterator
 
+import asyncpg
 import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.domain.balances import Viewpoint
 from service.settings import RetryLimits, Settings
+from service.storage import plans as plans_module
 from service.storage.database import Database
 from service.storage.plans import Plans
 from service.storage.repositories.balances import BalanceRepository
 from service.storage.transactions import Mode, Reader, Transactions
-from tests.storage.paging import statements
+from tests.storage.paging import queries, statements
+from tests.storage.planner import pages_read, planning
 from tests.support.application import serving
 from tests.support.http_ledger import LedgerClient
-from tests.support.million_transfers import at, id_of
+from tests.support.million_transfers import at, id_of, identifier_of
 from tests.support.rows import MAIN
 from tests.support.servers import TestDatabase
 
@@ -23,6 +26,20 @@ _TIMES = 7
 """PostgreSQL plans a statement for its parameters five times before it thinks of another plan."""
 STATEMENTS_MAX = {"balance": 3, "statement": 7, "statement?axis=value": 7}
 """What each sends beside BEGIN and COMMIT, however many lines it has; three more where they are in a log."""
+
+ACCOUNTS = f"""
+    INSERT INTO funds.accounts (ledger_id, id, currency, normal_side, created_at, updated_at)
+    SELECT {MAIN}, {identifier_of("n")}, 'USD', 'credit', now(), now() FROM generate_series(1, 3) AS n
+"""
+DATED_APART = f"""
+    INSERT INTO funds.transfers (ledger_id, id, debit_account_id, credit_account_id, amount, currency,
+                                 debit_account_version, credit_account_version, debit_balance_after,
+                                 credit_balance_after, metadata, effective_at, created_at, client_id, idempotency_key)
+    SELECT {MAIN}, {identifier_of("n")}, '{id_of(2)}', '{id_of(3)}', 1, 'USD', n, n, 0, 0, '{{}}',
+           '2020-01-01Z', now(), 'client', 'transfer ' || n
+    FROM generate_series(1, 20000) AS n
+"""
+"""Of two accounts, none of them the first."""
 
 
 @pytest.fixture
@@ -65,18 +82,44 @@ async def _fail(session: AsyncSession) -> None:
     raise ZeroDivisionError
 
 
-async def test_it_is_said_with_begin_in_one_message(single: Database) -> None:
+@pytest.mark.parametrize("old", [False, True])
+async def test_it_is_said_with_begin_in_one_message(
+    single: Database, monkeypatch: pytest.MonkeyPatch, *, old: bool
+) -> None:
+    """So it is that plans which were kept for long are dropped."""
+    monkeypatch.setattr(plans_module, "PLAN_SECONDS_MAX", 0.0 if old else 3600.0)
     transactions = Transactions(single, RetryLimits(1, 60), Mode.READ_ONLY)
     sent: list[str] = []
     async with single.engine.connect() as connection:
         driver = (await connection.get_raw_connection()).driver_connection
         assert driver is not None
+    await transactions.run(plan_cache_mode, plans=Plans.KEPT)
     driver.add_query_logger(lambda record: sent.append(record.query))
     await transactions.run(plan_cache_mode, plans=Plans.KEPT)
-    assert [one for one in sent if "SHOW" not in one] == [
-        "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY;SET LOCAL plan_cache_mode = force_generic_plan",
-        "COMMIT;",
-    ]
+    begin = "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY;SET LOCAL plan_cache_mode = force_generic_plan"
+    dropped = ";DISCARD PLANS" if old else ""
+    assert [one for one in sent if "SHOW" not in one] == [begin + dropped, "COMMIT;"]
+
+
+async def test_a_plan_of_an_empty_table_is_not_kept(test_database: TestDatabase) -> None:
+    """It would go on looking through what is dated apart in the whole ledger for each account, until PostgreSQL
+    analyzes the table.
+    """
+    database = Database.connect(test_database.service_url, Settings())
+    with queries(database) as sent:
+        async with database.sessions() as session:
+            await BalanceRepository(session).posted(MAIN, [id_of(1)], Viewpoint.at(at(1), at(1)))
+    superuser = await asyncpg.connect(test_database.superuser_url)
+    await superuser.execute(ACCOUNTS)
+    async with planning(database, "force_generic_plan") as planner:
+        await planner.measure(*sent[0])
+        await superuser.execute(DATED_APART)
+        kept = pages_read(await planner.measure(*sent[0]))
+        await planner.drop_plans()
+        made_anew = pages_read(await planner.measure(*sent[0]))
+    await superuser.close()
+    await database.close()
+    assert made_anew <= 40 < kept, (made_anew, kept)
 
 
 @pytest.mark.parametrize("plans", Plans)
