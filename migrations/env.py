@@ -36,7 +36,7 @@ END $$
 
 
 def run_offline() -> None:
-    """Write the SQL of the migrations to standard output; no database is asked."""
+    """Write the SQL of the migrations to standard output, all in one transaction; no database is asked."""
     configure(dialect_name="postgresql", literal_binds=True)
     with context.begin_transaction():
         context.execute(LIMIT_LOCK_WAITS)
@@ -50,7 +50,7 @@ def run_online(connection: Connection) -> None:
     connection.execute(text(LIMIT_LOCK_WAITS))
     connection.execute(text(MAKE_SCHEMA))
     connection.commit()
-    configure(connection=connection)
+    configure(connection=connection, transaction_per_migration=True)
     with context.begin_transaction():
         context.run_migrations()
     connection.execute(text(PROTECT_VERSION_TABLE))
@@ -67,7 +67,6 @@ def configure(**options: object) -> None:
         include_name=lambda name, kind, _: kind != "schema" or name == SCHEMA,
         compare_type=True,
         compare_server_default=True,
-        transaction_per_migration=True,
         **options,  # type: ignore[arg-type]
     )
 
