@@ -1,6 +1,7 @@
 """What runs by itself: a function for each kind of worker makes it, and starts nothing."""
 
 from collections.abc import Awaitable, Callable, Iterator
+from typing import TYPE_CHECKING
 
 from service.access import uses
 from service.access.uses import TokenUses
@@ -15,6 +16,9 @@ from service.workers.periodic import PeriodicWorker
 from service.workers.sealer import Sealer
 from service.workers.sweeper import HoldSweeper
 from service.workers.verifier import LedgerVerifier
+
+if TYPE_CHECKING:
+    from service.workers.witnessing import Witnessing
 
 
 def hold_sweeper(settings: Settings, pools: Pools, committer: Committer) -> PeriodicWorker:
@@ -52,8 +56,8 @@ def log_sealer(settings: Settings, sealer: Sealer) -> PeriodicWorker:
     )
 
 
-def log_witnesses(settings: Settings, pools: Pools) -> Iterator[PeriodicWorker]:
-    """Yield what asks each witness, so that none waits for another one."""
+def log_witnesses(settings: Settings, pools: Pools) -> "Iterator[tuple[PeriodicWorker, Witnessing]]":
+    """Yield what asks each witness, so that none waits for another one, with its worker."""
     witnesses = witnesses_of(settings)
     if not witnesses:
         return
@@ -63,12 +67,14 @@ def log_witnesses(settings: Settings, pools: Pools) -> Iterator[PeriodicWorker]:
 
     for witness in witnesses:
         client = WitnessClient(witness.url, seconds_max=settings.log_witness_timeout_seconds)
-        yield PeriodicWorker(
+        witnessing = Witnessing(Transactions(pools.witnessing, settings.read_limits), witness, client)
+        worker = PeriodicWorker(
             f"log-witness {witness.name}",
-            Witnessing(Transactions(pools.witnessing, settings.read_limits), witness, client).work,
+            witnessing.work,
             interval_seconds=settings.log_witness_interval_seconds,
             stop_seconds_max=0,
         )
+        yield worker, witnessing
 
 
 def token_use_writer(token_uses: TokenUses) -> PeriodicWorker:

@@ -1,5 +1,8 @@
 """What is true now, as metrics: looked at again and again in every process, for a scrape reaches one of them."""
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 from service.posting.committer import Committer
 from service.storage.pools import Pools
 from service.storage.replica import Replica
@@ -7,6 +10,9 @@ from service.telemetry import metrics
 from service.telemetry.requests import RequestTelemetry
 from service.workers.sealer import Sealer
 from service.workers.verifier import IntegrityWatch
+
+if TYPE_CHECKING:
+    from service.workers.witnessing import Witnessing
 
 LOOK_INTERVAL_SECONDS = 1.0
 
@@ -21,6 +27,7 @@ class Gauges:
         pools: Pools,
         watch: IntegrityWatch,
         sealer: Sealer | None,
+        witnesses: "Sequence[Witnessing]",
         replica: Replica | None,
     ) -> None:
         self._requests = requests
@@ -28,6 +35,7 @@ class Gauges:
         self._pools = pools
         self._watch = watch
         self._sealer = sealer
+        self._witnesses = witnesses
         self._replica = replica
 
     async def look(self) -> None:
@@ -50,6 +58,8 @@ class Gauges:
         if self._sealer is not None:
             metrics.sealer_lag.set(self._sealer.behind_seconds)
             metrics.sealer_damaged.set(self._sealer.damaged_count)
+        behind = [one.behind_seconds for one in self._witnesses if one.behind_seconds is not None]
+        metrics.witness_lag.set(max(behind, default=None))
         known = self._watch.freshness
         if known is not None:
             oldest = known.oldest_at

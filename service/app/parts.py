@@ -60,15 +60,18 @@ def make_services(settings: Settings, requests: RequestTelemetry) -> context.Ser
         background.watch("integrity-watch", integrity.look, WATCH_INTERVAL_SECONDS),
         background.watch("head-watcher", watcher.look, heads.LOOK_INTERVAL_SECONDS),
     ]
-    log = None
+    log, witnesses = None, []
     if log_signer is not None:
         sealer = Sealer(Transactions(pools.sealing, settings.read_limits), log_signer.sign_for, log_keys)
         log = background.log_sealer(settings, sealer), sealer
-        workers += [log[0], *background.log_witnesses(settings, pools)]
+        witnesses = list(background.log_witnesses(settings, pools))
+        workers += [log[0], *(worker for worker, _ in witnesses)]
     if replica is not None:
         workers.append(background.watch("replica-watch", replica.look, replicas.LOOK_INTERVAL_SECONDS))
     if settings.metrics:
-        looked_at = Gauges(requests, committer, pools, integrity, log and log[1], replica)
+        looked_at = Gauges(
+            requests, committer, pools, integrity, log and log[1], [witnessing for _, witnessing in witnesses], replica
+        )
         workers.append(background.watch("gauges", looked_at.look, gauges.LOOK_INTERVAL_SECONDS))
 
     return context.Services(

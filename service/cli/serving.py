@@ -29,7 +29,7 @@ from service.settings import PREFIX, Settings
 from service.storage.database import Database
 from service.storage.migrations import upgrade, verify_revision
 from service.storage.preflight import explained, operator_engine, verify_role
-from service.telemetry.cells import Rows, clear_gauges
+from service.telemetry.cells import Rows, adopt, clear_gauges
 from service.telemetry.logs import configure_logging
 
 _OPERATIONS_PREFIX = f"{PREFIX}OPERATIONS_"
@@ -233,7 +233,10 @@ def _serve_until_stopped(
     _listen(listener, settings.host, settings.port, PREFIX)
     for bound in operations:
         _listen(bound, settings.operations_host, bound.getsockname()[1], _OPERATIONS_PREFIX)
-    rows = Rows.make(settings.workers) if settings.metrics else None
+    rows = None
+    if settings.metrics:
+        rows = Rows.make(settings.workers + 1)
+        adopt(rows, settings.workers)  # the last row is this process's
     workers = Workers(
         run_worker,
         ([listener], operations, rows),

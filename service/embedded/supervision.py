@@ -8,6 +8,7 @@ from typing import Self
 
 from service.embedded.postgres import EmbeddedPostgres
 from service.errors import EmbeddedPostgresError
+from service.telemetry import metrics
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +46,7 @@ class Supervisor:
         while not self._stopping.wait(_LOOK_SECONDS):
             if self._server.running:
                 continue
+            metrics.embedded_restarts.add()
             lived_seconds = time.monotonic() - started
             if lived_seconds > _HEALTHY_SECONDS:
                 pause_seconds = _PAUSE_SECONDS_FIRST

@@ -99,6 +99,11 @@ sealer_lag = Gauge("funds_sealer_lag_seconds", "How long not everything has been
 sealer_damaged = Gauge(
     "funds_sealer_damaged_ledgers", "Ledgers whose history is not what was sealed in their log.", over="max"
 )
+witness_lag = Gauge(
+    "funds_witness_lag_seconds",
+    "How long not every log has been cosigned, by the witness that is furthest behind of those that are asked here.",
+    over="max",
+)
 verifier_lag = Gauge(
     "funds_verifier_lag_seconds", "How long ago the ledger was verified that has waited for longest.", over="max"
 )
@@ -106,6 +111,12 @@ verifier_damaged = Gauge("funds_verifier_damaged_ledgers", "Ledgers in which dam
 verifier_unverified = Gauge("funds_verifier_unverified_ledgers", "Ledgers that were never verified whole.", over="max")
 replica_usable = Gauge("funds_replica_usable", "Whether reads use the replica: 1, or 0.", over="min")
 replica_lag = Gauge("funds_replica_lag_seconds", "How old what the replica shows is at most.", over="max")
+unknown_outcomes = Counter(
+    "funds_unknown_outcomes_total", "Problems answered that leave open whether the request was applied."
+)
 files_cut = Counter("funds_files_cut_total", "Files that were cut because they took longer than they may.")
 active_requests = Gauge("http_server_active_requests", "HTTP requests that are being answered.")
 worker_processes = Gauge("funds_worker_processes", "Worker processes that serve.")
+embedded_restarts = Counter(
+    "funds_embedded_postgres_restarts_total", "How often the embedded PostgreSQL was found ended, to be started again."
+)

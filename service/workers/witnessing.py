@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Sequence
 
 from service.audit.ledger_log import LedgerLog
@@ -57,6 +58,12 @@ class Witnessing:
         """What the witness cosigned last, by ledger."""
         self._left_until: dict[int, int] = {}
         """The turn before which a ledger is left alone."""
+        self._complete_at: float | None = None
+
+    @property
+    def behind_seconds(self) -> float | None:
+        """How long the witness has not cosigned every log, since this instance asks it; None where another one does."""
+        return None if self._complete_at is None else time.monotonic() - self._complete_at
 
     async def work(self) -> bool:
         """Have checkpoints cosigned, LEDGERS_AT_ONCE at most; return whether there are more. Raises StorageError.
@@ -65,8 +72,10 @@ class Witnessing:
         left alone for PAUSE_TURNS, so that it holds up no other one.
         """
         self._turn += 1
+        began = time.monotonic()
         waiting = await self._transactions.run(self._waiting, writes=lambda _: False)
         if not waiting:
+            self._note_complete(began)
             return False
         try:
             async with self._client.opened() as ask:
@@ -77,13 +86,24 @@ class Witnessing:
                 extra={"witness": self._witness.name, "reason": f"{self._witness.name}: {error}"},
             )
             return False
-        return len(waiting) > LEDGERS_AT_ONCE
+        if len(waiting) > LEDGERS_AT_ONCE:
+            return True
+        self._note_complete(began)
+        return False
+
+    def _note_complete(self, began: float) -> None:
+        """Note that a turn, which began then, left no log that was not cosigned, unless one is left alone."""
+        if self._complete_at is not None and not any(until > self._turn for until in self._left_until.values()):
+            self._complete_at = began
 
     async def _waiting(self, session: Session) -> Sequence[LatestCheckpoint]:
         """Return the checkpoints that the witness has to be asked about; none when another instance does."""
         repositories = Repositories(session)
         if not await repositories.cosignatures.claim(self._witness.key.id):
+            self._complete_at = None
             return []
+        if self._complete_at is None:
+            self._complete_at = time.monotonic()
         heads = await repositories.log.heads()  # of ledgers that are there: the sealer tells of others
         moved = [
             ledger_id

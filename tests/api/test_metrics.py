@@ -23,11 +23,12 @@ from service.telemetry.exposition import exposition
 from service.telemetry.http_metrics import DURATION_BOUNDS
 from service.telemetry.instruments import METRICS
 from tests.support.application import Application, serving
-from tests.support.http_ledger import JSON, LedgerClient, item, unique
+from tests.support.http_ledger import JSON, LedgerClient, item, keyed, unique
 from tests.support.killing import children
 from tests.support.servers import ROOT, RunningService, TestDatabase, free_port
 
 PROBLEMS, DURATIONS = "funds_problems_total", "http_server_request_duration_seconds"
+UNKNOWN = "funds_unknown_outcomes_total"
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 """By name and labels."""
@@ -87,6 +88,10 @@ async def test_refusals_and_failures_are_counted_by_code(
     monkeypatch.setattr(measured.app.state.services.ledgers, "find", fail)
     async with measured.client(measured.settings.admin_token) as client:
         await client.get(f"/v1/ledgers/{unique('l')}/accounts")
+        assert value(scraped(), UNKNOWN) == value(before, UNKNOWN), "nothing can have been applied"
+        await client.post(f"/v1/ledgers/{unique('l')}/accounts", json={"currency": "USD"}, headers=keyed())
+    assert value(scraped(), UNKNOWN) == value(before, UNKNOWN) + 1
+    before[PROBLEMS, frozenset({("code", "internal_error")})] += 1
     for code in ("unauthenticated", "not_found", "internal_error"):
         assert value(scraped(), PROBLEMS, code=code) == value(before, PROBLEMS, code=code) + 1, code
 

@@ -13,6 +13,7 @@ import pytest
 from service.embedded import supervision
 from service.embedded.postgres import EmbeddedPostgres
 from service.embedded.supervision import Supervisor
+from service.telemetry import metrics
 from tests.support.other_session import wait_until
 
 ENDED = "the embedded PostgreSQL has ended and is started again; its own log says why it ended"
@@ -33,6 +34,7 @@ def _kill(server: EmbeddedPostgres) -> None:
 
 async def test_a_server_that_was_killed_or_stopped_runs_again(server: EmbeddedPostgres) -> None:
     url = server.service_url
+    [before] = metrics.embedded_restarts.series()
     with Supervisor(server):
         for end in (signal.SIGKILL, signal.SIGINT):
             killed = server.pid
@@ -40,6 +42,8 @@ async def test_a_server_that_was_killed_or_stopped_runs_again(server: EmbeddedPo
             os.kill(killed, end)
             await wait_until(lambda: server.running and server.pid != killed)  # noqa: B023 - awaited here
             await wait_until(lambda: _answers(url))
+    [counted] = metrics.embedded_restarts.series()
+    assert counted.value >= before.value + 2
 
 
 async def test_a_server_that_cannot_start_is_tried_again_more_and_more_seldom(

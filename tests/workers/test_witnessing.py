@@ -17,6 +17,7 @@ from service.proofs.keys import SignerKey, parse_verifier_key
 from service.settings import Settings
 from service.storage.database import Database
 from service.storage.transactions import Transactions
+from service.telemetry import metrics
 from service.workers.sealer import Sealer
 from service.workers.witness_client import Answer, Ask, WitnessClient
 from service.workers.witnessing import ASKED_AT_ONCE, Witnessing
@@ -372,3 +373,24 @@ async def test_a_witness_is_asked_about_several_logs_at_once(
         client = SlowClient()
         await asking(client).work()
         assert client.asked == len(ledgers) + 1, "nobody is asked about a ledger that was taken away"
+
+
+@pytest.mark.parametrize("status", [503, 404], ids=["away", "it takes no checkpoint of the log"])
+async def test_how_long_not_every_log_is_cosigned_is_told(
+    test_database: TestDatabase, witness: Witness, status: int
+) -> None:
+    def lag() -> float:
+        [series] = metrics.witness_lag.series()
+        return series.value
+
+    witness.trusted[f"{ORIGIN}/main"] = str(SIGNER.verifier_key("main"))  # a ledger that is there from the start
+    async with witnessed(test_database, witness, metrics=True) as application, ledger_of(application) as ledger:
+        debit, credit = await ledger.account(), await ledger.account()
+        await cosigned_checkpoint(ledger, size=3)
+        await until(lambda: any(metrics.witness_lag.series()))
+        witness.fault = lambda _: Reply(status)
+        await ledger.move(debit, credit)
+        await until(lambda: lag() > 2)
+        witness.fault = lambda reply: reply
+        await until(lambda: lag() < 1)
+        await cosigned_checkpoint(ledger, size=4)

@@ -36,6 +36,7 @@ from service.errors import (
 )
 from service.server.refusals import Answer, Refusal, Refuse, Scope
 from service.storage.errors import reason
+from service.telemetry import metrics
 from service.telemetry.records import record_of
 from service.wire import reasons
 from service.wire.catalogue import CATALOGUE, KINDS
@@ -136,6 +137,8 @@ def answer_problem(
         instance=asked_path(request.scope),
         outcome=error.outcome,
     )
+    if problem.outcome == "unknown":
+        metrics.unknown_outcomes.add()
     headers = dict(error.headers)
     if problem.status == 503:  # noqa: PLR2004
         headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
