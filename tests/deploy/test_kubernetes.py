@@ -149,11 +149,15 @@ def test_one_instance_is_always_there() -> None:
 def test_only_callers_come_in_and_only_the_database_and_names_are_asked() -> None:
     policy: Any = SERVICE["NetworkPolicy"]["spec"]
     assert set(policy["policyTypes"]) == {"Ingress", "Egress"}
-    [callers] = policy["ingress"]
-    assert [port["port"] for port in callers["ports"]] == [settings().port], "nobody is let to the probes"
-    assert callers["from"] == [
-        {"namespaceSelector": {}, "podSelector": {"matchLabels": {"funds-client": "true"}}},
-    ]
+    let_in = {
+        selector["podSelector"]["matchLabels"].popitem(): [port["port"] for port in rule["ports"]]
+        for rule in policy["ingress"]
+        for selector in rule["from"]
+    }
+    assert let_in == {
+        ("funds-client", "true"): [settings().port],
+        ("funds-metrics", "true"): [settings().operations_port],
+    }
     asked = {(port["protocol"], port["port"]) for rule in policy["egress"] for port in rule["ports"]}
     assert asked == {("UDP", 53), ("TCP", 53), ("TCP", 5432)}
     [service_port] = SERVICE["Service"]["spec"]["ports"]
