@@ -1,15 +1,19 @@
 """The manifests of ``deploy/kubernetes``: they fit each other, the image, and what the service serves and reads."""
 
 import re
+import shutil
+import subprocess
 from typing import Any
 
 import pytest
+from ruamel.yaml import YAML
 
 from service.api.resources.health import HealthController
 from service.settings import Settings
 from tests.deploy.documents import DEPLOY, Document, read, settings_of, stop_seconds_max, unknown_settings
 
 BASE = "kubernetes"
+KUBECTL = shutil.which("kubectl")
 SECRETS = "/run/secrets/funds"
 
 
@@ -169,3 +173,19 @@ def test_no_image_is_made_up() -> None:
     assert {container_of(template)["image"] for template in PODS.values()} == {"funds"}
     for file in (DEPLOY / BASE).rglob("*"):
         assert file.is_dir() or not re.search(r"sha256:[0-9a-f]", file.read_text()), file
+
+
+@pytest.mark.skipif(KUBECTL is None, reason="kubectl is not installed")
+@pytest.mark.parametrize("folder", [BASE, f"{BASE}/migration"])
+def test_kustomize_makes_of_them_what_is_meant(folder: str) -> None:
+    """Without a cluster: that names of generated parts are replaced wherever they stand, and nothing is left out."""
+    built = subprocess.run(
+        [str(KUBECTL), "kustomize", str(DEPLOY / folder)], capture_output=True, text=True, check=True
+    )
+    assert built.stderr == "", "what is deprecated is told there"
+    made = {document["kind"]: document for document in YAML(typ="safe").load_all(built.stdout)}
+    assert made.keys() - {"ConfigMap"} == resources(folder).keys()
+    if folder == BASE:
+        [source] = container_of(made["Deployment"]["spec"]["template"])["envFrom"]
+        assert source["configMapRef"]["name"] == made["ConfigMap"]["metadata"]["name"]
+        assert made["ConfigMap"]["data"] == environment()
