@@ -14,12 +14,14 @@ GUIDES = [
     ROOT / "README.md",
     ROOT / "service" / "README.md",
     *sorted((ROOT / "service" / "docs").glob("*.md")),
+    *sorted((ROOT / "deploy").glob("*/README.md")),
     ROOT / "tests" / "README.md",
     *sorted((ROOT / "tests" / "benchmarks").glob("*.md")),
 ]
 PAGES = [*GUIDES, *sorted(DECISIONS.glob("*.md"))]
 
 _LINK = re.compile(r"\]\((?!https?:)([^)#]+)(?:#[^)]*)?\)")
+_ANCHOR = re.compile(r"\]\((?!https?:)([^)#]*)#([^)]*)\)")
 _CODE = re.compile(r"```.*?```|`[^`\n]*`", re.DOTALL)
 _TEST = re.compile(r"`(tests/[a-z_/]+\.py)(?:::(test_[a-z0-9_]+))?`")
 _FILE = re.compile(r"`([a-z_]+/[a-z_/]+\.(?:py|sql|cfg))`")
@@ -33,6 +35,21 @@ def name_of(page: Path) -> str:
 def test_links_lead_somewhere(page: Path) -> None:
     links = _LINK.findall(_CODE.sub("", page.read_text()))
     assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_links_lead_to_a_heading(page: Path) -> None:
+    links = _ANCHOR.findall(_CODE.sub("", page.read_text()))
+    pages = [
+        (page.parent / file if file else page, anchor) for file, anchor in links if not file or file.endswith(".md")
+    ]
+    assert [(file, anchor) for file, anchor in pages if anchor not in _anchors(file)] == []
+
+
+def _anchors(page: Path) -> set[str]:
+    """What its headings are called in links."""
+    headings = re.findall(r"(?m)^#+ (.*)$", re.sub(r"(?s)```.*?```", "", page.read_text()))
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 @pytest.mark.parametrize("page", GUIDES, ids=name_of)

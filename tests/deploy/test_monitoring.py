@@ -6,13 +6,15 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import click
 import pytest
 from ruamel.yaml import YAML
 
 from service.app import create_app
+from service.cli import main
 from service.settings import Settings
 from service.telemetry.instruments import METRICS, Histogram
-from tests.deploy.documents import Document, read, settings_of
+from tests.deploy.documents import Document, read, settings_of, unknown_settings
 from tests.deploy.promql import grouped_by, selectors
 from tests.support.servers import ROOT
 
@@ -84,6 +86,22 @@ def test_the_job_is_named(expression: str) -> None:
 def test_every_alert_has_its_section_and_every_section_its_alert() -> None:
     assert {alert["alert"]: alert["labels"]["severity"] for alert in ALERTS} == SECTIONS
     assert len(SECTIONS) == len(ALERTS)
+
+
+def test_what_the_runbook_names_is_there() -> None:
+    """Settings, metrics, commands, and what the log says."""
+    page = (ROOT / RUNBOOK).read_text()
+    assert unknown_settings(re.findall(r"FUNDS_[A-Z_]+[A-Z]", page)) == []
+    for path in re.findall(r"`funds ([a-z][a-z-]*(?: [a-z][a-z-]*)*)", page):
+        command: click.Command | None = main
+        for name in path.split():
+            if isinstance(command, click.Group):
+                command = command.get_command(click.Context(command), name)
+        assert command is not None, path
+    sources = "".join(file.read_text() for file in (ROOT / "service").rglob("*.py"))
+    said = set(re.findall(r"`((?:a|the) [a-z ]+)`", page))
+    assert said
+    assert [text for text in said if f'"{text}"' not in sources] == []
 
 
 @pytest.mark.parametrize("alert", ALERTS, ids=[alert["alert"] for alert in ALERTS])
