@@ -28,7 +28,7 @@ from tests.support.log import ORIGIN, latest_checkpoint
 from tests.support.other_session import expire_now, holding_head, wait_until
 from tests.support.servers import ROOT, RunningService, TestDatabase, TestPostgres, free_port, random_token
 from tests.support.service_process import launch
-from tests.support.witness import Reply, Witness
+from tests.support.witness import Witness
 
 pytestmark = pytest.mark.skipif(PROMTOOL is None, reason="promtool is not installed (Debian: prometheus)")
 
@@ -46,7 +46,6 @@ class Watched:
     port: int
     database: TestDatabase
     proxy: CommitProxy
-    witness: Witness
     ledger: LedgerClient
     debit: JSON
     credit: JSON
@@ -110,7 +109,7 @@ async def watched(postgres: TestPostgres, tmp_path_factory: pytest.TempPathFacto
         client = httpx.AsyncClient(base_url=service.url, headers=service.headers, timeout=30)
         await stack.enter_async_context(client)
         ledger = await LedgerClient.open(client, unique("ledger"))
-        yield Watched(service, port, database, proxy, witness, ledger, await ledger.account(), await ledger.account())
+        yield Watched(service, port, database, proxy, ledger, await ledger.account(), await ledger.account())
 
 
 async def test_wrong_tokens(watched: Watched, tmp_path: Path) -> None:
@@ -217,9 +216,8 @@ async def test_nothing_is_sealed(watched: Watched, tmp_path: Path) -> None:
 
 
 async def test_a_witness_does_not_know_the_log(watched: Watched, tmp_path: Path) -> None:
-    """It trusts none of the logs here, and cosigns nothing; that it goes on for minutes is not waited for."""
+    """The witness trusts none of the logs here, and cosigns nothing; that it goes on for minutes is not waited for."""
     lapse = await watched.begin()
-    watched.witness.fault = lambda _: Reply(404)
     await lapse.watch_while("funds_witness_lag_seconds", lambda lag: lag is not None and lag > 1.5, 1)
     lapse.go_on(50, rising="funds_witness_lag_seconds")
     lapse.check(tmp_path / "test.json", "FundsWitnessesBehind")
