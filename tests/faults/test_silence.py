@@ -14,6 +14,7 @@ from service.storage import database
 from tests.support.application import serving
 from tests.support.commit_proxy import CommitProxy, commit_proxy
 from tests.support.http_ledger import JSON, RECOVERY_SECONDS_MAX, LedgerClient, answer, keyed, transfer, unique
+from tests.support.patience import USUAL
 from tests.support.servers import TestDatabase
 
 ANSWER_SECONDS_MAX = 5.0
@@ -69,7 +70,10 @@ async def _in_time(request: Coroutine[Any, Any, httpx.Response]) -> httpx.Respon
 async def scene(test_database: TestDatabase) -> AsyncIterator[Scene]:
     async with commit_proxy(test_database.service_url) as proxy:
         behind = replace(test_database, service_url=proxy.url)
-        async with serving(behind) as application, application.client(application.settings.admin_token) as client:
+        async with (
+            serving(behind, **USUAL) as application,
+            application.client(application.settings.admin_token) as client,
+        ):
             ledger = await LedgerClient.open(client, unique("ledger"))
             debit, credit = await ledger.account(), await ledger.account()
             scene = Scene(proxy, ledger, debit, credit, await ledger.move(debit, credit))
