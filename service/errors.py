@@ -31,6 +31,7 @@
     ├── NotConnectedError         never reaches a caller: it is transient, and ends as a StorageError
     ├── OutcomeUnknownError       never reaches a caller as it is: a fault of ours after a COMMIT was sent
     ├── UnexpectedRowCountError   never reaches a caller: the batch is written group by group
+    ├── TableInUseError           never reaches a caller: the migration is begun again
     ├── HoldsInTheWayError        never reaches a caller: the batch is decided again
     ├── WitnessError              never reaches a caller: logged, and the witness is asked again
     ├── RecordTooLongError        never reaches a caller: told in the place of the record
@@ -275,6 +276,10 @@ class UnexpectedRowCountError(FundsError):
 
     def __init__(self, *, expected: int, status: str) -> None:
         super().__init__(f"{expected} locked rows to write, the database says {status}")
+
+
+class TableInUseError(FundsError):
+    """A table that a migration changes is in use; nothing was changed since the last migration that was complete."""
 
 
 class HoldsInTheWayError(FundsError):

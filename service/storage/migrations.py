@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_random
 
 from service.data_files import MIGRATIONS
-from service.errors import DatabaseUnusableError, Failure, SchemaBehindError
+from service.errors import DatabaseUnusableError, Failure, SchemaBehindError, TableInUseError
 from service.storage.addresses import location
 from service.storage.errors import classify
 from service.storage.preflight import explained, operator_engine, verify_server
@@ -30,10 +30,6 @@ _TRIES_SECONDS_MAX = 60
 comes later waits behind each try, which therefore ends soon (``migrations/env.py``), and goes on between two.
 """
 _PAUSE_SECONDS = (0.5, 1.5)
-
-
-class _TableInUseError(Exception):
-    """A table that a migration changes is in use; nothing was changed since the last migration that was complete."""
 
 
 async def upgrade(url: str, *, scripts: Path = MIGRATIONS, target: str = SCHEMA_REVISION) -> tuple[str, str]:
@@ -80,7 +76,7 @@ async def _migrate(url: str, change: Callable[[Connection, str], None]) -> tuple
             return await connection.run_sync(_migrate_alone, url, change)
 
     again = AsyncRetrying(
-        retry=retry_if_exception_type(_TableInUseError),
+        retry=retry_if_exception_type(TableInUseError),
         stop=stop_after_delay(_TRIES_SECONDS_MAX),
         wait=wait_random(*_PAUSE_SECONDS),
         reraise=True,
@@ -88,7 +84,7 @@ async def _migrate(url: str, change: Callable[[Connection, str], None]) -> tuple
     try:
         with explained(url):
             return await again(attempt)
-    except _TableInUseError as error:
+    except TableInUseError as error:
         raise DatabaseUnusableError(
             f"A table of the database at {location(url)} that must be changed has been in use for {_TRIES_SECONDS_MAX}"
             " seconds: end what holds it (pg_stat_activity, pg_locks), then run the migration again; it goes on where"
@@ -118,7 +114,7 @@ def _migrate_alone(connection: Connection, url: str, change: Callable[[Connectio
     except DBAPIError as error:
         if classify(error) is not Failure.CONTENTION:
             raise
-        raise _TableInUseError from error
+        raise TableInUseError from error
     after = _current_revision(connection)
     connection.commit()
     return before, after

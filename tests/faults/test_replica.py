@@ -24,6 +24,7 @@ from tests.support.application import Application, serving
 from tests.support.database_faults import execute
 from tests.support.http_ledger import JSON, LedgerClient, answer, keyed, problem, transfer, unique
 from tests.support.other_session import wait_until
+from tests.support.patience import USUAL
 from tests.support.servers import TestDatabase, free_port, run_funds
 
 AS_OF = "X-Data-As-Of"
@@ -85,7 +86,7 @@ async def scene(primary: EmbeddedPostgres, standby: Standby) -> AsyncIterator[Sc
         superuser_url=primary.superuser_url,
     )
     async with (
-        serving(database, read_database_url=standby.url("funds_service")) as application,
+        serving(database, read_database_url=standby.url("funds_service"), **USUAL) as application,
         application.client(application.settings.admin_token) as client,
     ):
         ledger = await LedgerClient.open(client, unique("ledger"))
@@ -323,7 +324,7 @@ async def test_a_replica_whose_schema_is_behind_is_not_read(test_database: TestD
     async with postgres.fresh_database() as behind:
         await execute(behind, "UPDATE funds.alembic_version SET version_num = '0001'")
         async with (
-            serving(test_database, read_database_url=behind.service_url) as application,
+            serving(test_database, read_database_url=behind.service_url, **USUAL) as application,
             application.client(application.settings.admin_token) as client,
         ):
             ledger = await LedgerClient.open(client, unique("ledger"))

@@ -15,6 +15,7 @@ from service.storage.database import Database
 from tests.support.application import Application, serving
 from tests.support.database_faults import locked, wait_until_blocked
 from tests.support.http_ledger import JSON, LedgerClient, answer, keyed, problem, transfer, unique
+from tests.support.patience import USUAL
 from tests.support.servers import TestDatabase, random_token
 
 AT_ONCE_SECONDS = 1.0
@@ -40,7 +41,10 @@ class Scene:
 
 @pytest.fixture
 async def scene(test_database: TestDatabase) -> AsyncIterator[Scene]:
-    async with serving(test_database) as application, application.client(application.settings.admin_token) as client:
+    async with (
+        serving(test_database, **USUAL) as application,
+        application.client(application.settings.admin_token) as client,
+    ):
         ledger = await LedgerClient.open(client, unique("ledger"))
         debit, credit = await ledger.account(reference="debit"), await ledger.account()
         await ledger.move(debit, credit)
