@@ -6,9 +6,9 @@ from alembic import context
 from sqlalchemy import Connection, text
 
 from service.settings import Settings
-from service.storage.migrations import VERSION_TABLE
-from service.storage.preflight import operator_engine
+from service.storage.migrations import operator_engine
 from service.storage.rows import SCHEMA, Base
+from service.storage.schema import VERSION_TABLE
 
 # A migration that waits for a table's lock makes everybody behind it wait too, and requests wait for a second
 # (FUNDS_LOCK_TIMEOUT_MS): it gives up before that, and is begun again (service/storage/migrations.py).

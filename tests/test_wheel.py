@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from service.storage.migrations import SCHEMA_REVISION, downgrade
+from service.storage.migrations import downgrade
+from service.storage.schema import SCHEMA_REVISION
 from tests.support.servers import ROLES_SQL, ROOT, TestDatabase
 
 SOURCES = ("pyproject.toml", "README.md", "service", "migrations", "deploy")

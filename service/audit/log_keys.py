@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from msgspec import Struct
 
@@ -14,8 +14,10 @@ from service.proofs.errors import ProofsError, UnusableKeyError
 from service.proofs.keys import KeyKind, VerifierKey, parse_verifier_key
 from service.proofs.notes import Signature, parse_note, parse_signatures, signatures_by
 from service.settings import PREFIX, Settings
-from service.storage.repositories.cosignatures import Cosignature
-from service.storage.repositories.log import Checkpoint
+
+if TYPE_CHECKING:  # they load SQLAlchemy, and whoever asks which keys there are does without
+    from service.storage.repositories.cosignatures import Cosignature
+    from service.storage.repositories.log import Checkpoint
 
 
 class LogKeys(Struct, frozen=True):
@@ -50,7 +52,7 @@ class LogKeys(Struct, frozen=True):
         """The names under which cosignatures by the witnesses are kept."""
         return [name_of(key) for key in self.witnesses]
 
-    def fault_of(self, checkpoint: Checkpoint, ledger: str) -> str | None:
+    def fault_of(self, checkpoint: "Checkpoint", ledger: str) -> str | None:
         """Return what is wrong with the note of a checkpoint of the ledger of that name: it says something else than
         the checkpoint, or no key of the log signed it. None where nothing is.
         """
@@ -69,7 +71,7 @@ class LogKeys(Struct, frozen=True):
             return "its note is of another log"
         return f"no key signed it that the settings name ({PREFIX}LOG_KEY, {PREFIX}LOG_VERIFIER_KEYS)"
 
-    def cosigned(self, checkpoint: Checkpoint, line: Cosignature) -> bool | None:
+    def cosigned(self, checkpoint: "Checkpoint", line: "Cosignature") -> bool | None:
         """Return whether ``line`` is the cosignature of ``checkpoint`` by the witness that it is kept under; None for a
         witness that is not known here.
         """

@@ -3,61 +3,19 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import TypeVar
 
-import click
-
+from service.cli.urls import DatabaseUrls, configured_urls, embedded_urls, say
 from service.embedded.postgres import EmbeddedPostgres
-from service.errors import DatabaseAwayError, DatabaseUnusableError
+from service.errors import DatabaseUnusableError
 from service.settings import Settings
 from service.storage.addresses import location
 from service.storage.database import Database
 from service.storage.errors import is_privilege_missing
-from service.storage.migrations import upgrade, verify_revision
-from service.storage.preflight import explained, verify_server
+from service.storage.migrations import upgrade
+from service.storage.preflight import verify_schema, verify_server
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class DatabaseUrls:
-    """Where the database is, for the role of the service, the one that migrates and the one that writes tokens."""
-
-    service: str = field(repr=False)
-    owner: str = field(repr=False)
-    operator: str = field(repr=False)
-
-
-def say(sentence: str) -> None:
-    """Tell the operator what happens, on standard error: standard output carries a command's result."""
-    click.echo(sentence, err=True)
-
-
-def configured_urls(settings: Settings) -> DatabaseUrls | None:
-    """Return the URLs that the settings name; None when the embedded PostgreSQL serves."""
-    if settings.database_url is None:
-        return None
-    owner = settings.migration_database_url or settings.database_url
-    return DatabaseUrls(settings.database_url, owner, settings.operator_database_url or owner)
-
-
-def embedded_urls(server: EmbeddedPostgres) -> DatabaseUrls:
-    """Return the URLs of the embedded PostgreSQL."""
-    return DatabaseUrls(server.service_url, server.owner_url, server.operator_url)
-
-
-async def verify_databases(settings: Settings, urls: DatabaseUrls) -> None:
-    """Ask of the databases what the service needs. A replica that is away is only told of: the primary answers for it.
-
-    Raises DatabaseUnusableError.
-    """
-    await verify_server(urls.service)
-    if settings.read_database_url is not None:
-        try:
-            await verify_server(settings.read_database_url)
-        except DatabaseAwayError as away:
-            say(f"Replica: {away}")
 
 
 @contextmanager
@@ -123,10 +81,9 @@ async def _run(
     connect: Callable[[str, Settings], Database] = Database.connect,
 ) -> T:
     await verify_server(url)
+    await verify_schema(url)
     database = connect(url, settings)
     try:
-        with explained(url):
-            await verify_revision(database.engine)
         return await work(database)
     finally:
         await database.close()

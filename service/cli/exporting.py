@@ -13,10 +13,11 @@ from msgspec import structs
 from rich.progress import MofNCompleteColumn
 
 from service.audit.exports import noting, prepare_export
-from service.cli.connection import run_with_database, say
+from service.cli.connection import run_with_database
 from service.cli.names import ledger_name
 from service.cli.progress import progress_bar
 from service.cli.times import day_or_time
+from service.cli.urls import say
 from service.domain.ledgers import StoredLedger
 from service.errors import UnwritableFileError
 from service.journals.audit_data import file_names, write_audit_data

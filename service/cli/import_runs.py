@@ -13,9 +13,9 @@ import msgspec
 from msgspec import Struct
 from rich.progress import Progress, TaskProgressColumn, TextColumn
 
-from service.cli.connection import say
 from service.cli.progress import progress_bar
 from service.cli.records import Format, RefusedLine, Source
+from service.cli.urls import say
 from service.domain.ledgers import StoredLedger
 from service.errors import LedgerDamagedError, StorageError
 from service.settings import Settings

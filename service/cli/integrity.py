@@ -14,10 +14,11 @@ from rich.progress import TaskProgressColumn, TextColumn
 from service.audit.integrity import verify_ledger
 from service.audit.kept_checkpoints import KeptCheckpoint, compare, read_kept
 from service.audit.log_keys import LogKeys
-from service.cli.connection import run_with_database, say
+from service.cli.connection import run_with_database
 from service.cli.names import ledger_names
 from service.cli.progress import progress_bar
 from service.cli.times import day_or_time
+from service.cli.urls import say
 from service.domain.history import INSTALLATION, LoggedLedger
 from service.domain.integrity import Finding
 from service.errors import FundsError, SettingsError

@@ -5,9 +5,9 @@ import os
 import click
 
 from service.audit.log_signer import LogSigner
-from service.cli.connection import say
 from service.cli.names import ledger_names
 from service.cli.secret_files import log_key_path, write_secret
+from service.cli.urls import say
 from service.errors import SettingsError
 from service.proofs.errors import UnusableKeyError
 from service.proofs.keys import SignerKey

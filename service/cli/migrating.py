@@ -6,8 +6,8 @@ import click
 
 from service.cli.connection import opened_database
 from service.settings import Settings
-from service.storage.migrations import upgrade, verify_revision
-from service.storage.preflight import explained, operator_engine, verify_server
+from service.storage.migrations import upgrade
+from service.storage.preflight import verify_schema, verify_server
 
 
 @click.command()
@@ -33,9 +33,4 @@ def migrate(*, check: bool) -> None:
 
 async def _checked_revision(url: str) -> str:
     await verify_server(url)
-    engine = operator_engine(url)
-    try:
-        with explained(url):
-            return await verify_revision(engine)
-    finally:
-        await engine.dispose()
+    return await verify_schema(url)

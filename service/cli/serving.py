@@ -14,11 +14,8 @@ from types import FrameType
 import click
 import msgspec
 
-from service.access.principal import ADMIN_CLIENT, SCOPES
-from service.access.tokens import ensure, make_token
 from service.cli.address import admin_token_expression, service_url
-from service.cli.connection import DatabaseUrls, configured_urls, embedded_urls, say, verify_databases
-from service.cli.secret_files import admin_token_path, write_secret
+from service.cli.urls import DatabaseUrls, configured_urls, embedded_urls, say, verify_databases
 from service.cli.worker import run_worker
 from service.embedded.postgres import EmbeddedPostgres
 from service.embedded.supervision import Supervisor
@@ -26,9 +23,7 @@ from service.errors import DatabaseUnusableError, SchemaBehindError
 from service.server.http import BACKLOG
 from service.server.workers import Workers
 from service.settings import PREFIX, Settings
-from service.storage.database import Database
-from service.storage.migrations import upgrade, verify_revision
-from service.storage.preflight import explained, operator_engine, verify_role
+from service.storage.preflight import verify_role, verify_schema
 from service.telemetry.cells import Rows, adopt, clear_gauges
 from service.telemetry.logs import configure_logging
 
@@ -170,13 +165,13 @@ def _stop_database(server: EmbeddedPostgres) -> None:
 
 async def _prepare_schema(settings: Settings, urls: DatabaseUrls, *, migrate: bool) -> None:
     """Migrate the schema if it is behind and ``migrate`` is set. Raises SchemaBehindError when it stays behind."""
-    engine = operator_engine(urls.service)
     try:
-        with explained(urls.service):
-            await verify_revision(engine)
+        await verify_schema(urls.service)
     except SchemaBehindError as behind:
         if not migrate:
             raise
+        from service.storage.migrations import upgrade  # noqa: PLC0415 - few starts find a schema that is behind
+
         try:
             before, after = await upgrade(urls.owner)
         except DatabaseUnusableError:
@@ -184,8 +179,6 @@ async def _prepare_schema(settings: Settings, urls: DatabaseUrls, *, migrate: bo
                 raise behind from None  # the URL is that of the service's own role, which must not be able to migrate
             raise
         say(f"Migrated the database schema from {before} to {after}")
-    finally:
-        await engine.dispose()
 
 
 def _admin_token(settings: Settings, urls: DatabaseUrls) -> str | None:
@@ -193,25 +186,11 @@ def _admin_token(settings: Settings, urls: DatabaseUrls) -> str | None:
 
     With the embedded PostgreSQL, the token is made at the first start.
     """
-    if settings.admin_token is not None or settings.database_url is not None:
-        return admin_token_expression(settings)
-    path = admin_token_path(settings)
-    try:
-        token = path.read_text().strip()
-    except FileNotFoundError:
-        token = make_token()
-        write_secret(path, token)
-    asyncio.run(_ensure_admin_token(settings, urls, token))
+    if settings.admin_token is None and settings.database_url is None:
+        from service.cli.admin_token import ensure_admin_token  # noqa: PLC0415 - loads SQLAlchemy
+
+        ensure_admin_token(settings, urls.operator)
     return admin_token_expression(settings)
-
-
-async def _ensure_admin_token(settings: Settings, urls: DatabaseUrls, token: str) -> None:
-    database = Database.connect(urls.operator, settings)
-    try:
-        async with database.sessions() as session, session.begin():
-            await ensure(session, token, client=ADMIN_CLIENT, scopes=SCOPES)
-    finally:
-        await database.close()
 
 
 def _hand_to_workers(settings: Settings, urls: DatabaseUrls) -> None:

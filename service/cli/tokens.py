@@ -14,8 +14,9 @@ from service.access.authenticator import TOKEN_CACHE_SECONDS
 from service.access.principal import SCOPES
 from service.access.tokens import MadeToken, issue
 from service.access.tokens import revoke as revoke_token
-from service.cli.connection import run_as_operator, say
+from service.cli.connection import run_as_operator
 from service.cli.names import client_name, ledger_names
+from service.cli.urls import say
 from service.domain.history import source_of
 from service.settings import Settings
 from service.storage.clock import database_time

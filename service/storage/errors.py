@@ -4,12 +4,13 @@ import asyncio
 import os
 import socket
 import ssl
+import sys
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import asyncpg
-from sqlalchemy import exc
 
 from service.errors import DatabaseUnusableError, Failure, NotConnectedError, StorageError, UnexpectedRowCountError
 
@@ -36,7 +37,6 @@ _DRIVER_TYPES = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.Internal
 
 _UNAVAILABLE_TYPES = (
     NotConnectedError,
-    exc.TimeoutError,  # no connection of the pool became free
     OSError,  # refused, reset, or timed out (TimeoutError)
     asyncpg.InterfaceError,  # the connection is closed
     asyncpg.InternalClientError,
@@ -64,11 +64,12 @@ def classify(error: BaseException) -> Failure | None:
 
 
 def _is_unavailable(error: BaseException) -> bool:
-    if isinstance(error, exc.DBAPIError) and error.connection_invalidated:
+    if isinstance(error, _of_sqlalchemy("DBAPIError")) and error.connection_invalidated:
         return True
     sqlstate = getattr(error, "sqlstate", None)
     return (
         isinstance(error, _UNAVAILABLE_TYPES)
+        or _is_pool_exhausted(error)
         or sqlstate in _UNAVAILABLE
         or (sqlstate or "").startswith(_UNAVAILABLE_CLASSES)
     )
@@ -121,12 +122,12 @@ def described(error: BaseException) -> str | None:
     Nothing that a caller sent is in it: no parameters, no DETAIL (it shows the row), and no message that may repeat
     values: of a value that the server or the driver could not take (class 22), or one that a function raised.
     """
-    if not isinstance(error, (exc.SQLAlchemyError, exc.EmulatedDBAPIException, *_DRIVER_TYPES)):
+    if not isinstance(error, (*_of_sqlalchemy("SQLAlchemyError", "EmulatedDBAPIException"), *_DRIVER_TYPES)):
         return None
     cause = next((cause for cause in _driver_errors(error) if isinstance(cause, _DRIVER_TYPES)), None)
     if cause is None:
         # Of SQLAlchemy's own messages, only that of the pool's time-out is known to contain no value.
-        return str(error) if isinstance(error, exc.TimeoutError) else type(error).__name__
+        return str(error) if _is_pool_exhausted(error) else type(error).__name__
     sqlstate, constraint = getattr(cause, "sqlstate", None) or "", getattr(cause, "constraint_name", None)
     if isinstance(cause, ValueError) or sqlstate.startswith(_DATA_CLASS):
         message = "a value cannot be used"
@@ -175,6 +176,19 @@ def why_away(error: OSError) -> str:
 def first_line(error: asyncpg.PostgresError | asyncpg.InterfaceError | asyncpg.InternalClientError) -> str:
     """Return the driver's message without the DETAIL and HINT that its text adds."""
     return str(error.args[0]).partition("\n")[0] if error.args else type(error).__name__
+
+
+def _of_sqlalchemy(*names: str) -> tuple[Any, ...]:
+    """Return the types of SQLAlchemy's exceptions of these names; none in a process that has not loaded it, which it
+    takes a third of a second to do.
+    """
+    exceptions = sys.modules.get("sqlalchemy.exc")
+    return () if exceptions is None else tuple(getattr(exceptions, name) for name in names)
+
+
+def _is_pool_exhausted(error: BaseException) -> bool:
+    """Return whether no connection of the pool became free in time."""
+    return isinstance(error, _of_sqlalchemy("TimeoutError"))
 
 
 def _driver_errors(error: BaseException) -> Iterator[BaseException]:

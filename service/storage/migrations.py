@@ -2,26 +2,20 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, NullPool, text
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_random
 
 from service.data_files import MIGRATIONS
-from service.errors import DatabaseUnusableError, Failure, SchemaBehindError, TableInUseError
-from service.storage.addresses import location
+from service.errors import DatabaseUnusableError, Failure, TableInUseError
+from service.storage.addresses import Address, location
 from service.storage.errors import classify
-from service.storage.preflight import explained, operator_engine, verify_server
-from service.storage.rows import SCHEMA
+from service.storage.preflight import answers_with_error, connect_command, explained, verify_server
+from service.storage.schema import FIND_VERSION_TABLE, NO_REVISION, READ_REVISION, SCHEMA_REVISION, new_enough
 
-SCHEMA_REVISION = "0016"
-"""The newest migration, and the oldest schema that this version of the service works on."""
-
-VERSION_TABLE = "alembic_version"
-
-_NO_REVISION = "0000"
 _LOCK_WAIT_SECONDS_MAX = 120
 _LOCK_KEY = 0x66756E6473  # "funds"
 
@@ -56,15 +50,27 @@ async def downgrade(url: str, target: str) -> tuple[str, str]:
 async def verify_revision(engine: AsyncEngine) -> str:
     """Return the revision of the database's schema. Raises SchemaBehindError when the service needs a newer one."""
     async with engine.connect() as connection:
-        revision = await current_revision(connection)
-    if revision < SCHEMA_REVISION:
-        raise SchemaBehindError(revision, SCHEMA_REVISION)
-    return revision
+        return new_enough(await current_revision(connection))
 
 
 async def current_revision(connection: AsyncConnection) -> str:
     """Return the revision of the database's schema, "0000" where there is none. Revisions sort as text."""
     return await connection.run_sync(_current_revision)
+
+
+def operator_engine(url: str) -> AsyncEngine:
+    """Return a SQLAlchemy engine for migrations: without a pool or the service's time limits.
+
+    Raises DatabaseUnusableError when the URL cannot be read.
+    """
+    address = Address.of(url)
+
+    async def create_connection() -> Any:
+        return await connect_command(address)
+
+    return create_async_engine(
+        "postgresql+asyncpg://", async_creator=create_connection, poolclass=NullPool, hide_parameters=True
+    )
 
 
 async def _migrate(url: str, change: Callable[[Connection, str], None]) -> tuple[str, str]:
@@ -90,6 +96,8 @@ async def _migrate(url: str, change: Callable[[Connection, str], None]) -> tuple
             " seconds: end what holds it (pg_stat_activity, pg_locks), then run the migration again; it goes on where"
             " it stopped."
         ) from error
+    except DBAPIError as error:
+        raise answers_with_error(url, error) from error
     finally:
         await engine.dispose()
 
@@ -135,7 +143,6 @@ def _run_migrations(
 
 
 def _current_revision(connection: Connection) -> str:
-    table = f"{SCHEMA}.{VERSION_TABLE}"
-    if connection.scalar(text("SELECT to_regclass(:table)::text"), {"table": table}) is None:
-        return _NO_REVISION
-    return str(connection.scalar(text(f"SELECT version_num FROM {table}")) or _NO_REVISION)  # noqa: S608 - constants
+    if connection.exec_driver_sql(FIND_VERSION_TABLE).scalar() is None:
+        return NO_REVISION
+    return str(connection.exec_driver_sql(READ_REVISION).scalar() or NO_REVISION)

@@ -3,17 +3,14 @@
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import asyncpg
-from sqlalchemy import NullPool, text
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from service.errors import DatabaseAwayError, DatabaseUnusableError, NoServerError, NotConnectedError, TlsRefusedError
 from service.storage.addresses import Address, location
 from service.storage.connecting import connect
 from service.storage.errors import described, first_line, reason, why_away
+from service.storage.schema import FIND_VERSION_TABLE, NO_REVISION, READ_REVISION, new_enough
 
 SERVER_MAJOR_MIN = 15
 
@@ -24,35 +21,25 @@ _APPLICATION_NAME = "funds command"
 
 _ADDED_TO = ("ledgers", "ledger_heads", "accounts", "transfers", "holds", "reversed_transfers", "decisions")
 _APPEND_ONLY = ("transfers", "decisions")
-_ROLE = text("""
+_ROLE = """
     SELECT rolname, rolsuper,
            ARRAY(
-               SELECT name FROM unnest(CAST(:append_only AS text[])) AS name
+               SELECT name FROM unnest($1::text[]) AS name
                WHERE has_any_column_privilege('funds.' || name, 'UPDATE')
                    OR has_table_privilege('funds.' || name, 'DELETE, TRUNCATE')
            ) AS changeable,
            ARRAY(
-               SELECT name FROM unnest(CAST(:added_to AS text[])) AS name
+               SELECT name FROM unnest($2::text[]) AS name
                WHERE NOT has_any_column_privilege('funds.' || name, 'INSERT')
            ) AS lacking
     FROM pg_roles WHERE rolname = current_user
-""")
+"""
 """Which of the tables a role may change although nobody should, and which it may not add to."""
 
 
-def operator_engine(url: str) -> AsyncEngine:
-    """Return a SQLAlchemy engine for migrations and single commands: without a pool or the service's time limits.
-
-    Raises DatabaseUnusableError when the URL cannot be read.
-    """
-    address = Address.of(url)
-
-    async def create_connection() -> Any:
-        return await connect(address, application_name=_APPLICATION_NAME, timeout_seconds=_CONNECT_SECONDS_MAX)
-
-    return create_async_engine(
-        "postgresql+asyncpg://", async_creator=create_connection, poolclass=NullPool, hide_parameters=True
-    )
+async def connect_command(address: Address) -> asyncpg.Connection:
+    """Connect for an operator's command: without the service's time limits."""
+    return await connect(address, application_name=_APPLICATION_NAME, timeout_seconds=_CONNECT_SECONDS_MAX)
 
 
 async def verify_server(url: str) -> None:
@@ -82,6 +69,22 @@ async def verify_server(url: str) -> None:
         )
 
 
+async def verify_schema(url: str) -> str:
+    """Return the revision of the schema in the database at ``url``.
+
+    Raises SchemaBehindError when the service needs a newer one, and DatabaseUnusableError.
+    """
+    address = Address.of(url)
+    with explained(url):
+        connection = await connect_command(address)
+        try:
+            there = await connection.fetchval(FIND_VERSION_TABLE) is not None
+            revision = await connection.fetchval(READ_REVISION) if there else None
+        finally:
+            connection.terminate()
+    return new_enough(revision or NO_REVISION)
+
+
 async def verify_role(url: str) -> str | None:
     """Check that the role of ``url`` may add what the service adds, on a schema that is not behind; return a warning if
     it may also change what must stay as it is (a superuser, the owner): the database's half of that rule is missing
@@ -89,25 +92,24 @@ async def verify_role(url: str) -> str | None:
 
     Raises DatabaseUnusableError.
     """
-    engine = operator_engine(url)
-    try:
-        with explained(url):
-            async with engine.connect() as connection:
-                tables = {"added_to": list(_ADDED_TO), "append_only": list(_APPEND_ONLY)}
-                role = (await connection.execute(_ROLE, tables)).one()
-    finally:
-        await engine.dispose()
-    told = f"The role {role.rolname} that connects to the database at {location(url)}"
+    address = Address.of(url)
+    with explained(url):
+        connection = await connect_command(address)
+        try:
+            role = await connection.fetchrow(_ROLE, _APPEND_ONLY, _ADDED_TO)
+        finally:
+            connection.terminate()
+    told = f"The role {role['rolname']} that connects to the database at {location(url)}"
     remedy = (
         "set FUNDS_DATABASE_URL to the URL of funds_service (`funds roles` makes that role), and"
         " FUNDS_MIGRATION_DATABASE_URL to the owner's."
     )
-    if role.lacking:
-        raise DatabaseUnusableError(f"{told} may not add rows to {', '.join(role.lacking)}: {remedy}")
-    if role.rolsuper:
+    if role["lacking"]:
+        raise DatabaseUnusableError(f"{told} may not add rows to {', '.join(role['lacking'])}: {remedy}")
+    if role["rolsuper"]:
         return f"{told} is a superuser, whom no privilege keeps from changing what was posted: {remedy}"
-    if role.changeable:
-        names = ", ".join(role.changeable)
+    if role["changeable"]:
+        names = ", ".join(role["changeable"])
         return f"{told} may change or delete rows of {names}, which must stay as they were written: {remedy}"
     return None
 
@@ -170,10 +172,8 @@ def explained(url: str) -> Iterator[None]:
         raise DatabaseUnusableError(f"The database at {location(url)} refuses us: {reason(error)}.") from error
     except (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError) as error:
         raise DatabaseUnusableError(f"The database at {location(url)} refuses us: {first_line(error)}.") from error
-    except (asyncpg.PostgresError, DBAPIError) as error:
-        raise DatabaseUnusableError(
-            f"The database at {location(url)} answers with an error: {described(error)}."
-        ) from error
+    except asyncpg.PostgresError as error:
+        raise answers_with_error(url, error) from error
     except asyncpg.ClientConfigurationError as error:
         raise DatabaseUnusableError(
             f"The database URL for {location(url)} cannot be used: {first_line(error)}."
@@ -181,3 +181,8 @@ def explained(url: str) -> Iterator[None]:
     except (asyncpg.InterfaceError, asyncpg.InternalClientError, ValueError) as error:
         fault = described(error) or "a value of it is wrong"
         raise DatabaseUnusableError(f"The database URL for {location(url)} cannot be used: {fault}.") from error
+
+
+def answers_with_error(url: str, error: Exception) -> DatabaseUnusableError:
+    """Return what is raised in the place of an ``error`` that the database at ``url`` answered with."""
+    return DatabaseUnusableError(f"The database at {location(url)} answers with an error: {described(error)}.")

@@ -31,7 +31,7 @@ class Log:
 
     def line_of(self, request_id: str) -> JSON:
         """The line of one request, once it is written."""
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 30
         while True:
             lines: list[JSON] = [json.loads(line) for line in self.text.split("\n")[:-1] if line.startswith("{")]
             found = [one for one in lines if one["logger"] == "service.requests" and one["request_id"] == request_id]

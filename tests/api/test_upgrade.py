@@ -22,7 +22,8 @@ from service.domain.identifiers import first_identifier
 from service.domain.integrity import Finding
 from service.settings import RetryLimits, Settings
 from service.storage.database import Database, Session
-from service.storage.migrations import SCHEMA_REVISION, downgrade, upgrade
+from service.storage.migrations import downgrade, upgrade
+from service.storage.schema import SCHEMA_REVISION
 from service.storage.transactions import Mode, Transactions
 from tests.support.application import Application
 from tests.support.http_ledger import JSON, LedgerClient, answer, keyed, problem

@@ -150,7 +150,7 @@ async def test_while_the_database_is_away_time_ends_a_wait(
     async with gone(test_database):
         began = time.monotonic()
         assert await watcher.wait_for_change(MAIN, seen, 0.3) == seen
-        assert time.monotonic() - began < 0.3 + 2
+        assert time.monotonic() - began < FOREVER / 2
         assert not patient.done()
     async with superuser(test_database) as connection:
         moved = await move(connection)

@@ -13,7 +13,8 @@ from click.testing import CliRunner
 from service.cli import main
 from service.cli.connection import opened_database
 from service.settings import Settings
-from service.storage.migrations import SCHEMA_REVISION, downgrade
+from service.storage.migrations import downgrade
+from service.storage.schema import SCHEMA_REVISION
 from tests.support.servers import RunningService, TestDatabase, free_port, random_token, run_funds
 
 

@@ -8,13 +8,16 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import asyncpg
 import httpx
 import pytest
 
-from service.storage.migrations import SCHEMA_REVISION, downgrade
+from service.storage.migrations import downgrade
+from service.storage.schema import SCHEMA_REVISION
+from tests.support.process_costs import process_ids
 from tests.support.servers import RunningService, TestDatabase, free_port, run_funds
 
 STOPPED = ["Stopping: finishing what has been accepted.", "Stopped."]
@@ -73,7 +76,7 @@ def test_first_start_says_where_everything_is(embedded: Start, tmp_path: Path) -
     service = embedded()
     token_file = tmp_path / "data" / "admin-token"
     assert token_file.stat().st_mode & 0o777 == 0o600
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while "curl" not in service.log.read_text() and time.monotonic() < deadline:
         time.sleep(0.05)
     said = service.log.read_text()
@@ -141,6 +144,23 @@ def test_a_worker_that_dies_is_replaced(serve: Start) -> None:
         time.sleep(0.05)
     service.wait_until_ready()
     assert service.stop() == 0
+
+
+def test_each_process_loads_what_it_needs(serve: Start) -> None:
+    """The main process does without what workers take longest to load. They load nothing that is only installed beside
+    the service, here for tests: what Litestar finds, it would use. Told by the libraries that each process has mapped.
+    """
+    if not Path("/proc/self/maps").exists():
+        pytest.skip("what is mapped is listed on Linux only")
+    service = serve()
+    in_main = Path(f"/proc/{service.process.pid}/maps").read_text()
+    started = [pid for pid in process_ids(service.process.pid) if pid != service.process.pid]
+    in_workers = "".join(Path(f"/proc/{pid}/maps").read_text() for pid in started)
+    for library in ("/greenlet/", "/multidict/"):  # SQLAlchemy's, Litestar's
+        assert library in in_workers
+        assert library not in in_main
+    assert find_spec("pydantic_core") is not None
+    assert "/pydantic_core/" not in in_workers
 
 
 async def test_a_worker_that_fails_at_its_start_says_why_in_the_log(serve: Start, test_database: TestDatabase) -> None:

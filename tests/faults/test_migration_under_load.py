@@ -10,7 +10,8 @@ import pytest
 
 from service.errors import DatabaseUnusableError
 from service.storage import migrations
-from service.storage.migrations import SCHEMA_REVISION, upgrade
+from service.storage.migrations import upgrade
+from service.storage.schema import SCHEMA_REVISION
 from tests.support.bank import move_cents, open_bank
 from tests.support.invariants import assert_ledger_is_sound
 from tests.support.journal import Journal

@@ -65,7 +65,7 @@ def instances(serve: Callable[..., RunningService], tmp_path: Path) -> Iterator[
         proxy = subprocess.Popen(command, env=os.environ | instances.environment, stdout=log, stderr=log)
     yield instances
     proxy.terminate()
-    proxy.wait(10)
+    proxy.wait(30)
 
 
 async def test_no_request_fails(instances: Instances, database_url: str) -> None:

@@ -18,7 +18,7 @@ INTERVAL_SECONDS = 15
 """What lies between two scrapes, for Prometheus."""
 PAUSE_SECONDS = 0.03
 """What really does."""
-SCRAPE_SECONDS_MAX = 10
+SCRAPE_SECONDS_MAX = 30
 
 _ASKED = frozenset(re.findall(r"\b(?:funds|http_server)_\w+", ALERTS.read_text()))
 _SAMPLE = re.compile(r"(?P<name>\w+)(?:\{(?P<labels>.*)\})? (?P<value>\S+)")

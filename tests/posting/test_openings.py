@@ -187,7 +187,7 @@ async def test_a_reference_taken_meanwhile_costs_only_its_own_line(database: Dat
         assert not isinstance(account, Rejection)
         await AccountRepository(other).add(MAIN, [account])
         task = asyncio.create_task(open_accounts(database, settings, page))
-        await asyncio.wait_for(until_somebody_waits(database), timeout=10)
+        await asyncio.wait_for(until_somebody_waits(database), timeout=30)
 
     assert codes(await task) == ["opened", "reference_taken", "currency_unknown", "opened"]
     references, outcomes = await stored(database)

@@ -26,7 +26,7 @@ def filled(*submissions: Submission, commands_max: int = ANY_SIZE) -> Submission
 
 async def take_and_finish(queue: SubmissionQueue, commands_max: int = ANY_SIZE) -> list[Submission]:
     """Return what a committer takes, and finish it at once."""
-    taken = await asyncio.wait_for(queue.take(commands_max), 5)
+    taken = await asyncio.wait_for(queue.take(commands_max), 30)
     if taken:
         queue.release(taken[0].ledger_id)
     return taken

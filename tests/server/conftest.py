@@ -16,7 +16,7 @@ from service.server import http
 from service.server.http import HttpServer
 from service.server.limits import Limits
 
-SECONDS_MAX = 10.0
+SECONDS_MAX = 30.0
 
 # Short enough for tests that wait for them, long enough for a busy machine.
 LIMITS = Limits(
@@ -284,9 +284,9 @@ def served(serve: Serve) -> Served:
     return serve()
 
 
-def eventually(condition: Callable[[], bool], seconds_max: float = SECONDS_MAX) -> None:
+def eventually(condition: Callable[[], bool]) -> None:
     """Wait until ``condition`` holds."""
-    deadline = time.monotonic() + seconds_max
+    deadline = time.monotonic() + SECONDS_MAX
     while not condition():
         assert time.monotonic() < deadline, "it does not come about"
         time.sleep(0.01)

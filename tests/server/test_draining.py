@@ -52,16 +52,14 @@ def test_a_head_under_way_is_still_answered(served: Served) -> None:
 
 
 def test_a_slow_body_does_not_hold_the_end_up(serve: Serve) -> None:
-    served = serve(body_seconds_max=60, drain_seconds_max=60)
+    served = serve(body_seconds_max=600, drain_seconds_max=600)
     peer = served.peer()
     peer.get("/echo", "Content-Length: 1000000", method="POST")
     eventually(lambda: bool(served.scopes))
-    began = time.monotonic()
     served.stop_slowly()
     dribbling = threading.Thread(target=_dribble, args=(peer,), daemon=True)
     dribbling.start()
-    eventually(served.stopped, 6)
-    assert time.monotonic() - began < 5
+    eventually(served.stopped)
 
 
 def test_a_slow_body_is_told_so(serve: Serve) -> None:

@@ -35,7 +35,7 @@ def test_a_worker_that_is_replaced_leaves_its_number(tmp_path: Path) -> None:
     told: list[tuple[int, int]] = []
     workers = Workers(stay, (tmp_path,), count=COUNT, ended=lambda number: told.append((number, len(started()))))
     running = threading.Thread(
-        target=lambda: workers.run(drain_delay_seconds=0, close_listeners=lambda: None, stop_seconds_max=10)
+        target=lambda: workers.run(drain_delay_seconds=0, close_listeners=lambda: None, stop_seconds_max=30)
     )
     running.start()
     try:

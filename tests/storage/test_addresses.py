@@ -6,7 +6,7 @@ from service.errors import DatabaseUnusableError
 from service.settings import Settings
 from service.storage.addresses import Address, Candidate, location
 from service.storage.database import Database
-from service.storage.preflight import operator_engine
+from service.storage.migrations import operator_engine
 
 SECRET = "S3cr"
 

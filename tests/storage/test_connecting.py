@@ -3,7 +3,6 @@
 import asyncio
 import os
 import socket
-import time
 from collections.abc import AsyncIterator, Iterator
 from urllib.parse import urlsplit
 
@@ -18,6 +17,8 @@ from service.storage.preflight import verify_server
 from tests.support.commit_proxy import CommitProxy, commit_proxy
 from tests.support.other_session import wait_until
 from tests.support.servers import TestDatabase, free_port
+
+TRIES = 5
 
 
 @pytest.fixture
@@ -51,7 +52,7 @@ async def test_a_server_that_does_not_hear_of_a_cancellation_is_not_awaited(
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not connection.is_closed():  # noqa: ASYNC110 - the driver tells nobody
             await asyncio.sleep(0.01)
 
@@ -144,9 +145,12 @@ async def _answers(address: Address) -> bool:
 async def test_a_server_that_is_away_or_silent_holds_nobody_up(proxy: CommitProxy, silent: int) -> None:
     """One that is away is passed over at once, a silent one after a quarter of a second."""
     address = _several(proxy, free_port(), silent, free_port())
-    started = time.monotonic()
-    assert await _answers(address)
-    assert time.monotonic() - started < 1
+    loop, took = asyncio.get_running_loop(), []
+    for _ in range(TRIES):
+        started = loop.time()
+        assert await _answers(address)
+        took.append(loop.time() - started)
+    assert min(took) < 1, "the machine may be busy with others, but not each time"
 
 
 async def test_why_none_of_several_servers_can_be_used(

@@ -9,8 +9,8 @@ import asyncpg
 import pytest
 
 from service.storage import constraints
-from service.storage.migrations import VERSION_TABLE
 from service.storage.rows import SCHEMA, Base
+from service.storage.schema import VERSION_TABLE
 from tests.support.rows import MAIN, add_account, add_decision, add_ledger, add_transfer, insert
 from tests.support.servers import TestDatabase
 

@@ -12,16 +12,10 @@ from sqlalchemy import CheckConstraint, Connection
 from service.errors import DatabaseUnusableError, SchemaBehindError
 from service.settings import Settings
 from service.storage.database import Database
-from service.storage.migrations import (
-    SCHEMA_REVISION,
-    VERSION_TABLE,
-    current_revision,
-    downgrade,
-    upgrade,
-    verify_revision,
-)
-from service.storage.preflight import operator_engine
+from service.storage.migrations import current_revision, downgrade, operator_engine, upgrade, verify_revision
+from service.storage.preflight import verify_schema
 from service.storage.rows import SCHEMA, Base
+from service.storage.schema import SCHEMA_REVISION, VERSION_TABLE
 from tests.support.servers import ROLES_SQL, ROOT, TestDatabase, clean_environment
 
 
@@ -92,8 +86,16 @@ async def test_schema_behind_is_refused(empty_database: TestDatabase, settings: 
     with pytest.raises(SchemaBehindError) as caught:
         await verify_revision(database.engine)
     await database.close()
-    needed = f"this version needs {SCHEMA_REVISION}: run `funds migrate`."
-    assert str(caught.value) == f"The database schema is at 0000, {needed}"
+    behind = f"The database schema is at 0000, this version needs {SCHEMA_REVISION}: run `funds migrate`."
+    assert str(caught.value) == behind
+    with pytest.raises(SchemaBehindError) as caught:
+        await verify_schema(empty_database.service_url)
+    assert str(caught.value) == behind
+
+
+async def test_schema_up_to_date_is_accepted(test_database: TestDatabase, database: Database) -> None:
+    assert await verify_revision(database.engine) == SCHEMA_REVISION
+    assert await verify_schema(test_database.service_url) == SCHEMA_REVISION
 
 
 async def test_schema_ahead_is_accepted_and_left_alone(test_database: TestDatabase, database: Database) -> None:
@@ -101,6 +103,7 @@ async def test_schema_ahead_is_accepted_and_left_alone(test_database: TestDataba
     await connection.execute(f"UPDATE {SCHEMA}.{VERSION_TABLE} SET version_num = '9999'")
     await connection.close()
     assert await verify_revision(database.engine) == "9999"
+    assert await verify_schema(test_database.service_url) == "9999"
     assert await upgrade(test_database.owner_url) == ("9999", "9999")
     async with database.engine.connect() as service:
         assert await current_revision(service) == "9999"

@@ -11,8 +11,8 @@ from service.errors import DatabaseUnusableError, Failure
 from service.settings import Settings
 from service.storage.database import Database
 from service.storage.errors import classify
-from service.storage.migrations import upgrade
-from service.storage.preflight import operator_engine, verify_server
+from service.storage.migrations import operator_engine, upgrade
+from service.storage.preflight import verify_server
 from tests.support.debian import PASSWORD, DebianPostgres, debian_postgres, other_address
 from tests.support.servers import run_funds
 

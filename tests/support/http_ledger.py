@@ -8,7 +8,7 @@ import httpx
 
 JSON = dict[str, Any]
 
-RECOVERY_SECONDS_MAX = 10.0
+RECOVERY_SECONDS_MAX = 30.0
 
 
 def unique(kind: str) -> str:

@@ -7,7 +7,7 @@ from datetime import datetime
 
 import asyncpg
 
-WAIT_SECONDS_MAX = 20.0
+WAIT_SECONDS_MAX = 30.0
 POLL_SECONDS = 0.01
 
 

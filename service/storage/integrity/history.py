@@ -11,7 +11,7 @@ an account without a word of its code is one that a migration made.
 from service.domain.integrity import Scope
 from service.storage.integrity.accounts import CHANGES
 from service.storage.integrity.rules import SLICE, TIME_DIFFERS, Rule, first_identifier, misses_its_time
-from service.storage.migrations import SCHEMA_REVISION
+from service.storage.schema import SCHEMA_REVISION
 
 SINCE = """(
     SELECT first.created_at FROM funds.history AS first

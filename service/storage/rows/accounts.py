@@ -17,7 +17,8 @@ from sqlalchemy import (
 from sqlalchemy.orm import Mapped, foreign, mapped_column, relationship, remote
 
 from service.storage import constraints
-from service.storage.rows.base import SCHEMA, Base
+from service.storage.rows.base import Base
+from service.storage.schema import SCHEMA
 
 RECENT_CHANGES = 20
 """How many of an account's latest versions ``AccountRow.recent_transfers`` looks back over."""

@@ -9,7 +9,8 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.dialects.postgresql import UUID as PGUUID
 from sqlalchemy.orm import DeclarativeBase
 
-SCHEMA = "funds"
+from service.storage.schema import SCHEMA
+
 UUIDS = ARRAY(PGUUID(as_uuid=True))
 
 

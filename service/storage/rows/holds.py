@@ -7,7 +7,8 @@ from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index, Integer, Pr
 from sqlalchemy.orm import Mapped, mapped_column
 
 from service.storage import constraints
-from service.storage.rows.base import SCHEMA, Base
+from service.storage.rows.base import Base
+from service.storage.schema import SCHEMA
 
 OPEN_MILLISECONDS_DIGITS = "length((EXTRACT(epoch FROM closed_at - created_at) * 1000::numeric)::bigint::text)"
 """How many digits the milliseconds have that a hold was open: with n digits, it was open for less than 10^n of them."""

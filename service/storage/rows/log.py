@@ -7,7 +7,8 @@ from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index, Integer, Pr
 from sqlalchemy.orm import Mapped, mapped_column
 
 from service.storage import constraints
-from service.storage.rows.base import SCHEMA, UUIDS, Base
+from service.storage.rows.base import UUIDS, Base
+from service.storage.schema import SCHEMA
 
 
 class LogTileRow(Base):

@@ -7,7 +7,8 @@ from sqlalchemy import CheckConstraint, Computed, ForeignKeyConstraint, PrimaryK
 from sqlalchemy.orm import Mapped, mapped_column
 
 from service.storage import constraints
-from service.storage.rows.base import SCHEMA, Base
+from service.storage.rows.base import Base
+from service.storage.schema import SCHEMA
 
 
 class TokenRow(Base):
