@@ -31,6 +31,7 @@ GROUP = 1_000
 IMPORTED = 300
 CATCH_UP_SECONDS_MAX = 60
 
+_ENDS = ("captures", "void", "")
 _LISTED = {"transfers": "transfer.posted", "holds": "hold.opened", "accounts": "account.opened"}
 
 Work = Callable[[], Coroutine[Any, Any, None]]
@@ -159,6 +160,13 @@ class Traffic:
         self._file = file
         self._url = url
         self.stopping = False
+        self.ends: set[str] = set()
+        """In which ways holds have ended, or were left to expire."""
+
+    async def until_everything_happened(self) -> None:
+        async with asyncio.timeout(CATCH_UP_SECONDS_MAX):
+            while not self.ends >= set(_ENDS):  # noqa: ASYNC110 - each caller does what the dice say
+                await asyncio.sleep(0.05)
 
     def works(self) -> list[Coroutine[Any, Any, None]]:
         often = [self._transfer] * 3 + [self._hold] * 2 + [self._revise, self._fence, self._open]
@@ -181,11 +189,14 @@ class Traffic:
         body = transfer(*self._pair(), amount=2) | {"expires_in_seconds": 1}
         opened = await self._fleet.call("POST", "/holds", json=body, headers=keyed())
         if opened.status_code == 201:
-            end = self._dice.choice(["captures", "void", ""])
+            end = self._dice.choice(_ENDS)
             body = {"amount": 1, "final": self._dice.random() < 0.5} if end == "captures" else {}
             if end:
                 path = f"/holds/{answer(opened)['id']}/{end}"
-                await self._fleet.call("POST", path, headers=keyed(), **({"json": body} if body else {}))
+                ended = await self._fleet.call("POST", path, headers=keyed(), **({"json": body} if body else {}))
+                if ended.status_code >= 300:  # it had expired
+                    return
+            self.ends.add(end)
 
     async def _revise(self) -> None:
         path = f"/accounts/{self._pair()[0]['id']}"
@@ -228,6 +239,7 @@ async def test_one_history_whoever_is_killed(test_database: TestDatabase, tmp_pa
         for _ in range(KILLS):
             await asyncio.sleep(dice.uniform(0.2, 1))
             await fleet.kill_one()
+        await traffic.until_everything_happened()
         traffic.stopping = True
         await asyncio.gather(*writing)
         await everything_ended(test_database)
