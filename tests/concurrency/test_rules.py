@@ -1,5 +1,6 @@
 """The invariants of every ledger: each of them notices its own kind of damage."""
 
+from collections.abc import AsyncIterator
 from uuid import uuid4
 
 import asyncpg
@@ -10,7 +11,9 @@ from tests.support.bank import Bank, open_bank
 from tests.support.invariants import CONSTANT_BOUNDS, assert_ledger_is_sound, broken_rules
 from tests.support.journal import Journal
 from tests.support.other_session import expire_now, wait_until_closed
-from tests.support.servers import RunningService, TestDatabase
+from tests.support.patience import PATIENT_ENVIRONMENT
+from tests.support.servers import RunningService, TestDatabase, TestPostgres
+from tests.support.service_process import launch
 from tests.support.socket_client import Client
 
 _ALL = (*RULES, *OPENINGS, CONSTANT_BOUNDS)
@@ -81,10 +84,31 @@ _DROP_CONSTRAINTS = """
 
 
 @pytest.fixture(scope="module")
-async def bank(services: tuple[RunningService, RunningService], shared_database: TestDatabase) -> Bank:
-    """A bank with transfers, holds, reversals, rejections and revisions of every kind."""
+async def database(postgres: TestPostgres) -> AsyncIterator[TestDatabase]:
+    """A database of its own: damage locks every table at once, in an order that no running service keeps."""
+    async with postgres.fresh_database() as database:
+        yield database
+
+
+@pytest.fixture(scope="module")
+async def bank(database: TestDatabase, tmp_path_factory: pytest.TempPathFactory) -> Bank:
+    """A bank with transfers, holds, reversals, rejections and revisions of every kind, whose service has stopped."""
+    service = launch(database.service_url, tmp_path_factory.mktemp("rules") / "serve.log", **PATIENT_ENVIRONMENT)
+    try:
+        service.wait_until_ready()
+        bank = await _bank_with_everything(service, database)
+    finally:
+        code = service.stop()
+    assert code == 0
+    await assert_ledger_is_sound(
+        database.service_url, ledgers=[bank.ledger], bounds_were_constant=True, accounts_were_opened=True
+    )
+    return bank
+
+
+async def _bank_with_everything(service: RunningService, database: TestDatabase) -> Bank:
     journal = Journal()
-    async with Client(services[0].url, services[0].admin_token) as client:
+    async with Client(service.url, service.admin_token) as client:
         bank = await open_bank(client, journal, customers=2)
         a, b = bank.customers
         holds = [bank.hold(a, b, 10) for _ in range(4)]
@@ -106,11 +130,8 @@ async def bank(services: tuple[RunningService, RunningService], shared_database:
         assert answer.status == 201, answer
         answer = await client.call("POST", f"/v1/ledgers/{bank.ledger}/idempotency-keys/{uuid4()}/fence")
         assert answer.content["outcome"] == "fenced"
-    await expire_now(shared_database.superuser_url, [expired])
-    await wait_until_closed(shared_database.superuser_url, [expired])
-    await assert_ledger_is_sound(
-        shared_database.service_url, ledgers=[bank.ledger], bounds_were_constant=True, accounts_were_opened=True
-    )
+    await expire_now(database.superuser_url, [expired])
+    await wait_until_closed(database.superuser_url, [expired])
     return bank
 
 
@@ -120,8 +141,8 @@ def test_every_rule_has_its_damage() -> None:
 
 
 @pytest.mark.parametrize("words", _DAMAGE)
-async def test_a_rule_notices(words: str, bank: Bank, shared_database: TestDatabase) -> None:
-    connection = await asyncpg.connect(shared_database.superuser_url)
+async def test_a_rule_notices(words: str, bank: Bank, database: TestDatabase) -> None:
+    connection = await asyncpg.connect(database.superuser_url)
     try:
         await connection.execute("BEGIN")
         await connection.execute(_DROP_CONSTRAINTS)
