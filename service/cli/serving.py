@@ -23,7 +23,7 @@ from service.errors import DatabaseUnusableError, SchemaBehindError
 from service.server.http import BACKLOG
 from service.server.workers import Workers
 from service.settings import PREFIX, Settings
-from service.storage.preflight import verify_role, verify_schema
+from service.storage.preflight import verify_durability, verify_role, verify_schema
 from service.telemetry.cells import Rows, adopt, clear_gauges
 from service.telemetry.logs import configure_logging
 
@@ -59,9 +59,10 @@ def serve(*, migrate: bool) -> None:
                 operations.append(stack.enter_context(bound))
             urls = _open_database(settings, stack)
             asyncio.run(_prepare_schema(settings, urls, migrate=migrate))
-            warning = asyncio.run(verify_role(urls.service))
-            if warning is not None:
-                say(f"Warning: {warning}")
+            for verify in (verify_role, verify_durability):
+                warning = asyncio.run(verify(urls.service))
+                if warning is not None:
+                    say(f"Warning: {warning}")
             token = _admin_token(settings, urls)
             _hand_to_workers(settings, urls)
             hand_to_workers(settings)

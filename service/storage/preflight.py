@@ -35,6 +35,13 @@ _ROLE = """
     FROM pg_roles WHERE rolname = current_user
 """
 """Which of the tables a role may change although nobody should, and which it may not add to."""
+_LOSING = """
+    SELECT string_agg(name || ' = ' || setting, ', ' ORDER BY name)
+    FROM pg_settings
+    WHERE setting = 'off' AND name IN ('fsync', 'full_page_writes', 'synchronous_commit')
+        OR setting = 'local' AND name = 'synchronous_commit' AND current_setting('synchronous_standby_names') <> ''
+"""
+"""Which settings in force for the role have PostgreSQL acknowledge what a crash or a failover may lose."""
 
 
 async def connect_command(address: Address) -> asyncpg.Connection:
@@ -112,6 +119,27 @@ async def verify_role(url: str) -> str | None:
         names = ", ".join(role["changeable"])
         return f"{told} may change or delete rows of {names}, which must stay as they were written: {remedy}"
     return None
+
+
+async def verify_durability(url: str) -> str | None:
+    """Return a warning if PostgreSQL acknowledges to the role of ``url`` what a crash or a failover may lose: its
+    settings for the server, the database or the role say so. None when they do not.
+
+    Raises DatabaseUnusableError.
+    """
+    address = Address.of(url)
+    with explained(url):
+        connection = await connect_command(address)
+        try:
+            losing = await connection.fetchval(_LOSING)
+        finally:
+            connection.terminate()
+    if losing is None:
+        return None
+    return (
+        f"The database at {location(url)} runs with {losing}: a crash or a failover may lose what was acknowledged."
+        " Set it to on, for the server, the database and the role."
+    )
 
 
 async def _plain_session(address: Address) -> asyncpg.Connection:

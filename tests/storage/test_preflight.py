@@ -2,8 +2,8 @@ import pytest
 
 from service.errors import DatabaseUnusableError
 from service.storage import preflight
-from service.storage.preflight import verify_role, verify_server
-from tests.support.database_faults import execute
+from service.storage.preflight import verify_durability, verify_role, verify_server
+from tests.support.database_faults import execute, superuser
 from tests.support.servers import TestDatabase, free_port
 
 
@@ -62,6 +62,21 @@ async def test_a_privilege_that_is_missing_is_refused(test_database: TestDatabas
     await execute(test_database, "REVOKE INSERT ON funds.holds FROM funds_service")
     with pytest.raises(DatabaseUnusableError, match="may not add rows to holds:"):
         await verify_role(test_database.service_url)
+
+
+@pytest.mark.parametrize("value", ["on", "remote_write", "local", "off"])  # no standby is waited for
+@pytest.mark.parametrize("of", ["DATABASE {database}", "ROLE funds_service IN DATABASE {database}"])
+async def test_a_server_that_may_lose_what_it_acknowledges_is_warned_of(
+    test_database: TestDatabase, of: str, value: str
+) -> None:
+    """These tests themselves run on a server with ``fsync`` off, which is warned of as well."""
+    async with superuser(test_database) as connection:
+        whose = of.format(database=await connection.fetchval("SELECT current_database()"))
+        await connection.execute(f"ALTER {whose} SET synchronous_commit = {value}")
+        server_may = await connection.fetchval("SHOW fsync") == "off"
+    warning = str(await verify_durability(test_database.service_url))
+    assert ("fsync = off" in warning, "synchronous_commit = off" in warning) == (server_may, value == "off")
+    assert warning.endswith(("the database and the role.", "None"))
 
 
 async def test_refusals_do_not_repeat_the_password() -> None:
