@@ -3,7 +3,6 @@
 import re
 import shutil
 import subprocess
-from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
@@ -26,9 +25,10 @@ def resources(folder: str) -> dict[str, Document]:
 
 
 SERVICE = resources(BASE)
-JOB = resources(f"{BASE}/migration")["Job"]
+MIGRATION = resources(f"{BASE}/migration")
 DEPLOYMENT = SERVICE["Deployment"]
-PODS = {"service": DEPLOYMENT["spec"]["template"], "migration": JOB["spec"]["template"]}
+PODS = {"service": DEPLOYMENT["spec"]["template"], "migration": MIGRATION["Job"]["spec"]["template"]}
+POLICIES = {"service": SERVICE["NetworkPolicy"]["spec"], "migration": MIGRATION["NetworkPolicy"]["spec"]}
 
 
 def container_of(template: Document) -> Document:
@@ -124,6 +124,13 @@ def test_what_is_mounted_is_there(name: str) -> None:
     assert volumes[mounts["/tmp"]["name"]]["emptyDir"]["sizeLimit"]
 
 
+def test_workbooks_have_room_on_a_disk() -> None:
+    """They are made whole in /tmp: in memory they would be taken from the container's, or find no room."""
+    [tmp] = [volume["emptyDir"] for volume in PODS["service"]["spec"]["volumes"] if volume["name"] == "tmp"]
+    assert tmp.keys() == {"sizeLimit"}
+    assert container_of(PODS["service"])["resources"]["requests"]["ephemeral-storage"] == tmp["sizeLimit"]
+
+
 def test_the_schema_is_changed_by_the_job_alone() -> None:
     assert container_of(PODS["service"])["args"] == ["serve", "--no-migrate"]
     assert container_of(PODS["migration"])["args"] == ["migrate"]
@@ -137,9 +144,9 @@ def test_everything_selects_the_pods_that_it_is_for() -> None:
     assert SERVICE["PodDisruptionBudget"]["spec"]["selector"]["matchLabels"] == labels
     [spread] = PODS["service"]["spec"]["topologySpreadConstraints"]
     assert spread["labelSelector"]["matchLabels"] == labels
-    of_all = SERVICE["NetworkPolicy"]["spec"]["podSelector"]["matchLabels"]
-    for template in PODS.values():
-        assert of_all.items() <= template["metadata"]["labels"].items()
+    assert spread["matchLabelKeys"] == ["pod-template-hash"], "pods of the version before do not count"
+    for name, template in PODS.items():
+        assert POLICIES[name]["podSelector"]["matchLabels"] == template["metadata"]["labels"]
     assert PODS["migration"]["metadata"]["labels"] != labels, "nobody sends requests to a migration"
     assert PODS["service"]["spec"]["serviceAccountName"] == SERVICE["ServiceAccount"]["metadata"]["name"]
 
@@ -151,19 +158,20 @@ def test_one_instance_is_always_there() -> None:
 
 
 def test_only_callers_come_in_and_only_the_database_and_names_are_asked() -> None:
-    policy: Any = SERVICE["NetworkPolicy"]["spec"]
-    assert set(policy["policyTypes"]) == {"Ingress", "Egress"}
     let_in = {
-        selector["podSelector"]["matchLabels"].popitem(): [port["port"] for port in rule["ports"]]
-        for rule in policy["ingress"]
+        tuple(selector["podSelector"]["matchLabels"].items()): [port["port"] for port in rule["ports"]]
+        for rule in POLICIES["service"]["ingress"]
         for selector in rule["from"]
     }
     assert let_in == {
-        ("funds-client", "true"): [settings().port],
-        ("funds-metrics", "true"): [settings().operations_port],
+        (("funds-client", "true"),): [settings().port],
+        (("funds-metrics", "true"),): [settings().operations_port],
     }
-    asked = {(port["protocol"], port["port"]) for rule in policy["egress"] for port in rule["ports"]}
-    assert asked == {("UDP", 53), ("TCP", 53), ("TCP", 5432)}
+    assert POLICIES["migration"]["ingress"] == []
+    for policy in POLICIES.values():
+        assert set(policy["policyTypes"]) == {"Ingress", "Egress"}
+        asked = {(port["protocol"], port["port"]) for rule in policy["egress"] for port in rule["ports"]}
+        assert asked == {("UDP", 53), ("TCP", 53), ("TCP", 5432)}
     [service_port] = SERVICE["Service"]["spec"]["ports"]
     assert service_port["targetPort"] == "http"
 
