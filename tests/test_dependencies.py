@@ -22,9 +22,10 @@ RUNTIME = (NEEDED, *(f"Extra `{extra}`" for extra in EXTRAS[:3]), BROUGHT)
 
 # What packages without a licence expression (PEP 639) say instead, in a field of free text or as a classifier.
 SPELLED = {
-    "Apache-2.0": {"Apache License 2.0", "Apache Software License"},
+    "Apache-2.0": {"Apache", "Apache License 2.0", "Apache Software License"},
     "BSD-2-Clause": {"BSD 2-Clause License"},
     "BSD-3-Clause": {"3-Clause BSD License", "BSD License"},
+    "GPL-3.0-only": {"GPL-3.0"},
     "MIT": {"MIT License"},
     "MPL-2.0": {"Mozilla Public License 2.0 (MPL 2.0)"},
     "public domain": {"Public Domain"},

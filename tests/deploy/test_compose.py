@@ -4,18 +4,34 @@ import os
 import re
 import shutil
 import subprocess
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
 
 from service.settings import PREFIX
 from tests.deploy.documents import DEPLOY, Document, read, settings_of, stop_seconds_max, unknown_settings
+from tests.deploy.schemas import compose_faults
 
-SERVICES: dict[str, Document] = read("compose.yaml")["services"]
+COMPOSE = read("compose.yaml")
+SERVICES: dict[str, Document] = COMPOSE["services"]
 INSTANCES = {name: service for name, service in SERVICES.items() if name.startswith("service-")}
 PROXY = SERVICES["proxy"]
 HAPROXY = shutil.which("haproxy") or shutil.which("haproxy", path="/usr/sbin")
 OURS = ("migrate", "operator", *INSTANCES)
+
+
+def test_compose_knows_every_member() -> None:
+    assert compose_faults(COMPOSE) == []
+
+
+@pytest.mark.parametrize(("member", "value"), [("stop_grace_perio", "60s"), ("tmpfs", 1), ("cap_drop", "ALL")], ids=str)
+def test_what_is_wrong_with_a_service_is_found(member: str, value: object) -> None:
+    damaged = deepcopy(COMPOSE)
+    damaged["services"]["proxy"][member] = value
+    found = compose_faults(damaged)
+    assert found
+    assert all(fault.startswith("$.services.proxy") for fault in found), found
 
 
 def test_every_setting_is_one_of_the_service() -> None:

