@@ -4,7 +4,10 @@ from msgspec import Struct
 
 from service.access.usage import ClientUsage
 
-SCOPES = ("transfers:write", "accounts:write", "read", "admin")
+SCOPES = ("transfers:write", "accounts:write", "read", "audit", "admin")
+READ = "read"
+AUDIT = "audit"
+"""The scope that includes ``read``, and shows what was not applied of every client's requests."""
 ADMIN = "admin"
 """The scope that includes all others."""
 ADMIN_CLIENT = "admin"
@@ -22,8 +25,13 @@ class Principal(Struct, frozen=True):
     usage: ClientUsage
 
     def may(self, scope: str) -> bool:
-        """Whether the token has ``scope``; admin has them all."""
-        return scope in self.scopes or ADMIN in self.scopes
+        """Whether the token has ``scope``; audit includes read, and admin all."""
+        return scope in self.scopes or ADMIN in self.scopes or (scope == READ and AUDIT in self.scopes)
+
+    @property
+    def not_applied_of(self) -> str | None:
+        """Whose requests the token sees that were not applied: its own client's; None for every client's."""
+        return None if self.may(AUDIT) else self.client
 
     def sees(self, ledger: str) -> bool:
         """Whether the token is for the ledger of this name."""

@@ -46,6 +46,8 @@ _LEDGER_NAME = re.compile(LEDGER_NAME_PATTERN)
 
 
 AS_OF_HEADER = "X-Data-As-Of"
+OF_CLIENTS_HEADER = "X-Data-Of-Clients"
+"""Says ``own`` where what other clients asked for is left out, because the token may not see it."""
 
 
 class LedgerRef(LoggedLedger, frozen=True):

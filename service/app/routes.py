@@ -18,7 +18,14 @@ from service.api.resources.holds import HoldController
 from service.api.resources.integrity import InstallationIntegrityController, IntegrityController
 from service.api.resources.keys import IdempotencyKeyController
 from service.api.resources.ledgers import LedgerController
-from service.api.resources.log import InstallationLogController, LogController, get_log_keys, get_transfer_receipt
+from service.api.resources.log import (
+    InstallationLogController,
+    InstallationLogEntriesController,
+    LogController,
+    LogEntriesController,
+    get_log_keys,
+    get_transfer_receipt,
+)
 from service.api.resources.overview import get_overview
 from service.api.resources.statements import get_statement
 from service.api.resources.transfers import TransferController
@@ -52,6 +59,8 @@ def routes() -> list[ControllerRouterHandler]:
         InstallationEventController,
         LogController,
         InstallationLogController,
+        LogEntriesController,
+        InstallationLogEntriesController,
         get_transfer_receipt,
         get_log_keys,
         health.HealthController,

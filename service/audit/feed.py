@@ -23,7 +23,8 @@ PAGE_BYTES_MAX = 1 << 20
 class Place(Struct, frozen=True):
     """Where a client follows a ledger: it wants up to ``limit`` entries after the entry ``after``.
 
-    ``source`` is what the entries say where they happened. What is read must hold everything up to the place
+    ``source`` is what the entries say where they happened. Of requests that were not applied, only those of the client
+    ``not_applied_of`` are shown, if that is given. What is read must hold everything up to the place
     ``known_head`` in the order of the ledger, if that is given: a replica may not yet.
     """
 
@@ -32,6 +33,7 @@ class Place(Struct, frozen=True):
     source: str
     after: UUID
     limit: int
+    not_applied_of: str | None
     known_head: datetime | None = None
 
 
@@ -116,7 +118,9 @@ async def _read(session: Session, place: Place) -> tuple[datetime, Sequence[Docu
     head = await repositories.heads.read(place.ledger_id)
     entries: list[Document] = []
     size = 0
-    pages = repositories.history.page(place.ledger_id, place.source, after=place.after, limit=place.limit)
+    pages = repositories.history.page(
+        place.ledger_id, place.source, after=place.after, limit=place.limit, not_applied_of=place.not_applied_of
+    )
     async with aclosing(pages) as slices:
         async for documents in slices:
             for document in documents:

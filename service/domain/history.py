@@ -37,6 +37,9 @@ EntryType = Literal[
 ]
 """What can have happened. The names stand in stored entries: they never change."""
 
+NOT_APPLIED: tuple[EntryType, ...] = ("command.rejected", "key.fenced")
+"""What entries tell of requests that were not applied: to whom of another client they are shown, a scope decides."""
+
 _HOLD_CLOSED: dict[HoldStatus, EntryType] = {
     HoldStatus.CAPTURED: "hold.captured",
     HoldStatus.VOIDED: "hold.voided",

@@ -164,6 +164,14 @@ class PeriodClosedData(Struct, frozen=True, kw_only=True):
     reason: str | None
 
 
+class EntryWithheldData(Struct, frozen=True, kw_only=True):
+    """What the token may see of the entry."""
+
+    leaf_hash: Annotated[
+        str, Meta(description="The hash of the entry as a leaf of the log: SHA-256, 32 bytes, in base64.")
+    ]
+
+
 class TransferPostedEvent(Event, frozen=True, kw_only=True, tag="funds.transfer.posted"):
     """A transfer was posted."""
 
@@ -248,6 +256,14 @@ class PeriodReopenedEvent(Event, frozen=True, kw_only=True, tag="funds.period.re
     data: PeriodClosedData
 
 
+class EntryWithheldEvent(Event, frozen=True, kw_only=True, tag="funds.entry.withheld"):
+    """Stands in the place of an entry that the token may not see: another client's request was rejected, or its key
+    fenced. `client`, `idempotencykey`, `requestid` and `subject` are null. Tokens with the scope `audit` see the entry.
+    """
+
+    data: EntryWithheldData
+
+
 AnyEvent = (
     TransferPostedEvent
     | HoldOpenedEvent
@@ -263,6 +279,7 @@ AnyEvent = (
     | TokenRevokedEvent
     | PeriodClosedEvent
     | PeriodReopenedEvent
+    | EntryWithheldEvent
 )
 
 

@@ -29,7 +29,7 @@ REQUIRED = {"code": "1000"}
 ASKED_IN_A_BODY = {"/v1/ledgers/main/balances/query"}
 
 
-def _routes(application: Application) -> Iterator[tuple[str, str, HTTPRouteHandler]]:
+def routes(application: Application) -> Iterator[tuple[str, str, HTTPRouteHandler]]:
     """Method, path and handler of every route, but for OPTIONS, which Litestar answers by itself."""
     for route in application.app.routes:
         assert isinstance(route, HTTPRoute), "a new kind of route needs a rule of its own here"
@@ -40,14 +40,14 @@ def _routes(application: Application) -> Iterator[tuple[str, str, HTTPRouteHandl
 
 def _protected(application: Application) -> Iterator[tuple[str, str, str]]:
     """Method, a path in ledger main, and the scope of every route that needs one."""
-    for method, path, handler in _routes(application):
+    for method, path, handler in routes(application):
         scope = handler.opt["scope"]
         if scope is not None:
             yield method, filled(path), scope
 
 
 def test_every_route_declares_its_scope(application: Application) -> None:
-    for method, path, handler in _routes(application):
+    for method, path, handler in routes(application):
         assert "scope" in handler.opt, f"{method} {path} declares no scope"
         is_open = path in OPEN_TO_EVERYONE or path == OPEN_BELOW or path.startswith(f"{OPEN_BELOW}/")
         if is_open:
@@ -57,9 +57,13 @@ def test_every_route_declares_its_scope(application: Application) -> None:
 
 
 def test_what_reads_needs_the_scope_to_read_and_what_changes_another(application: Application) -> None:
-    """But for the installation's own history, which is the operator's; and some questions are too long for a query."""
+    """But for the installation's own history, which is the operator's, and all of a ledger's, which is the auditor's;
+    and some questions are too long for a query.
+    """
     for method, path, scope in _protected(application):
-        read = "admin" if path in OF_INSTALLATION or path.startswith("/v1/log/") else "read"
+        read = "audit" if path == "/v1/ledgers/main/log/entries" else "read"
+        if path in OF_INSTALLATION or path.startswith("/v1/log/"):
+            read = "admin"
         reads = method == "GET" or path in ASKED_IN_A_BODY
         assert (scope == read) == reads, f"{method} {path} needs {scope}"
 
@@ -126,7 +130,7 @@ async def test_a_token_may_do_what_its_scope_says(
     client = await make_client(scope)
     for method, path, needed in _protected(application):
         response = await client.request(method, path, headers=keyed() | {"If-Match": "*"}, content=b"{")
-        if scope in {needed, "admin"}:
+        if scope in {needed, "admin"} or (scope, needed) == ("audit", "read"):
             assert response.status_code not in {401, 403}, f"{method} {path}: {response.text}"
         else:
             assert problem(response, 403, "forbidden")["required_scope"] == needed
@@ -154,7 +158,7 @@ async def test_another_ledger_is_not_told_from_none(
     account, other = await ledger.account(), await ledger.account()
     await ledger.move(account, other)
     absent = unique("ledger")
-    for method, template, handler in _routes(application):
+    for method, template, handler in routes(application):
         path = filled(template)
         if handler.opt["scope"] is None or "/main" not in path:
             continue

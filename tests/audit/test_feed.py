@@ -23,7 +23,7 @@ from tests.support.database_faults import superuser
 from tests.support.rows import MAIN, insert
 from tests.support.servers import TestDatabase, TestPostgres
 
-PLACE = Place("client", MAIN, "/v1/ledgers/main", ALL, 100)
+PLACE = Place("client", MAIN, "/v1/ledgers/main", ALL, 100, None)
 LONG = 30.0
 
 

@@ -280,6 +280,19 @@ SOME_IDS = [[id_of(1)], [id_of(n * 7) for n in range(1, LIMIT + 1)], [NOBODY], [
 SOME_KEYS = [f"key {number}" for number in (1, 4, 0)]
 POSITIONS = [Position(at(number), "client 1", "key") for number in (REFUSALS, REFUSALS // 2, 9)]
 
+
+def refusals_of_clients(pages_max: int, /, **values: list[Any]) -> Cases:
+    return page(
+        pages_max,
+        client_id=["client 1", ABSENT],
+        outcome=["rejected", "fenced"],
+        order=ORDERS,
+        after=[None, POSITIONS[1]],
+        window=windows(REFUSALS)[:4:3],
+        **values,
+    )
+
+
 CHANGES: dict[str, list[Any]] = {
     "as_of": [at(9), at(TRANSFERS // 2), at(TRANSFERS)],
     "known_from": [at(0), at(TRANSFERS // 2), at(TRANSFERS - 9)],
@@ -369,7 +382,9 @@ QUERIES: dict[Callable[..., Any], Cases | dict[str, Cases]] = {
         after=[None, *POSITIONS],
         account_id=[None, BUSY, QUIET, NOBODY],
         window=windows(REFUSALS),
-    ),
+    )
+    + refusals_of_clients(PAGES_MAX, account_id=[None])
+    + refusals_of_clients(SIFTED_PAGES_MAX, account_id=[BUSY, NOBODY]),
     DecisionRepository.by_key: look_up(client_id=["client 1"], idempotency_key=["key 1", ABSENT]),
     DecisionRepository.by_keys: look_up(client_id=["client 1"], idempotency_keys=[SOME_KEYS]),
     HistoryRepository.entries: look_up(

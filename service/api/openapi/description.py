@@ -20,7 +20,7 @@ from litestar.params import HeaderParameter
 from litestar.routes import HTTPRoute
 from msgspec import Meta, Struct
 
-from service.api.context import AS_OF_HEADER
+from service.api.context import AS_OF_HEADER, OF_CLIENTS_HEADER
 from service.api.http.idempotency import KEY_HEADER, KEY_HEADER_LENGTH_MAX, KEY_PATTERN
 from service.api.http.paths import CANONICAL_UUID
 from service.api.http.preconditions import IF_MATCH_PATTERN
@@ -244,6 +244,8 @@ def _response_headers(one: _Described, status: int) -> dict[str, OpenAPIHeader]:
     reads = one.method == "get" or one.handler.opt.get("scope") == "read"
     if one.path.startswith("/v1/") and reads and status == 200:  # noqa: PLR2004
         headers[AS_OF_HEADER] = "A replica answered, which holds everything up to this time; absent otherwise."
+    if one.handler.opt.get("withholds") and status == 200:  # noqa: PLR2004
+        headers[OF_CLIENTS_HEADER] = "`own` where other clients' are left out, for want of `audit`; absent otherwise."
     if status in {429, 503}:
         headers["Retry-After"] = "Seconds to wait before trying again."
     if status == 401:  # noqa: PLR2004

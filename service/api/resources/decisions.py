@@ -8,13 +8,14 @@ from litestar.di import NamedDependency
 from litestar.params import QueryParameter
 
 from service.access.principal import Principal
-from service.api.context import LedgerRef
+from service.api.context import OF_CLIENTS_HEADER, LedgerRef
+from service.api.http.headers import add_to_answer
 from service.api.http.pagination import LIMIT_DEFAULT, Cursor, Limit, Order, decode_cursor, page_response
 from service.api.http.problems import responses, stored_problem
 from service.domain.decisions import Decision
 from service.domain.rejections import Rejection
 from service.storage.repositories import Repositories
-from service.storage.repositories.decisions import Position
+from service.storage.repositories.decisions import Position, position_of
 from service.storage.transactions import Reader
 from service.wire.decisions import DecisionOutcome, DecisionView
 from service.wire.pages import Page
@@ -24,7 +25,7 @@ from service.wire.times import Time
 
 @get(
     "/v1/ledgers/{ledger_name:str}/decisions",
-    opt={"scope": "read"},
+    opt={"scope": "read", "withholds": True},
     operation_id="listDecisions",
     tags=["Decisions"],
     responses=responses(CursorInvalid),
@@ -46,8 +47,13 @@ async def list_decisions(
     created_from: Annotated[Time | None, QueryParameter(description="The earliest time of the decision.")] = None,
     created_to: Annotated[Time | None, QueryParameter(description="The decision was taken before this.")] = None,
 ) -> Response[Page[DecisionView]]:
-    """List what was refused, by any client, by time; filters combine."""
+    """List what was refused, by time; filters combine. A token with the scope `audit` sees every client's, another
+    one those of its own client alone.
+    """
     after = decode_cursor(request, order, cursor, Position)
+    client = request.user.not_applied_of
+    if client is not None:
+        add_to_answer(request.scope, {OF_CLIENTS_HEADER: "own"})
     return await page_response(
         request,
         reader,
@@ -57,6 +63,7 @@ async def list_decisions(
             limit=limit + 1,
             order=order,
             after=after,
+            client_id=client,
             account_id=account_id,
             created_from=created_from,
             created_to=created_to,
@@ -64,7 +71,7 @@ async def list_decisions(
         order=order,
         limit=limit,
         view=lambda row: _decision_view(ledger, row),
-        position=lambda row: Position(row.created_at, row.client_id, row.idempotency_key),
+        position=position_of,
     )
 
 

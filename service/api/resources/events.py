@@ -79,11 +79,13 @@ class EventController(Controller):
     ) -> Response[EventPage]:
         """Follow a ledger, or the installation itself (its ledgers and tokens, for a token of all ledgers): everything
         that happened in it after the event `after`, in the order of commits. Nothing ever appears before an event that
-        was seen. With `Accept: text/event-stream`, the answer is a stream of Server-Sent Events, which goes on with
-        what comes.
+        was seen. In the place of what another client was refused, a token without the scope `audit` is shown
+        `funds.entry.withheld`. With `Accept: text/event-stream`, the answer is a stream of Server-Sent Events, which
+        goes on with what comes.
         """
         start = _start(after, last_event_id)
-        place = Place(request.user.client, ledger.id, ledger.source, start or ALL, limit)
+        user = request.user
+        place = Place(user.client, ledger.id, ledger.source, start or ALL, limit, user.not_applied_of)
         if _wants_stream(request):
             return await _stream(services, place)
         return await _page(request, services, place, start, wait_seconds)

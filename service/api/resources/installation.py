@@ -8,6 +8,7 @@ from litestar.types.internal_types import PathParameterDefinition
 from service.api.context import provide_installation
 
 FOR_READERS = {"scope": "read"}
+FOR_AUDITORS = {"scope": "audit"}
 FOR_ADMINS = {"scope": "admin"}
 OF_INSTALLATION = {"ledger": Provide(provide_installation)}
 """Puts the installation into the place of the ledger that a path would name."""

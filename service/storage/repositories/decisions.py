@@ -8,7 +8,20 @@ from uuid import UUID
 
 import msgspec
 from msgspec import Meta, Struct
-from sqlalchemy import ColumnElement, Integer, Row, Select, bindparam, literal, select, text, true, tuple_
+from sqlalchemy import (
+    ColumnElement,
+    Integer,
+    Row,
+    Select,
+    Subquery,
+    bindparam,
+    literal,
+    or_,
+    select,
+    text,
+    true,
+    tuple_,
+)
 from sqlalchemy.dialects.postgresql import distinct_on
 
 from service.domain.decisions import Decision, Outcome
@@ -17,7 +30,20 @@ from service.domain.transfers import Transfer
 from service.storage.database import Session
 from service.storage.group_commit.binary_copy import DECISION_COLUMNS, copy, encode_decisions
 from service.storage.group_commit.pipeline import driver_of
-from service.storage.lists import LIMIT, ListOrder, Slices, behind, each_of, merged, only, ordered, slices
+from service.storage.lists import (
+    LIMIT,
+    ListOrder,
+    ScanEnd,
+    Slices,
+    behind,
+    each_of,
+    matching,
+    merged,
+    only,
+    ordered,
+    sifted,
+    slices,
+)
 from service.storage.repositories.holds import HoldRepository
 from service.storage.repositories.transfers import TransferRepository
 from service.storage.rows import DecisionRow
@@ -39,6 +65,11 @@ class Position(Struct, frozen=True, array_like=True):
     idempotency_key: _Storable
 
 
+def position_of(decision: Decision) -> Position:
+    """Return where ``decision`` stands in a list."""
+    return Position(decision.created_at, decision.client_id, decision.idempotency_key)
+
+
 _VALUES = [
     _DECISIONS[name]
     for name in (
@@ -57,6 +88,8 @@ _VALUES = [
 
 _SIDES = (_DECISIONS.debit_account_id, _DECISIONS.credit_account_id)
 _POSITION = [_DECISIONS[name] for name in Position.__struct_fields__]
+_OWN_POSITION = [_DECISIONS.created_at, _DECISIONS.idempotency_key]
+"""Where it stands among those of one client."""
 _RESULTS = [_DECISIONS[name] for name in ("outcome", "resource_id", "resource", "problem")]
 
 
@@ -117,15 +150,21 @@ class DecisionRepository:
         limit: int,
         order: ListOrder,
         after: Position | None,
+        client_id: str | None = None,
         account_id: UUID | None = None,
         created_from: datetime | None = None,
         created_to: datetime | None = None,
-    ) -> Slices[Decision]:
+    ) -> Slices[Decision | ScanEnd]:
         """Yield, in slices, up to ``limit`` decisions of ``outcome`` (not applied), in ``order`` of their positions,
         after the position ``after``, created in [created_from, created_to). An account's are looked up on either side,
-        each in its own index.
+        each in its own index, and so are a client's. Those of both are sifted from the client's.
         """
-        filters = {"account_id": account_id, "created_from": created_from, "created_to": created_to}
+        filters = {
+            "of_client": client_id,
+            "account_id": account_id,
+            "created_from": created_from,
+            "created_to": created_to,
+        }
         given = {name: value for name, value in filters.items() if value is not None}
         if after is not None:
             # It lies in the window already, and an index is entered at one place.
@@ -133,7 +172,12 @@ class DecisionRepository:
             given |= msgspec.structs.asdict(after)
         parameters = {"ledger_id": ledger_id, "outcome": outcome, "limit": limit, **given}
         async for rows in slices(self._session, _not_applied(frozenset(given), order), parameters):
-            yield [_decision(row) for row in rows]
+            sifts = {"of_client", "account_id"} <= given.keys()
+            if sifts:
+                found = matching(rows, _decision, position_of)
+                yield found
+            else:
+                yield [_decision(row) for row in rows]
 
 
 def _parameter(column: ColumnElement[Any]) -> ColumnElement[Any]:
@@ -148,21 +192,32 @@ _NOT_APPLIED = (
     _DECISIONS.outcome != literal("applied", literal_execute=True),
 )
 _OF_ANY_ACCOUNT = _DECISIONS.client_id != literal("", literal_execute=True)
-"""True of every decision. The index of a ledger's serves only who says so: never a query for those of an account,
-which has indexes of its own, however little the planner knows.
+"""True of every decision. The index of a ledger's serves only who says so: never a query for those of an account or of
+a client, which have indexes of their own, however little the planner knows.
 """
+_OF_ONE_CLIENT = _DECISIONS.operation != literal("", literal_execute=True)
+"""True of every decision, and said for the index of a client's."""
 
 
 @cache
 def _not_applied(filters: frozenset[str], order: ListOrder) -> Select[Any]:
     """Return the query of ``DecisionRepository.not_applied`` with these ``filters``, in ``order``."""
+    if "of_client" in filters:
+        scan = _listed(filters, order).where(_OF_ONE_CLIENT, only(_DECISIONS.outcome, _OUTCOME))
+        scan = scan.order_by(*(ordered(column, order) for column in _OWN_POSITION))
+        names = [column.name for column in _OWN_POSITION]
+        return sifted(scan, _of_given_account, order, names) if "account_id" in filters else scan.limit(LIMIT)
     if "account_id" not in filters:
         query = _listed(filters, order).where(_OF_ANY_ACCOUNT, only(_DECISIONS.outcome, _OUTCOME))
         return query.order_by(*(ordered(column, order) for column in _POSITION)).limit(LIMIT)
-    names = Position.__struct_fields__
+    names = list(Position.__struct_fields__)
     either = merged([_of_account(side, filters, order) for side in _SIDES], names, order)
     # A rejected transfer from an account to itself is found on both sides.
     return either.ext(distinct_on(*(either.selected_columns[name] for name in names)))
+
+
+def _of_given_account(row: Subquery) -> ColumnElement[bool]:
+    return or_(*(row.c[side.name] == bindparam("account_id", type_=side.type) for side in _SIDES))
 
 
 def _of_account(side: ColumnElement[Any], filters: frozenset[str], order: ListOrder) -> Select[Any]:
@@ -174,8 +229,10 @@ def _of_account(side: ColumnElement[Any], filters: frozenset[str], order: ListOr
 
 def _listed(filters: frozenset[str], order: ListOrder) -> Select[Any]:
     """Return the query for decisions that were not applied, in the window and after the position of ``filters``."""
+    position = _OWN_POSITION if "of_client" in filters else _POSITION
     conditions = {
-        "idempotency_key": behind(tuple_(*_POSITION), tuple_(*map(_parameter, _POSITION)), order),
+        "of_client": only(_DECISIONS.client_id, bindparam("of_client", type_=_DECISIONS.client_id.type)),
+        "idempotency_key": behind(tuple_(*position), tuple_(*map(_parameter, position)), order),
         "created_from": _DECISIONS.created_at >= bindparam("created_from", type_=_DECISIONS.created_at.type),
         "created_to": _DECISIONS.created_at < bindparam("created_to", type_=_DECISIONS.created_at.type),
     }

@@ -14,7 +14,7 @@ import msgspec
 from sqlalchemy import Integer, Select, Text, TextClause, bindparam, select, text
 from sqlalchemy.dialects.postgresql import UUID as PGUUID
 
-from service.domain.history import HistoryEntry
+from service.domain.history import NOT_APPLIED, HistoryEntry
 from service.domain.periods import LEDGER_ITSELF, Closing
 from service.storage.database import Session
 from service.storage.group_commit.binary_copy import HISTORY_COLUMNS, copy, encode_history
@@ -95,10 +95,19 @@ class HistoryRepository:
         async for rows in slices(self._session, _CLOSINGS[order], parameters):
             yield [_closing(*row) for row in rows]
 
-    async def page(self, ledger_id: int, source: str, *, after: UUID, limit: int) -> Slices[Document]:
-        """Yield, in slices, what ``entries`` returns."""
+    async def page(
+        self, ledger_id: int, source: str, *, after: UUID, limit: int, not_applied_of: str | None = None
+    ) -> Slices[Document]:
+        """Yield, in slices, what ``entries`` returns; of requests that were not applied, only those of the client
+        ``not_applied_of``, if that is given: in the place of another client's stands a document that says where it is
+        and has its hash as a leaf of the log, and nothing else of it.
+        """
         parameters = {"ledger_id": ledger_id, "source": source, "after": after, "limit": limit}
-        async for rows in slices(self._session, _ENTRIES, parameters):
+        query = _ENTRIES
+        if not_applied_of is not None:
+            query = _ENTRIES_WITHHELD
+            parameters["not_applied_of"] = not_applied_of
+        async for rows in slices(self._session, query, parameters):
             yield [Document(*row) for row in rows]
 
     async def add(self, entries: Iterable[HistoryEntry]) -> None:
@@ -147,24 +156,24 @@ _HOLD = f"""
            {_METADATA} AS metadata, fact.reference"""
 
 
-def _entries(
-    table: str,
-    entry_type: str,
-    data: str,
-    subject: str = "id",
-    *,
-    condition: str = "fact.id > :after",
-    order: ListOrder = "asc",
-) -> str:
+def _document(entry_type: str, data: str, subject: str = "id") -> str:
     return f"""(
-        SELECT fact.id, (
             SELECT row_to_json(entry)
             FROM (
                 SELECT fact.client_id AS client, {data} AS data, fact.id, fact.idempotency_key AS idempotencykey,
                        fact.request_id AS requestid, :source AS source, '1.0' AS specversion, fact.{subject} AS subject,
                        {_time("fact.created_at")} AS time, {entry_type} AS type
             ) AS entry
-        )::text AS document
+        )::text"""  # noqa: S608
+
+
+def _leaf(document: str) -> str:
+    return f"sha256('\\x00'::bytea || convert_to({document}, 'UTF8'))"
+
+
+def _entries(table: str, document: str, *, condition: str = "fact.id > :after", order: ListOrder = "asc") -> str:
+    return f"""(
+        SELECT fact.id, {document} AS document
         FROM {SCHEMA}.{table} AS fact
         WHERE fact.ledger_id = :ledger_id AND {condition}
         ORDER BY fact.id {order}
@@ -172,9 +181,29 @@ def _entries(
     )"""  # noqa: S608
 
 
+_OTHER = _document("'funds.' || fact.type", "fact.data", "subject_id")
+
+_OTHER_OR_WITHHELD = f"""
+    CASE
+        WHEN fact.client_id <> :not_applied_of AND fact.type IN ({", ".join(f"'{one}'" for one in NOT_APPLIED)})
+        THEN (
+            SELECT row_to_json(entry)
+            FROM (
+                SELECT NULL AS client, (
+                           SELECT row_to_json(shown)
+                           FROM (SELECT encode({_leaf(_OTHER)}, 'base64') AS leaf_hash) AS shown
+                       ) AS data,
+                       fact.id, NULL AS idempotencykey, NULL AS requestid, :source AS source, '1.0' AS specversion,
+                       NULL AS subject, {_time("fact.created_at")} AS time, 'funds.entry.withheld' AS type
+            ) AS entry
+        )::text
+        ELSE {_OTHER}
+    END"""  # noqa: S608
+
+
 def _other_entries(condition: str = "fact.id > :after", order: ListOrder = "asc") -> str:
     """Return the query for the entries that have no other row."""
-    return _entries("history", "'funds.' || fact.type", "fact.data", "subject_id", condition=condition, order=order)
+    return _entries("history", _OTHER, condition=condition, order=order)
 
 
 _PARAMETERS = (
@@ -185,17 +214,19 @@ _PARAMETERS = (
 )
 
 
-def _all(column: str) -> TextClause:
-    """Return the query for ``column`` of all entries, in their order."""
+def _all(column: str, other: str = _OTHER) -> TextClause:
+    """Return the query for ``column`` of all entries, in their order; ``other`` is the document of those that have no
+    other row.
+    """
     return text(
         f"""
         SELECT id, {column}
         FROM (
-            {_entries("transfers", "'funds.transfer.posted'", _TRANSFER_DATA)}
+            {_entries("transfers", _document("'funds.transfer.posted'", _TRANSFER_DATA))}
             UNION ALL
-            {_entries("holds", "'funds.hold.opened'", f"(SELECT row_to_json(data) FROM ({_HOLD}) AS data)")}
+            {_entries("holds", _document("'funds.hold.opened'", f"(SELECT row_to_json(data) FROM ({_HOLD}) AS data)"))}
             UNION ALL
-            {_other_entries()}
+            {_entries("history", other)}
         ) AS entry
         ORDER BY id
         LIMIT :limit
@@ -204,7 +235,8 @@ def _all(column: str) -> TextClause:
 
 
 _ENTRIES = _all("document")
-_LEAVES = _all("sha256('\\x00'::bytea || convert_to(document, 'UTF8'))")
+_ENTRIES_WITHHELD = _all("document", _OTHER_OR_WITHHELD).bindparams(bindparam("not_applied_of", type_=Text))
+_LEAVES = _all(_leaf("document"))
 
 # As ``lists.only`` has it, lest the planner walk the whole ledger where it expects that a subject is common.
 _ABOUT = " AND ".join(f"fact.subject_id {operator} (SELECT :subject_id)" for operator in ("=", ">=", "<="))

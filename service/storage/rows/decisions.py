@@ -36,6 +36,16 @@ class DecisionRow(Base):
             "idempotency_key",
             postgresql_where=text("outcome <> 'applied' AND client_id <> ''"),
         ),
+        # And so is this one, to all but a client's.
+        Index(
+            "ix_decisions_not_applied_of_client",
+            "ledger_id",
+            "client_id",
+            "outcome",
+            "created_at",
+            "idempotency_key",
+            postgresql_where=text("outcome <> 'applied' AND operation <> ''"),
+        ),
         *(
             Index(
                 f"ix_decisions_refused_{side}",
