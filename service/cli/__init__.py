@@ -11,6 +11,7 @@ from service.telemetry.tracebacks import print_exception
 _COMMANDS = {
     "config": ("service.cli.config", "config"),
     "demo": ("service.cli.demo", "demo"),
+    "distribute": ("service.cli.distributing", "distribute_command"),
     "export": ("service.cli.exporting", "export"),
     "import": ("service.cli.importing", "import_"),
     "log-key": ("service.cli.log_key", "log_key"),

@@ -15,6 +15,11 @@ from service.storage.candidates import first_usable
 
 # As the driver's own transactions send them, which SQLAlchemy uses.
 _BEGIN, _COMMIT = "BEGIN", "COMMIT;"
+# Citus sends a statement to the one node that has its ledger, which it must know when it plans. A plan that is kept for
+# all parameters does not tell: a query that joins fails with one.
+_FIND_CITUS = "SELECT FROM pg_catalog.pg_extension WHERE extname = 'citus'"
+_NOT_FOUND = "SELECT 0"
+_PLAN_EACH_TIME = "SET plan_cache_mode = force_custom_plan"
 _CLOSE_SECONDS_MAX = 0.1
 _CANCEL_SECONDS_MAX = 0.25
 _KEEPALIVE_SECONDS, _KEEPALIVE_TRIES = 15, 3
@@ -34,7 +39,8 @@ async def connect(
     ``command_timeout_seconds`` of None means no limit.
 
     Where the URL does not say, TLS is required of every host but this machine. ``session_settings`` are set in one
-    round trip after the connection is made, because a pooler (PgBouncer) would refuse them as start-up parameters.
+    round trip after the connection is made, because a pooler (PgBouncer) would refuse them as start-up parameters. With
+    them it is asked whether the server may distribute tables (``is_distributed``).
     Raises NoServerError when none of several servers can be used now; else TlsRefusedError, OSError, or the driver's
     errors.
     """
@@ -64,7 +70,10 @@ async def connect(
     _keep_alive(connection)
     if session_settings:
         try:
-            await connection.execute(_set(session_settings), timeout=timeout_seconds)
+            found = await connection.execute(f"{_set(session_settings)};{_FIND_CITUS}", timeout=timeout_seconds)
+            connection.is_distributed = found != _NOT_FOUND
+            if connection.is_distributed:
+                await connection.execute(_PLAN_EACH_TIME, timeout=timeout_seconds)
         except BaseException:
             connection.terminate()
             raise
@@ -79,7 +88,7 @@ def _set(settings: Mapping[str, str]) -> str:
 class _Connection(asyncpg.Connection):  # type: ignore[misc]  # the driver carries no type information
     """The driver's connection with short limits on closing and cancelling, because the server may not answer, without
     cancelling a COMMIT, and with a ``beginning``: statements that are sent with BEGIN, of the transaction that it
-    begins (``plans``).
+    begins (``plans``). It knows whether tables of its database may be distributed over nodes (Citus).
 
     A primary with a synchronous standby answers a COMMIT when the standby has it. Cancelled meanwhile, it stops to wait
     and shows the transaction to everybody: whoever finds it there would acknowledge what a failover may lose. A COMMIT
@@ -87,6 +96,7 @@ class _Connection(asyncpg.Connection):  # type: ignore[misc]  # the driver carri
     """
 
     beginning = ""
+    is_distributed = False
     _commits = False
 
     async def execute(self, query: str, *args: Any, timeout: float | None = None) -> str:  # noqa: ASYNC109 - likewise

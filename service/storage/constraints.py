@@ -1,4 +1,4 @@
-"""The names of the database's constraints: what error translation and tests refer to, never message text."""
+"""The names of the database's constraints: what error translation and tests refer to."""
 
 PK_LEDGERS = "pk_ledgers"
 UQ_LEDGERS_NAME = "uq_ledgers_name"

@@ -1,7 +1,10 @@
-"""Classification of the database driver's errors: by SQLSTATE and constraint name, never by message text."""
+"""Classification of the database driver's errors: by SQLSTATE and constraint name. Of a message's text only the name of
+a constraint is used, where there is no field of it: a node of Citus passes on no more of what it refused.
+"""
 
 import asyncio
 import os
+import re
 import socket
 import ssl
 import sys
@@ -13,6 +16,7 @@ from typing import Any
 import asyncpg
 
 from service.errors import DatabaseUnusableError, Failure, NotConnectedError, StorageError, UnexpectedRowCountError
+from service.storage import constraints
 
 _CONTENTION = frozenset({"40001", "40P01", "55P03"})  # serialization failure, deadlock, lock timeout
 # Classes of SQLSTATEs: connection; authorization (a role that is lost or locked, a password that changed); resources;
@@ -46,6 +50,9 @@ _UNAVAILABLE_TYPES = (
 )
 
 _REASON_LENGTH_MAX = 300
+
+_CONSTRAINTS = frozenset(name for constant, name in vars(constraints).items() if constant.isupper())
+_WORD = re.compile(r"\w+")
 
 
 def classify(error: BaseException) -> Failure | None:
@@ -85,8 +92,19 @@ def violated_constraint(error: BaseException) -> str | None:
     """Return the name of the constraint that was violated (SQLSTATE class 23), or None for any other error."""
     for cause in _driver_errors(error):
         if isinstance(cause, asyncpg.IntegrityConstraintViolationError):
-            return cause.constraint_name or cause.column_name or "unnamed"
+            told = cause.constraint_name or next(filter(_is_ours, _WORD.findall(first_line(cause))), None)
+            return _ours(told) if told else cause.column_name or "unnamed"
     return None
+
+
+def _ours(constraint: str) -> str:
+    """Return what we call a constraint. On a distributed table, that of a shard has the shard's number behind it."""
+    whole, _, shard = constraint.rpartition("_")
+    return whole if shard.isdigit() and whole in _CONSTRAINTS else constraint
+
+
+def _is_ours(word: str) -> bool:
+    return _ours(word) in _CONSTRAINTS
 
 
 def is_refusal(error: BaseException) -> bool:

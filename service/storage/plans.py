@@ -26,7 +26,9 @@ class Plans(Enum):
     CHOSEN = ""
     """As PostgreSQL sees fit: for what reads as much as its parameters say."""
     KEPT = "SET LOCAL plan_cache_mode = force_generic_plan"
-    """One plan for all parameters, which a connection makes and keeps for PLAN_SECONDS_MAX."""
+    """One plan for all parameters, which a connection makes and keeps for PLAN_SECONDS_MAX. As CHOSEN where tables may
+    be distributed: which node has the ledger is known with the parameters only (``connecting``).
+    """
 
     @property
     def options(self) -> dict[str, object]:
@@ -47,6 +49,8 @@ def _tell(connection: Connection) -> None:
     driver = connection.connection.driver_connection
     assert driver is not None, "a connection that begins a transaction has one"
     plans = Plans(connection.get_execution_options().get(_OPTION, Plans.CHOSEN.value))
+    if driver.is_distributed:
+        plans = Plans.CHOSEN
     driver.beginning = plans.value
     now = time.monotonic()
     if plans is Plans.KEPT and now - connection.info.setdefault("kept_since", now) > PLAN_SECONDS_MAX:

@@ -1,11 +1,13 @@
 """The sweeper: frees what expired holds reserve."""
 
+from collections.abc import Sequence
 from itertools import groupby
+from uuid import UUID
 
-from service.domain.commands import ExpireHold
 from service.domain.holds import Hold, HoldStatus
 from service.errors import LedgerDamagedError
 from service.posting.committer import Committer
+from service.posting.room import expiries
 from service.settings import Settings
 from service.storage.database import Session
 from service.storage.repositories.holds import HoldRepository
@@ -37,17 +39,23 @@ class HoldSweeper:
         Raises StorageError, BatchFailedError or OverloadedError; what is left is found the next time.
         """
 
-        async def find(session: Session) -> list[tuple[int, ExpireHold]]:
-            found = await HoldRepository(session).expired(limit=self._settings.hold_sweep_holds_max)
-            return [(ledger_id, ExpireHold(hold_id=hold_id)) for ledger_id, hold_id in found]
+        async def find(session: Session) -> list[tuple[int, UUID]]:
+            return await HoldRepository(session).expired(limit=self._settings.hold_sweep_holds_max)
 
         expired = await self._transactions.run(find, writes=lambda _: False)
-        freed = 0
-        for ledger_id, commands in groupby(sorted(expired, key=lambda one: one[0]), key=lambda one: one[0]):
+        overdue = freed = 0
+        for ledger_id, holds in groupby(sorted(expired), key=lambda one: one[0]):
+            untouched = await self._untouched(ledger_id, [hold_id for _, hold_id in holds])
+            overdue += len(untouched)
             try:
-                answers = await self._committer.submit(ledger_id, [[command] for _, command in commands])
+                answers = await self._committer.submit(ledger_id, expiries(untouched)) if untouched else []
             except LedgerDamagedError:  # it is stopped, and the others are not
                 continue
             freed += sum(isinstance(one.result, Hold) and one.result.status == HoldStatus.EXPIRED for [one] in answers)
-        metrics.holds_overdue.set(len(expired) - freed)
+        metrics.holds_overdue.set(overdue - freed)
         return freed
+
+    async def _untouched(self, ledger_id: int, hold_ids: Sequence[UUID]) -> list[UUID]:
+        return await self._transactions.run(
+            lambda session: HoldRepository(session).untouched(ledger_id, hold_ids), writes=lambda _: False
+        )

@@ -120,6 +120,46 @@ async def test_trouble_that_stays(stage: Stage, statement: str, sqlstate: str, c
     assert violated_constraint(caught.value) == constraint
 
 
+@pytest.mark.parametrize(
+    ("told", "known"),
+    [
+        ("uq_ledgers_name", constraints.UQ_LEDGERS_NAME),
+        ("uq_ledgers_name_102008", constraints.UQ_LEDGERS_NAME),
+        ("uq_ledgers_name_102008_1", "uq_ledgers_name_102008_1"),
+        ("uq_ledgers_name_", "uq_ledgers_name_"),
+        ("uq_ledgers_name_x", "uq_ledgers_name_x"),
+        ("uq_of_an_operator_102008", "uq_of_an_operator_102008"),
+    ],
+)
+async def test_a_constraint_of_a_shard_is_known_by_the_name_of_its_table(
+    superuser: asyncpg.Connection, told: str, known: str
+) -> None:
+    table = "CREATE TEMPORARY TABLE shard (n integer); INSERT INTO shard VALUES (1);"
+    violate = f"ALTER TABLE shard ADD CONSTRAINT {told} CHECK (n > 1)"
+    transaction = superuser.transaction()
+    await transaction.start()
+    with pytest.raises(asyncpg.CheckViolationError) as caught:
+        await superuser.execute(table + violate)
+    await transaction.rollback()
+    assert violated_constraint(caught.value) == known
+
+
+@pytest.mark.parametrize(
+    ("message", "known"),
+    [
+        ('duplicate key value violates unique constraint "uq_ledgers_name_102011"', constraints.UQ_LEDGERS_NAME),
+        ("doppelter Schlüsselwert verletzt Unique-Constraint »pk_history_9«", constraints.PK_HISTORY),
+        ('null value in column "currency" of relation "accounts_102047" violates not-null constraint', "unnamed"),
+    ],
+)
+async def test_what_a_node_of_citus_refused_is_told_in_the_message_only(
+    superuser: asyncpg.Connection, message: str, known: str
+) -> None:
+    with pytest.raises(asyncpg.UniqueViolationError) as caught:
+        await superuser.execute(f"DO $$ BEGIN RAISE unique_violation USING MESSAGE = '{message}'; END $$")
+    assert violated_constraint(caught.value) == known
+
+
 @pytest.mark.parametrize("value", [2**63, -(2**63) - 1, "1", object()])
 async def test_a_value_that_the_driver_cannot_send_is_a_fault_of_ours(
     shared_database: TestDatabase, value: Any

@@ -124,14 +124,17 @@ async def test_expired_are_the_open_ones_past_their_time(holds: HoldRepository, 
 
 
 async def test_a_hold_locked_by_another_transaction_is_skipped(holds: HoldRepository, pool: Database) -> None:
-    """The query does not wait for it either, so two sweepers share the work."""
-    first = await holds.expired(limit=2)
+    """The query does not wait for it either, so two sweepers share the work. What has ended is nothing to work on."""
+    expired = [UUID(int=number) for number in EXPIRED]
+    first = await holds.untouched(MAIN, [expired[1], expired[0], UUID(int=1), UUID(int=COUNT + 1)])
     async with pool.sessions() as session:
-        second = await HoldRepository(session).expired(limit=COUNT)
+        second = await HoldRepository(session).untouched(MAIN, expired)
         locked = text("SELECT id FROM funds.holds WHERE ledger_id = 1 AND id = :id FOR KEY SHARE NOWAIT")
-        await session.execute(locked, {"id": first[0][1]})  # who only points at it need not wait either
+        await session.execute(locked, {"id": first[0]})  # who only points at it need not wait either
 
-    assert [hold_id.int for _, hold_id in (*first, *second)] == EXPIRED
+    assert first == sorted(expired[:2])
+    assert second == sorted(expired[2:])
+    assert await holds.untouched(MAIN + 1, expired[:1]) == expired[:1], "the other ledger's hold of that id"
 
 
 @pytest.mark.parametrize("limit", [1, 3, COUNT])

@@ -17,6 +17,7 @@ from service.storage.transactions import Mode, Reader, Transactions
 from tests.storage.paging import queries, statements
 from tests.storage.planner import pages_read, planning
 from tests.support.application import serving
+from tests.support.citus import claim_citus
 from tests.support.http_ledger import LedgerClient
 from tests.support.million_transfers import at, id_of, identifier_of
 from tests.support.rows import MAIN
@@ -133,6 +134,20 @@ async def test_postgresql_plans_once_or_for_each_time(single: Database, plans: P
         await Transactions(single, RetryLimits(1, 60), Mode.READ_ONLY).run(read, plans=plans)
     [counted] = (await planned(single, "holds")).values()
     assert counted == ((_TIMES, 0) if plans is Plans.KEPT else (0, _TIMES))
+
+
+async def test_where_tables_may_be_distributed_nothing_has_a_kept_plan(test_database: TestDatabase) -> None:
+    """Which node has the ledger is known with the parameters only. Here the server just says that it has Citus."""
+    superuser = await asyncpg.connect(test_database.superuser_url)
+    await claim_citus(superuser)
+    await superuser.close()
+    settings = Settings()
+    for connect in (Database.connect, Database.connect_batches, Database.connect_dry_runs):
+        database = connect(test_database.service_url, settings)
+        for plans in Plans:
+            mode = await Transactions(database, RetryLimits(1, 60)).run(plan_cache_mode, plans=plans)
+            assert mode == "force_custom_plan"
+        await database.close()
 
 
 async def test_balances_and_statements_have_kept_plans_and_lists_have_not(test_database: TestDatabase) -> None:

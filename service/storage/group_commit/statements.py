@@ -90,25 +90,37 @@ READ_DECISIONS = f"""
     ) AS transfer ON true
 """  # noqa: S608 - column names are this module's own
 
-# The new counters, for exactly the versions that were loaded (any other count of rows is a broken lock) and for
-# accounts in the currency of what was posted to them: no foreign key of transfers proves that. With them the ledger's
-# head, which is locked, moves to its last place, also when there are no accounts. OFFSET 0 keeps the ledger's id a part
-# of the join: as a condition on accounts alone, the planner would think few rows have it.
-UPDATE_ACCOUNTS = f"""
-    WITH head AS (UPDATE {SCHEMA}.ledger_heads SET last_at = $11 WHERE ledger_id = $1)
-    UPDATE {SCHEMA}.accounts AS account
-    SET debits_posted = new.debits_posted, credits_posted = new.credits_posted, debits_held = new.debits_held,
-        credits_held = new.credits_held, version = new.version, updated_at = $2
-    FROM (
-        SELECT $1::integer AS ledger_id, *
-        FROM unnest($3::uuid[], $4::text[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[],
-                    $10::bigint[])
-          AS new (id, currency, loaded_version, version, debits_posted, credits_posted, debits_held, credits_held)
-        OFFSET 0
-    ) AS new
-    WHERE account.ledger_id = new.ledger_id AND account.id = new.id AND account.currency = new.currency
-      AND account.version = new.loaded_version
-"""  # noqa: S608
+_NEW_COUNTERS = """
+    unnest($3::uuid[], $4::text[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[], $10::bigint[])
+      AS new (id, currency, loaded_version, version, debits_posted, credits_posted, debits_held, credits_held)
+"""
+
+
+def _update_accounts(new_counters: str, of_ledger: str) -> str:
+    """Return the statement that stores the new counters, for exactly the versions that were loaded (any other count of
+    rows is a broken lock) and for accounts in the currency of what was posted to them: no foreign key of transfers
+    proves that. With them the ledger's head, which is locked, moves to its last place, also when there are no accounts.
+    """
+    return f"""
+        WITH head AS (UPDATE {SCHEMA}.ledger_heads SET last_at = $11 WHERE ledger_id = $1)
+        UPDATE {SCHEMA}.accounts AS account
+        SET debits_posted = new.debits_posted, credits_posted = new.credits_posted, debits_held = new.debits_held,
+            credits_held = new.credits_held, version = new.version, updated_at = $2
+        FROM {new_counters}
+        WHERE {of_ledger} AND account.id = new.id AND account.currency = new.currency
+          AND account.version = new.loaded_version
+    """  # noqa: S608
+
+
+# OFFSET 0 keeps the ledger's id a part of the join: as a condition on accounts alone, the planner would think few rows
+# have it.
+UPDATE_ACCOUNTS = _update_accounts(
+    f"(SELECT $1::integer AS ledger_id, * FROM {_NEW_COUNTERS} OFFSET 0) AS new",  # noqa: S608
+    "account.ledger_id = new.ledger_id",
+)
+# Citus must see the ledger as a condition on accounts, or it asks every shard of every node. The ids beside it leave
+# the planner of the node that has it no more rows than there are.
+UPDATE_ACCOUNTS_ON_A_NODE = _update_accounts(_NEW_COUNTERS, "account.ledger_id = $1 AND account.id = ANY($3::uuid[])")
 
 # Holds likewise: still open, and captured as far as was loaded.
 UPDATE_HOLDS = f"""

@@ -35,6 +35,7 @@ from service.storage.group_commit.statements import (
     HOLD_COLUMNS,
     TRANSFER_COLUMNS,
     UPDATE_ACCOUNTS,
+    UPDATE_ACCOUNTS_ON_A_NODE,
     UPDATE_HOLDS,
 )
 from service.storage.rows import SCHEMA
@@ -85,7 +86,7 @@ class BatchWriter:
             )
         if state.changed:
             await self._pipeline.send(
-                _update, UPDATE_ACCOUNTS, len(state.touched_accounts), *self._changed_accounts(state), last_place
+                _update_accounts, len(state.touched_accounts), *self._changed_accounts(state), last_place
             )
 
     def _changed_accounts(self, state: BatchState) -> tuple[object, ...]:
@@ -145,6 +146,10 @@ async def _update(driver: asyncpg.Connection, statement: str, rows: int, *argume
     status = await driver.execute(statement, *arguments)
     if int(status.rpartition(" ")[2]) != rows:
         raise UnexpectedRowCountError(expected=rows, status=status)
+
+
+async def _update_accounts(driver: asyncpg.Connection, rows: int, *arguments: object) -> None:
+    await _update(driver, UPDATE_ACCOUNTS_ON_A_NODE if driver.is_distributed else UPDATE_ACCOUNTS, rows, *arguments)
 
 
 async def _copy_holds(driver: asyncpg.Connection, holds: Iterable[Hold]) -> None:

@@ -174,6 +174,14 @@ RULES = (
         "Nobody else was made the author of the end of a hold, or of an account.",
         Scope.HISTORY,
         f"""
+        WITH created AS MATERIALIZED (
+            SELECT client_id, idempotency_key FROM ({SLICE.history}) AS entry WHERE entry.type = 'ledger.created'
+        ),
+        creations AS MATERIALIZED (
+            SELECT creation.* FROM created
+            JOIN funds.decisions AS creation ON creation.ledger_id = 0 AND creation.client_id = created.client_id
+             AND creation.idempotency_key = created.idempotency_key
+        )
         SELECT 'history' AS "table", entry.id::text AS id,
                format('it says %s by %s, and no decision under its key says so', entry.type,
                       coalesce(entry.client_id, 'nobody')) AS wrong
@@ -187,8 +195,8 @@ RULES = (
               AND transfer.hold_id = entry.subject_id AND transfer.id < entry.id
             ORDER BY transfer.id DESC LIMIT 1
         ) AS capture ON true
-        LEFT JOIN funds.decisions AS creation
-          ON entry.type = 'ledger.created' AND creation.ledger_id = 0 AND creation.client_id = entry.client_id
+        LEFT JOIN creations AS creation
+          ON entry.type = 'ledger.created' AND creation.client_id = entry.client_id
          AND creation.idempotency_key = entry.idempotency_key
         WHERE NOT coalesce(CASE
             WHEN entry.type = 'hold.captured'

@@ -74,8 +74,11 @@ class LogRepository:
         self._session = session
 
     async def try_lock(self, ledger_id: int) -> bool:
-        """Whether this transaction is the only one that seals the ledger's log, until it ends."""
-        return bool(await self._session.scalar(select(func.pg_try_advisory_xact_lock(_SEALER, ledger_id))))
+        """Whether this transaction is the only one that seals the ledger's log, until it ends. False without a head:
+        the lock is taken where that is, which is one place also where tables are distributed.
+        """
+        lock = select(func.pg_try_advisory_xact_lock(_SEALER, LedgerHeadRow.ledger_id))
+        return bool(await self._session.scalar(lock.where(LedgerHeadRow.ledger_id == ledger_id)))
 
     async def heads(self) -> Heads:
         """Return where the history of every ledger ends, and the installation's, in one statement."""
