@@ -96,7 +96,7 @@ bench-full: .venv/.development
 # The development lock comes first and the runtime lock takes its versions, so that tests run on what production runs.
 lock: .venv/.development
 	$(BUILD) | $(LOCK) --extra dev --output-file deploy/requirements-dev.txt $(ARGS)
-	$(BUILD) | $(LOCK) --extra embedded --extra docs --extra telemetry --constraint deploy/requirements-dev.txt \
+	$(BUILD) | $(LOCK) --extra embedded --extra docs --extra oidc --extra telemetry --constraint deploy/requirements-dev.txt \
 		--output-file deploy/requirements.txt $(ARGS)
 	$(BUILD) | $(LOCK) --extra audit --constraint deploy/requirements-dev.txt \
 		--output-file deploy/requirements-audit.txt $(ARGS)

@@ -17,8 +17,8 @@ PAGE = (ROOT / "service" / "docs" / "dependencies.md").read_text()
 
 NEEDED = "What the service needs"
 BROUGHT = "What these bring"
-EXTRAS = ("embedded", "docs", "telemetry", "dev", "audit")
-RUNTIME = (NEEDED, *(f"Extra `{extra}`" for extra in EXTRAS[:3]), BROUGHT)
+EXTRAS = ("embedded", "docs", "oidc", "telemetry", "dev", "audit")
+RUNTIME = (NEEDED, *(f"Extra `{extra}`" for extra in EXTRAS[:4]), BROUGHT)
 
 # What packages without a licence expression (PEP 639) say instead, in a field of free text or as a classifier.
 SPELLED = {
