@@ -17,6 +17,7 @@
     │   ├── StorageError              a transaction failed for a transient reason (also an OperatorError)
     │   ├── OverloadedError           the queue takes no more
     │   ├── LedgerDamagedError        damage was found in the ledger, and the settings say that it stops
+    │   ├── KeysMissingError          no key of the issuer of tokens is known yet
     │   ├── FileUnfinishedError       a file took longer than it may (one that has begun is cut)
     │   └── NoSlotError               no slot for expensive work (answered 429 where it is the client's own work)
     ├── UnauthenticatedError      answered 401
@@ -34,6 +35,7 @@
     ├── TableInUseError           never reaches a caller: the migration is begun again
     ├── HoldsInTheWayError        never reaches a caller: the batch is decided again
     ├── WitnessError              never reaches a caller: logged, and the witness is asked again
+    ├── KeySetError               never reaches a caller: logged, and the issuer's keys are read again
     ├── RecordTooLongError        never reaches a caller: told in the place of the record
     └── EntryError                never reaches a caller: told in the place of the record
 
@@ -166,6 +168,10 @@ class LedgerDamagedError(UnavailableError):
     """Verification found damage in the ledger, and nothing is written to it until it is found sound."""
 
 
+class KeysMissingError(UnavailableError):
+    """No key of the issuer of tokens is known yet. Its tokens can be neither taken nor refused."""
+
+
 class FileUnfinishedError(UnavailableError):
     """A file took longer than the ``seconds_max`` that it may take."""
 
@@ -292,6 +298,10 @@ class HoldsInTheWayError(FundsError):
 
 class WitnessError(FundsError):
     """A witness cannot be asked: it is away, or answers what no witness answers; the message says which."""
+
+
+class KeySetError(FundsError):
+    """The keys of the issuer of tokens cannot be read, or are no key set; the message says which."""
 
 
 class RecordTooLongError(FundsError):

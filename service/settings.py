@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
@@ -37,14 +37,23 @@ _ORIGIN = r"^[A-Za-z0-9._~-]+(?::[0-9]+)?(?:/[A-Za-z0-9._~-]+)*\Z"
 _VERIFIER_KEY = re.compile(r"[^\s+]+\+[0-9a-f]{8}\+[A-Za-z0-9+/]+=*")
 _TRACES_ENDPOINT = r"^https?://[^\s@?#]+\Z"
 _WITNESS = re.compile(rf"{_VERIFIER_KEY.pattern} +https?://[^\s@?#]+")
+_ISSUER = r"^https?://[^\s@?#]+\Z"
+_KEYS_ENDPOINT = r"^(?:https://[^\s@?#/]+|http://(?:localhost|127\.0\.0\.1|\[::1\])(?::[0-9]+)?)(?:/[^\s@?#]*)?\Z"
+_CLIENT_PREFIX = r"^[a-z][a-z0-9-]*:\Z"
 _BETWEEN_PARTS = re.compile(r"[,\n]")
 _PATH_PREFIX = re.compile(r"(?:/[A-Za-z0-9_-]+)+")
+
+OIDC_ALGORITHMS = frozenset(
+    {"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519"}
+)
+"""By what an issuer may sign: with keys of which only the public part is known here."""
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 Milliseconds = Annotated[int, Meta(ge=1, le=3_600_000)]
 Bytes = Annotated[int, Meta(ge=1024, le=1 << 30)]
+Claim = Annotated[str, Meta(pattern=r"^[!-~]+\Z", max_length=200)]
 
 
 class RetryLimits(msgspec.Struct, frozen=True):
@@ -80,6 +89,19 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     path_prefix_stripped: bool = False
     workers: Annotated[int, Meta(ge=1, le=64)] = 1
     admin_token: Annotated[str, Meta(min_length=32, max_length=512)] | None = None
+    oidc_issuer: Annotated[str, Meta(pattern=_ISSUER, max_length=500)] | None = None
+    oidc_audiences: str = ""
+    oidc_algorithms: str = "RS256,PS256,ES256,EdDSA"
+    oidc_keys_endpoint: Annotated[str, Meta(pattern=_KEYS_ENDPOINT, max_length=500)] | None = None
+    oidc_keys_file: Path | None = None
+    oidc_keys_interval_seconds: Annotated[float, Meta(ge=10, le=86_400)] = 300.0
+    oidc_client_claim: Claim = "sub"
+    oidc_client_prefix: Annotated[str, Meta(pattern=_CLIENT_PREFIX, max_length=32)] = "oidc:"
+    oidc_scopes_claim: Claim = "scope"
+    oidc_ledgers_claim: Claim = "ledgers"
+    oidc_ledgers_default: Literal["none", "all"] = "none"
+    oidc_leeway_seconds: Annotated[float, Meta(ge=0, le=300)] = 30.0
+    oidc_lifetime_seconds_max: Seconds = 7_200.0
     log_key: str | None = None
     log_origin: Annotated[str, Meta(pattern=_ORIGIN, max_length=200)] = "localhost/funds"
     log_seal_interval_seconds: Seconds = 1.0
@@ -156,6 +178,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             raise ValueError(
                 "traces need OpenTelemetry: install funds-transfer-service[telemetry], or set no URL of them"
             )
+        if self.oidc_issuer is not None and find_spec("joserfc") is None:
+            raise ValueError(
+                "tokens of an issuer need joserfc: install funds-transfer-service[oidc], or name no issuer of them"
+            )
+        if not self.oidc_algorithm_names or not OIDC_ALGORITHMS.issuperset(self.oidc_algorithm_names):
+            raise ValueError(f"an issuer signs by some of {', '.join(sorted(OIDC_ALGORITHMS))}: between commas")
         if not all(_VERIFIER_KEY.fullmatch(text) for text in self.log_verifier_key_texts):
             raise ValueError(
                 "a verifier key is a name, a key ID and base64, with a plus between them: several are separated by"
@@ -171,6 +199,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def served_prefix(self) -> str:
         """The prefix of the paths in requests as the service receives them; "" for none."""
         return "" if self.path_prefix_stripped else self.path_prefix
+
+    @property
+    def oidc_audience_names(self) -> list[str]:
+        """The audiences that a token of the issuer may be meant for."""
+        return _parts(self.oidc_audiences)
+
+    @property
+    def oidc_algorithm_names(self) -> list[str]:
+        """The algorithms by which a token of the issuer may be signed."""
+        return _parts(self.oidc_algorithms)
 
     @property
     def log_verifier_key_texts(self) -> list[str]:
@@ -231,6 +269,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         if settings.metrics and settings.operations_port is None:
             where = variable_of("operations_port")
             raise SettingsError(f"{variable_of('metrics')}: metrics are served on {where} alone")
+        _check_issuer(settings, values)
         return settings
 
     def __repr__(self) -> str:
@@ -310,6 +349,20 @@ def _refuse_weak(admin_token: str | None) -> None:
         raise SettingsError(
             f"{variable_of('admin_token')}: too easy to guess (repeated signs, sequences or known words): {how}"
         )
+
+
+def _check_issuer(settings: Settings, given: Iterable[str]) -> None:
+    """Check that what is said of an issuer is said of one, and all that must be. Raises SettingsError."""
+    issuer = variable_of("oidc_issuer")
+    if settings.oidc_issuer is None:
+        for name in sorted(given):
+            if name.startswith("oidc_"):
+                raise SettingsError(f"{variable_of(name)}: it says nothing without {issuer}")
+    elif not settings.oidc_audience_names:
+        raise SettingsError(f"{issuer}: say with {variable_of('oidc_audiences')} for whom its tokens must be meant")
+    elif (settings.oidc_keys_endpoint is None) == (settings.oidc_keys_file is None):
+        places = f"{variable_of('oidc_keys_endpoint')} and {variable_of('oidc_keys_file')}"
+        raise SettingsError(f"{issuer}: its keys are read at one place: set one of {places}")
 
 
 def _from_text(kind: type, value: str) -> object:

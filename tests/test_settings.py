@@ -157,6 +157,85 @@ def test_traces_need_what_records_them(monkeypatch: pytest.MonkeyPatch) -> None:
         Settings.from_environment(environment)
 
 
+OIDC = {
+    "FUNDS_OIDC_ISSUER": "https://issuer.example/realm",
+    "FUNDS_OIDC_AUDIENCES": "funds, funds-too",
+    "FUNDS_OIDC_KEYS_FILE": "/etc/funds/keys.json",
+}
+
+
+def test_an_issuer_needs_what_verifies_its_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = Settings.from_environment(OIDC)
+    assert settings.oidc_audience_names == ["funds", "funds-too"]
+    assert settings.oidc_algorithm_names == ["RS256", "PS256", "ES256", "EdDSA"]
+    monkeypatch.setattr("service.settings.find_spec", lambda _: None)
+    with pytest.raises(SettingsError, match=r"need joserfc: install funds-transfer-service\[oidc\]"):
+        Settings.from_environment(OIDC)
+
+
+@pytest.mark.parametrize(
+    "algorithms",
+    ["none", "None", "HS256", "RS256,HS256", "RS256,none", "ES256K", "RS1", "RSA-OAEP", ",", "dir", "rs256"],
+)
+def test_an_issuer_signs_with_keys_that_have_a_public_part(algorithms: str) -> None:
+    with pytest.raises(SettingsError, match=r"^FUNDS_OIDC_ALGORITHMS: an issuer signs by some of ES256, "):
+        Settings.from_environment(OIDC | {"FUNDS_OIDC_ALGORITHMS": algorithms})
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    ["https://issuer.example/keys", "http://localhost:80/keys", "http://127.0.0.1/k", "http://[::1]:8080/keys"],
+)
+def test_the_keys_of_an_issuer_are_read_in_private(endpoint: str) -> None:
+    given = OIDC | {"FUNDS_OIDC_KEYS_FILE": "", "FUNDS_OIDC_KEYS_ENDPOINT": endpoint}
+    assert Settings.from_environment(given).oidc_keys_endpoint == endpoint
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        "http://issuer.example/keys",
+        "http://127.0.0.1.issuer.example/keys",
+        "http://localhost@issuer.example/keys",
+        "http://10.0.0.7/keys",
+        "https://user:S3cr@issuer.example/keys",
+        "https://issuer.example/keys?key=S3cr",
+        "https://issuer.example/keys\n",
+        "file:///etc/keys",
+        "issuer.example",
+    ],
+)
+def test_an_endpoint_of_keys_that_is_refused(endpoint: str) -> None:
+    with pytest.raises(SettingsError, match=r"^FUNDS_OIDC_KEYS_ENDPOINT: ") as caught:
+        Settings.from_environment(OIDC | {"FUNDS_OIDC_KEYS_FILE": "", "FUNDS_OIDC_KEYS_ENDPOINT": endpoint})
+    assert "S3cr" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"FUNDS_OIDC_ISSUER": ""}, "^FUNDS_OIDC_AUDIENCES: it says nothing without FUNDS_OIDC_ISSUER$"),
+        ({"FUNDS_OIDC_AUDIENCES": ""}, "^FUNDS_OIDC_ISSUER: say with FUNDS_OIDC_AUDIENCES"),
+        ({"FUNDS_OIDC_AUDIENCES": ", "}, "^FUNDS_OIDC_ISSUER: say with FUNDS_OIDC_AUDIENCES"),
+        ({"FUNDS_OIDC_KEYS_FILE": ""}, "^FUNDS_OIDC_ISSUER: its keys are read at one place"),
+        ({"FUNDS_OIDC_KEYS_ENDPOINT": "https://a.example"}, "^FUNDS_OIDC_ISSUER: its keys are read at one place"),
+        ({"FUNDS_OIDC_CLIENT_PREFIX": "oidc"}, "^FUNDS_OIDC_CLIENT_PREFIX: "),
+        ({"FUNDS_OIDC_CLIENT_PREFIX": ":"}, "^FUNDS_OIDC_CLIENT_PREFIX: "),
+        ({"FUNDS_OIDC_CLIENT_PREFIX": "OIDC:"}, "^FUNDS_OIDC_CLIENT_PREFIX: "),
+        ({"FUNDS_OIDC_CLIENT_CLAIM": "a b"}, "^FUNDS_OIDC_CLIENT_CLAIM: "),
+        ({"FUNDS_OIDC_LEDGERS_DEFAULT": "every"}, "^FUNDS_OIDC_LEDGERS_DEFAULT: "),
+        ({"FUNDS_OIDC_LEEWAY_SECONDS": "301"}, "^FUNDS_OIDC_LEEWAY_SECONDS: "),
+        ({"FUNDS_OIDC_LIFETIME_SECONDS_MAX": "0"}, "^FUNDS_OIDC_LIFETIME_SECONDS_MAX: "),
+        ({"FUNDS_OIDC_KEYS_INTERVAL_SECONDS": "1"}, "^FUNDS_OIDC_KEYS_INTERVAL_SECONDS: "),
+        ({"FUNDS_OIDC_ISSUER": "issuer.example"}, "^FUNDS_OIDC_ISSUER: "),
+    ],
+    ids=str,
+)
+def test_what_is_said_of_an_issuer_must_be_whole(changed: dict[str, str], reason: str) -> None:
+    with pytest.raises(SettingsError, match=reason):
+        Settings.from_environment(OIDC | changed)
+
+
 def test_an_endpoint_holds_no_secret() -> None:
     for wrong in ("collector:4318", "http://user:secret@collector/v1/traces", "http://collector/v1/traces?key=secret"):
         with pytest.raises(SettingsError, match="FUNDS_TRACES_ENDPOINT") as caught:

@@ -9,6 +9,9 @@ from service.settings import Settings
 
 T = TypeVar("T")
 
+_CLIENTS_MAX = 10_000
+"""How many clients are kept before those are forgotten that ask for nothing."""
+
 
 class Allowance(NamedTuple):
     """How many requests a second a client may send, and how many are left of them now."""
@@ -66,11 +69,15 @@ class ClientUsage:
         """Whether requests a second are limited."""
         return self._per_second > 0
 
+    @property
+    def idle(self) -> bool:
+        """Whether it is as it would be made: no request is worked on, and the bucket is full."""
+        self._fill()
+        return self.requests == 0 and self._tokens >= self._per_second
+
     def spend(self) -> Allowance:
         """Take one request from the bucket; return what is left of it. Raises RateLimitedError when it is empty."""
-        now = self._clock()
-        self._tokens = min(self._per_second, self._tokens + (now - self._filled_at) * self._per_second)
-        self._filled_at = now
+        self._fill()
         if self._tokens < 1:
             raise RateLimitedError(
                 f"This client may send {self._per_second} requests a second.", per_second=self._per_second
@@ -78,19 +85,32 @@ class ClientUsage:
         self._tokens -= 1
         return Allowance(self._per_second, int(self._tokens))
 
+    def _fill(self) -> None:
+        now = self._clock()
+        self._tokens = min(self._per_second, self._tokens + (now - self._filled_at) * self._per_second)
+        self._filled_at = now
+
 
 class ClientLimits:
-    """The usage of every client that was seen; tokens of one client share it."""
+    """The usage of every client that was seen; tokens of one client share it.
+
+    An issuer may name any number of clients: from time to time those are forgotten that ask for nothing. Whoever keeps
+    the usage of one that was forgotten, as verified tokens do for a second, goes on with it.
+    """
 
     def __init__(self, settings: Settings, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._requests_max = settings.client_requests_max
         self._per_second = settings.client_requests_per_second
         self._clock = clock
         self._usage: dict[str, ClientUsage] = {}
+        self._clients_max = _CLIENTS_MAX
 
     def of(self, client: str) -> ClientUsage:
-        """Return the usage of ``client``. There are as many as there were clients with a token."""
+        """Return the usage of ``client``."""
         usage = self._usage.get(client)
         if usage is None:
+            if len(self._usage) >= self._clients_max:
+                self._usage = {name: one for name, one in self._usage.items() if not one.idle}
+                self._clients_max = max(_CLIENTS_MAX, 2 * len(self._usage))
             usage = self._usage[client] = ClientUsage(self._requests_max, self._per_second, self._clock)
         return usage

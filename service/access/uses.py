@@ -21,7 +21,8 @@ _KEPT_SECONDS = 3600.0
 class TokenUse:
     """The requests of a token since they were last written, and when the last one came on the clock of ``TokenUses``.
 
-    That of the token in the settings has no ``token_id`` and is never written: it is no row of the database.
+    Those of the token in the settings and of an issuer's tokens have no ``token_id`` and are never written: these are
+    no rows of the database.
     """
 
     __slots__ = ("last_at", "requests", "token_id")

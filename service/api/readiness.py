@@ -5,7 +5,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from service import tasks
 from service.errors import Failure, NotReadyError, SchemaBehindError, StorageError
@@ -19,12 +19,15 @@ from service.wire.health import Check
 from service.workers.sealer import Sealer
 from service.workers.verifier import IntegrityWatch
 
+if TYPE_CHECKING:
+    from service.access.key_sets import KeySet
+
 logger = logging.getLogger(__name__)
 
 _LIMITS = RetryLimits(attempts_max=2, deadline_seconds=1.2)
 """The second one for a connection that was found silent by the first."""
 
-DISPENSABLE = frozenset({"replica", "verifier", "log"})
+DISPENSABLE = frozenset({"replica", "verifier", "log", "issuer"})
 """What requests can do without."""
 
 _LOG_BEHIND_SECONDS_MAX = 60.0
@@ -79,8 +82,9 @@ def looks_at(
     verifier: _Running,
     watch: IntegrityWatch,
     log: tuple[_Running, Sealer] | None,
+    issuer: "tuple[_Running, KeySet] | None",
 ) -> dict[str, Look]:
-    """Return the looks at the parts that a service has; of ``log`` at the worker and at what it does."""
+    """Return the looks at the parts that a service has; of ``log`` and ``issuer`` at the worker and at what it does."""
     looks: dict[str, Look] = {
         "database": access.verify_writable,
         "migrations": partial(_verify_migrations, access),
@@ -90,6 +94,8 @@ def looks_at(
     }
     if log is not None:
         looks["log"] = partial(_verify_log, *log)
+    if issuer is not None:
+        looks["issuer"] = partial(_verify_issuer, *issuer)
     return looks if replica is None else looks | {"replica": partial(_verify_replica, replica)}
 
 
@@ -124,6 +130,13 @@ async def _verify_log(worker: _Running, sealer: Sealer) -> str:
     if sealer.lag_seconds is None:
         return "not everything was sealed yet"
     return f"everything was sealed {sealer.lag_seconds:.0f} s ago"
+
+
+async def _verify_issuer(worker: _Running, keys: "KeySet") -> str:
+    await _verify_running(worker)
+    if not keys.count:
+        raise NotReadyError("has no keys that can be used")
+    return f"its keys were read {keys.age_seconds:.0f} s ago"
 
 
 async def _verify_replica(replica: Replica) -> None:

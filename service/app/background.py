@@ -18,7 +18,11 @@ from service.workers.sweeper import HoldSweeper
 from service.workers.verifier import LedgerVerifier
 
 if TYPE_CHECKING:
+    from service.access.key_sets import KeySet
     from service.workers.witnessing import Witnessing
+
+_AT_ONCE_SECONDS = 0.05
+"""The pause of a worker that waits by itself until there is something to do."""
 
 
 def hold_sweeper(settings: Settings, pools: Pools, committer: Committer) -> PeriodicWorker:
@@ -75,6 +79,26 @@ def log_witnesses(settings: Settings, pools: Pools) -> "Iterator[tuple[PeriodicW
             stop_seconds_max=0,
         )
         yield worker, witnessing
+
+
+def issuer_keys(settings: Settings) -> "tuple[PeriodicWorker, KeySet] | None":
+    """Return what reads the keys of the issuer of tokens, with the keys; None where there is no issuer."""
+    if settings.oidc_issuer is None:
+        return None
+    from service.access import key_sets  # noqa: PLC0415 - an extra
+
+    interval_seconds = settings.oidc_keys_interval_seconds
+    if settings.oidc_keys_endpoint is not None:
+        from service.workers.key_set_client import KeySetClient  # noqa: PLC0415 - httpx takes long to load
+
+        client = KeySetClient(settings.oidc_keys_endpoint, bytes_max=key_sets.SET_BYTES_MAX)
+        fetch: key_sets.Fetch = client.fetch
+    else:
+        assert settings.oidc_keys_file is not None, "checked by the settings"
+        fetch = key_sets.reader_of(settings.oidc_keys_file)
+        interval_seconds = min(interval_seconds, key_sets.FILE_INTERVAL_SECONDS)
+    keys = key_sets.KeySet(fetch, settings.oidc_algorithm_names, interval_seconds=interval_seconds)
+    return watch("issuer-keys", keys.work, _AT_ONCE_SECONDS), keys
 
 
 def token_use_writer(token_uses: TokenUses) -> PeriodicWorker:

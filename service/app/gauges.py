@@ -12,13 +12,14 @@ from service.workers.sealer import Sealer
 from service.workers.verifier import IntegrityWatch
 
 if TYPE_CHECKING:
+    from service.access.key_sets import KeySet
     from service.workers.witnessing import Witnessing
 
 LOOK_INTERVAL_SECONDS = 1.0
 
 
 class Gauges:
-    """Looks at the parts of a process; without ``sealer`` or ``replica`` there is nothing to say of them."""
+    """Looks at the parts of a process; of ``sealer``, ``replica`` and ``issuer_keys`` those that there are."""
 
     def __init__(
         self,
@@ -29,6 +30,7 @@ class Gauges:
         sealer: Sealer | None,
         witnesses: "Sequence[Witnessing]",
         replica: Replica | None,
+        issuer_keys: "KeySet | None",
     ) -> None:
         self._requests = requests
         self._committer = committer
@@ -37,6 +39,7 @@ class Gauges:
         self._sealer = sealer
         self._witnesses = witnesses
         self._replica = replica
+        self._issuer_keys = issuer_keys
 
     async def look(self) -> None:
         """Say what is true now."""
@@ -53,6 +56,8 @@ class Gauges:
         if self._replica is not None:
             metrics.replica_usable.set(self._replica.usable)
             metrics.replica_lag.set(self._replica.lag_seconds)
+        if self._issuer_keys is not None:
+            metrics.issuer_keys_age.set(self._issuer_keys.age_seconds)
 
     def _look_at_ledgers(self) -> None:
         if self._sealer is not None:

@@ -1,5 +1,7 @@
 """The parts of the service, each made once of those before it."""
 
+from typing import TYPE_CHECKING
+
 from service.access.authenticator import Authenticator, token_look_ups
 from service.access.usage import ClientLimits
 from service.access.uses import TokenUses
@@ -27,6 +29,10 @@ from service.storage.transactions import Mode, Transactions
 from service.telemetry.requests import RequestTelemetry
 from service.workers.sealer import Sealer
 from service.workers.verifier import WATCH_INTERVAL_SECONDS, IntegrityWatch
+
+if TYPE_CHECKING:
+    from service.access.issuers import Issuer
+    from service.access.key_sets import KeySet
 
 
 def make_services(settings: Settings, requests: RequestTelemetry) -> context.Services:
@@ -60,6 +66,7 @@ def make_services(settings: Settings, requests: RequestTelemetry) -> context.Ser
         background.watch("integrity-watch", integrity.look, WATCH_INTERVAL_SECONDS),
         background.watch("head-watcher", watcher.look, heads.LOOK_INTERVAL_SECONDS),
     ]
+    limits, issuer = ClientLimits(settings), background.issuer_keys(settings)
     log, witnesses = None, []
     if log_signer is not None:
         sealer = Sealer(Transactions(pools.sealing, settings.read_limits), log_signer.sign_for, log_keys)
@@ -68,9 +75,18 @@ def make_services(settings: Settings, requests: RequestTelemetry) -> context.Ser
         workers += [log[0], *(worker for worker, _ in witnesses)]
     if replica is not None:
         workers.append(background.watch("replica-watch", replica.look, replicas.LOOK_INTERVAL_SECONDS))
+    if issuer is not None:
+        workers.append(issuer[0])
     if settings.metrics:
         looked_at = Gauges(
-            requests, committer, pools, integrity, log and log[1], [witnessing for _, witnessing in witnesses], replica
+            requests,
+            committer,
+            pools,
+            integrity,
+            log and log[1],
+            [witnessing for _, witnessing in witnesses],
+            replica,
+            issuer and issuer[1],
         )
         workers.append(background.watch("gauges", looked_at.look, gauges.LOOK_INTERVAL_SECONDS))
 
@@ -87,9 +103,15 @@ def make_services(settings: Settings, requests: RequestTelemetry) -> context.Ser
         log_signer=log_signer,
         log_keys=log_keys,
         workers=workers,
-        readiness=Readiness(looks_at(pools.access, committer, sweeper, replica, verifier, integrity, log)),
+        readiness=Readiness(looks_at(pools.access, committer, sweeper, replica, verifier, integrity, log, issuer)),
         ledgers=context.LedgerDirectory(access, settings.path_prefix),
-        authenticator=Authenticator(token_look_ups(access), ClientLimits(settings), token_uses, settings.admin_token),
+        authenticator=Authenticator(
+            token_look_ups(access),
+            limits,
+            token_uses,
+            settings.admin_token,
+            issuer=issuer and _issuer(settings, issuer[1], limits),
+        ),
         overviews=readers.overviews(),
         damaged=damaged,
         batch_slots=batch_slots(),
@@ -98,3 +120,9 @@ def make_services(settings: Settings, requests: RequestTelemetry) -> context.Ser
         transfers=readers.rows(lambda session, ledger_id, ids: Repositories(session).transfers.by_ids(ledger_id, ids)),
         holds=readers.rows(lambda session, ledger_id, ids: Repositories(session).holds.by_ids(ledger_id, ids)),
     )
+
+
+def _issuer(settings: Settings, keys: "KeySet", limits: ClientLimits) -> "Issuer":
+    from service.access.issuers import Issuer, Rules  # noqa: PLC0415 - an extra
+
+    return Issuer(Rules.of(settings), keys, limits)

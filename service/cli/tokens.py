@@ -106,7 +106,12 @@ def create(client: str, scopes: tuple[str, ...], ledgers: tuple[str, ...], expir
                 raise click.ClickException(f"There is no ledger {unknown[0]!r}.")
             return await issue(session, client=client, scopes=scopes, ledgers=ledgers or None, expires_in=expires_in)
 
-    made = run_as_operator(Settings.from_environment(), work)
+    settings = Settings.from_environment()
+    if settings.oidc_issuer is not None and client.startswith(settings.oidc_client_prefix):
+        raise click.ClickException(
+            f"Names that begin with {settings.oidc_client_prefix} are those of the issuer's clients."
+        )
+    made = run_as_operator(settings, work)
     say("It never expires." if made.expires_at is None else f"It expires {_written(made.expires_at)}.")
     click.echo(made.token)
 

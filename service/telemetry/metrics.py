@@ -111,6 +111,11 @@ verifier_damaged = Gauge("funds_verifier_damaged_ledgers", "Ledgers in which dam
 verifier_unverified = Gauge("funds_verifier_unverified_ledgers", "Ledgers that were never verified whole.", over="max")
 replica_usable = Gauge("funds_replica_usable", "Whether reads use the replica: 1, or 0.", over="min")
 replica_lag = Gauge("funds_replica_lag_seconds", "How old what the replica shows is at most.", over="max")
+issuer_keys_age = Gauge(
+    "funds_issuer_keys_age_seconds",
+    "How long ago the keys of the issuer of tokens were read, by the process where that is longest.",
+    over="max",
+)
 unknown_outcomes = Counter(
     "funds_unknown_outcomes_total", "Problems answered that leave open whether the request was applied."
 )

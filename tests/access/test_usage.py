@@ -44,3 +44,19 @@ def test_clients_are_counted_apart() -> None:
         pass
     with limits.of("a"):
         pass
+
+
+def test_clients_that_ask_for_nothing_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An issuer names as many as it likes. Who asks for something, or has just done so, is kept."""
+    monkeypatch.setattr("service.access.usage._CLIENTS_MAX", 100)
+    clock = Clock()
+    limits = ClientLimits(Settings(client_requests_per_second=2), clock=clock)
+    busy, spent = limits.of("busy"), limits.of("spent")
+    with busy:
+        for number in range(10_000):
+            spent.spend()
+            limits.of(f"client {number}")
+            clock.now += 0.5
+        assert len(limits._usage) <= 100
+        assert limits.of("busy") is busy
+        assert limits.of("spent") is spent

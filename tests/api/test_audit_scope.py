@@ -15,8 +15,8 @@ from service.proofs.tree import leaf_hash, root_of
 from service.proofs.verify import Trust, verify_checkpoint, verify_receipt
 from service.storage.database import Database
 from tests.api.moves import fence, funded, key_path, open_hold
+from tests.api.routes import routes
 from tests.api.test_events import wait_for_followers
-from tests.api.test_security import routes
 from tests.support.application import Application
 from tests.support.contract import filled
 from tests.support.http_ledger import JSON, LedgerClient, answer, item, problem

@@ -1,13 +1,10 @@
 """Who may do what: tokens, scopes, ledgers, and that no route is left open by mistake."""
 
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
-from litestar.handlers import HTTPRouteHandler
-from litestar.routes import HTTPRoute
 
 from service.access.authenticator import TOKEN_CACHE_SECONDS
 from service.access.principal import SCOPES
@@ -16,6 +13,7 @@ from service.settings import Settings
 from service.storage.database import Database
 from service.storage.repositories.tokens import TokenRepository
 from tests.api.conftest import MakeClient
+from tests.api.routes import protected, routes
 from tests.support.application import Application
 from tests.support.contract import filled
 from tests.support.http_ledger import LedgerClient, item, keyed, problem, unique
@@ -27,23 +25,6 @@ OF_INSTALLATION = {"/v1/events", "/v1/integrity"}
 REQUIRED = {"code": "1000"}
 """What query parameters without which an operation cannot be asked are set to, where that is no time."""
 ASKED_IN_A_BODY = {"/v1/ledgers/main/balances/query"}
-
-
-def routes(application: Application) -> Iterator[tuple[str, str, HTTPRouteHandler]]:
-    """Method, path and handler of every route, but for OPTIONS, which Litestar answers by itself."""
-    for route in application.app.routes:
-        assert isinstance(route, HTTPRoute), "a new kind of route needs a rule of its own here"
-        for handler in route.route_handlers:
-            for method in sorted(handler.http_methods - {"OPTIONS"}):
-                yield method, route.path_format, handler
-
-
-def _protected(application: Application) -> Iterator[tuple[str, str, str]]:
-    """Method, a path in ledger main, and the scope of every route that needs one."""
-    for method, path, handler in routes(application):
-        scope = handler.opt["scope"]
-        if scope is not None:
-            yield method, filled(path), scope
 
 
 def test_every_route_declares_its_scope(application: Application) -> None:
@@ -60,7 +41,7 @@ def test_what_reads_needs_the_scope_to_read_and_what_changes_another(application
     """But for the installation's own history, which is the operator's, and all of a ledger's, which is the auditor's;
     and some questions are too long for a query.
     """
-    for method, path, scope in _protected(application):
+    for method, path, scope in protected(application):
         read = "audit" if path == "/v1/ledgers/main/log/entries" else "read"
         if path in OF_INSTALLATION or path.startswith("/v1/log/"):
             read = "admin"
@@ -91,7 +72,7 @@ WRONG_AUTHORIZATIONS = [
 
 
 async def test_every_route_needs_a_token(application: Application, anonymous: httpx.AsyncClient) -> None:
-    for method, path, _ in _protected(application):
+    for method, path, _ in protected(application):
         refused = await anonymous.request(method, path)
         assert problem(refused, 401, "unauthenticated")["outcome"] == "not_applied"
         assert refused.headers["WWW-Authenticate"] == "Bearer"
@@ -128,7 +109,7 @@ async def test_a_token_may_do_what_its_scope_says(
     application: Application, make_client: MakeClient, scope: str
 ) -> None:
     client = await make_client(scope)
-    for method, path, needed in _protected(application):
+    for method, path, needed in protected(application):
         response = await client.request(method, path, headers=keyed() | {"If-Match": "*"}, content=b"{")
         if scope in {needed, "admin"} or (scope, needed) == ("audit", "read"):
             assert response.status_code not in {401, 403}, f"{method} {path}: {response.text}"
@@ -138,7 +119,7 @@ async def test_a_token_may_do_what_its_scope_says(
 
 async def test_a_token_without_scopes_may_do_nothing(application: Application, make_client: MakeClient) -> None:
     client = await make_client()
-    for method, path, _ in _protected(application):
+    for method, path, _ in protected(application):
         problem(await client.request(method, path), 403, "forbidden")
 
 
@@ -146,7 +127,7 @@ async def test_options_needs_a_token_of_any_scope(
     application: Application, anonymous: httpx.AsyncClient, make_client: MakeClient
 ) -> None:
     client = await make_client()
-    for path in {path for _, path, _ in _protected(application)}:
+    for path in {path for _, path, _ in protected(application)}:
         problem(await anonymous.options(path), 401, "unauthenticated")
         assert (await client.options(path)).status_code == 204
 

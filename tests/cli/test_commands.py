@@ -145,6 +145,19 @@ def test_no_other_role_writes_tokens(test_database: TestDatabase, command: list[
     assert "FUNDS_OPERATOR_DATABASE_URL" in line
 
 
+def test_names_of_an_issuers_clients_are_the_issuers(operator: dict[str, str]) -> None:
+    issuer = {
+        "FUNDS_OIDC_ISSUER": "https://issuer.example",
+        "FUNDS_OIDC_AUDIENCES": "funds",
+        "FUNDS_OIDC_KEYS_FILE": "keys.json",
+    }
+    command = ("tokens", "create", "--client", "oidc:alice", "--scope", "read")
+    refused = run_funds(*command, settings=operator | issuer)
+    assert refused.returncode == 1
+    assert "Names that begin with oidc: are those of the issuer's clients." in refused.stderr
+    assert run_funds(*command, settings=operator | issuer | {"FUNDS_OIDC_CLIENT_PREFIX": "sso:"}).returncode == 0
+
+
 def test_tokens_refuse_what_does_not_exist(operator: dict[str, str]) -> None:
     unknown_ledger = run_funds(*BILLING, "--ledger", "other", settings=operator)
     assert (unknown_ledger.returncode, unknown_ledger.stderr) == (1, "Error: There is no ledger 'other'.\n")

@@ -23,6 +23,7 @@ from tests.faults.time_lapse import ALERTS, PROMTOOL, TimeLapse, evaluate
 from tests.support.commit_proxy import CommitProxy, Fault, commit_proxy
 from tests.support.database_faults import execute, gone, locked
 from tests.support.http_ledger import JSON, LedgerClient, answer, keyed, unique
+from tests.support.issuer import AUDIENCE, ISSUER, KeySetServer, SigningKey, key_set
 from tests.support.killing import children
 from tests.support.log import ORIGIN, latest_checkpoint
 from tests.support.other_session import expire_now, holding_head, wait_until
@@ -87,6 +88,7 @@ async def watched(postgres: TestPostgres, tmp_path_factory: pytest.TempPathFacto
     key, port = SignerKey.generate(ORIGIN), free_port()
     async with AsyncExitStack() as stack:
         witness = await stack.enter_async_context(Witness().listening())
+        issuer = await stack.enter_async_context(KeySetServer(key_set([SigningKey("first")])).listening())
         database = await stack.enter_async_context(postgres.fresh_database())
         proxy = await stack.enter_async_context(commit_proxy(database.service_url))
         service = launch(
@@ -99,6 +101,9 @@ async def watched(postgres: TestPostgres, tmp_path_factory: pytest.TempPathFacto
             FUNDS_LOG_SEAL_INTERVAL_SECONDS="0.1",
             FUNDS_LOG_WITNESSES=witness.setting,
             FUNDS_LOG_WITNESS_INTERVAL_SECONDS="0.1",
+            FUNDS_OIDC_ISSUER=ISSUER,
+            FUNDS_OIDC_AUDIENCES=AUDIENCE,
+            FUNDS_OIDC_KEYS_ENDPOINT=issuer.url,
             FUNDS_VERIFY_INTERVAL_SECONDS="86400",
             FUNDS_COMMIT_ATTEMPTS_MAX="2",
             FUNDS_READ_ATTEMPTS_MAX="2",
@@ -215,12 +220,19 @@ async def test_nothing_is_sealed(watched: Watched, tmp_path: Path) -> None:
     lapse.check(tmp_path / "test.json", "FundsSealerBehind")
 
 
-async def test_a_witness_does_not_know_the_log(watched: Watched, tmp_path: Path) -> None:
-    """The witness trusts none of the logs here, and cosigns nothing; that it goes on for minutes is not waited for."""
+@pytest.mark.parametrize(
+    ("metric", "count", "alert"),
+    [
+        ("funds_witness_lag_seconds", 50, "FundsWitnessesBehind"),
+        ("funds_issuer_keys_age_seconds", 300, "FundsIssuerKeysOld"),
+    ],
+)
+async def test_what_others_leave_undone(watched: Watched, tmp_path: Path, metric: str, count: int, alert: str) -> None:
+    """The witness trusts none of the logs here and cosigns nothing; the issuer is not asked. Nobody waits for hours."""
     lapse = await watched.begin()
-    await lapse.watch_while("funds_witness_lag_seconds", lambda lag: lag is not None and lag > 1.5, 1)
-    lapse.go_on(50, rising="funds_witness_lag_seconds")
-    lapse.check(tmp_path / "test.json", "FundsWitnessesBehind")
+    await lapse.watch_while(metric, lambda seconds: seconds is not None and seconds > 1.5, 1)
+    lapse.go_on(count, rising=metric)
+    lapse.check(tmp_path / "test.json", alert)
 
 
 async def test_a_ledger_was_verified_long_ago_and_another_never(watched: Watched, tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from service.errors import (
     Certainty,
     Explains,
     FileUnfinishedError,
+    KeysMissingError,
     LedgerDamagedError,
     NoSlotError,
     OverloadedError,
@@ -169,6 +170,12 @@ def answer_unauthenticated(request: Request[Any, Any, Any], error: Unauthenticat
     return answer_problem(request, ProblemError(reasons.Unauthenticated()), cause=str(error))
 
 
+def answer_keys_missing(request: Request[Any, Any, Any], error: KeysMissingError) -> Response[Problem]:
+    """Answer that a token of the issuer cannot be verified now."""
+    detail = "The keys of the issuer of this token are not there yet. Nothing was applied; try again after Retry-After."
+    return answer_problem(request, ProblemError(reasons.NotReady(), detail), cause=str(error))
+
+
 def rate_headers(per_second: int, left: int) -> dict[str, str]:
     """Return the headers that tell a client its limit (draft -11 of the IETF's RateLimit header fields): q requests in
     w seconds; r are left, and t seconds until there are q again.
@@ -274,6 +281,7 @@ def _framework_faults(error: HTTPException) -> Iterable[reasons.Fault]:
 EXCEPTION_HANDLERS: dict[Any, Any] = {
     ProblemError: answer_problem,
     UnauthenticatedError: answer_unauthenticated,
+    KeysMissingError: answer_keys_missing,
     RateLimitedError: answer_rate_limited,
     MalformedError: answer_malformed,
     StorageError: answer_storage_error,
@@ -302,6 +310,7 @@ _COMMON: tuple[type[Reason], ...] = (
     reasons.Overloaded,
     reasons.DatabaseUnavailable,
     reasons.Contention,
+    reasons.NotReady,
 )
 
 
