@@ -120,7 +120,8 @@ class Authenticator:
         if self._issuer is not None and self._issuer.owns(known.client):
             raise UnauthenticatedError(_OF_THE_ISSUER)
         ledgers = None if known.ledgers is None else frozenset(known.ledgers)
-        principal = Principal(known.client, frozenset(known.scopes), ledgers, self._limits.of(known.client))
+        scopes, usage = frozenset(known.scopes), self._limits.of(known.client)
+        principal = Principal(known.client, scopes, ledgers, usage, known.debit_limit)
         return Verified(now + TOKEN_CACHE_SECONDS, principal, self._uses.of(known.id, now))
 
 

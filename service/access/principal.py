@@ -3,6 +3,7 @@
 from msgspec import Struct
 
 from service.access.usage import ClientUsage
+from service.domain.rights import DebitLimit
 
 SCOPES = ("transfers:write", "accounts:write", "read", "audit", "admin")
 READ = "read"
@@ -16,13 +17,14 @@ ADMIN_CLIENT = "admin"
 
 class Principal(Struct, frozen=True):
     """The caller: ``client`` owns its idempotency keys; ``ledgers`` are names, None for every ledger. ``usage`` is what
-    all callers of the client ask for now.
+    all callers of the client ask for now. ``debit_limit`` says which accounts it may debit, None for any.
     """
 
     client: str
     scopes: frozenset[str]
     ledgers: frozenset[str] | None
     usage: ClientUsage
+    debit_limit: DebitLimit | None = None
 
     def may(self, scope: str) -> bool:
         """Whether the token has ``scope``; audit includes read, and admin all."""

@@ -8,15 +8,20 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
 
+from service.access.principal import AUDIT, READ
 from service.domain.history import EntryData, EntryType, HistoryEntry, TokenCreated, TokenRevoked
 from service.domain.ledgers import NO_LEDGER
 from service.domain.order import STEP
+from service.domain.rights import DebitLimit
 from service.posting.heads import new_identifier
 from service.storage.database import Session
 from service.storage.repositories import Repositories
 from service.storage.repositories.tokens import Token
 
 TOKEN_PREFIX = "fts_"  # noqa: S105 - marks our tokens for secret scanners
+
+LIMITED_SCOPES = frozenset({"transfers:write", READ, AUDIT})
+"""What a token can have that may debit certain accounts only: who changes accounts and their codes changes that."""
 
 
 class MadeToken(NamedTuple):
@@ -43,12 +48,17 @@ async def issue(
     scopes: Sequence[str],
     ledgers: Sequence[str] | None = None,
     expires_in: timedelta | None = None,
+    debit_limit: DebitLimit | None = None,
 ) -> MadeToken:
     """Make a token for ``client``, add its hash, and return it: it cannot be read again. ``ledgers`` are names; None is
-    every one. It expires when ``expires_in`` has passed on the database's clock; None is never.
+    every one. It expires when ``expires_in`` has passed on the database's clock; None is never. ``debit_limit`` says
+    which accounts it may debit; None is any.
 
-    Raises ValueError for what is no name of a client (``texts.client_fault``).
+    Raises ValueError for what is no name of a client (``texts.client_fault``), and for a limit beside scopes that do
+    not keep to it.
     """
+    if debit_limit is not None and not LIMITED_SCOPES.issuperset(scopes):
+        raise ValueError(f"a token that may debit certain accounts only can have {', '.join(sorted(LIMITED_SCOPES))}")
     token = make_token()
     async with _next_place(session) as (place, entry_id):
         made = await Repositories(session).tokens.add(
@@ -59,6 +69,7 @@ async def issue(
             scopes=scopes,
             ledgers=ledgers,
             expires_in=expires_in,
+            debit_limit=debit_limit,
         )
         await _record_created(session, made, place)
     return MadeToken(token, made.expires_at)
@@ -112,6 +123,8 @@ async def _record_created(session: Session, token: Token, place: datetime) -> No
         scopes=token.scopes,
         ledgers=token.ledgers,
         expires_at=token.expires_at,
+        debit_accounts=token.debit_accounts,
+        debit_codes=token.debit_codes,
         token_digest=token.token_digest.hex(),
     )
     await _record(session, "token.created", data, token.id, place, subject_id=token.id)

@@ -165,7 +165,12 @@ async def provide_caller(request: Request[Principal, Any, Any], ledger: NamedDep
 
 def caller_of(scope: HTTPScope, principal: Principal, ledger: LedgerRef) -> Caller:
     """Return that ``principal`` asks for what the request of ``scope`` does."""
-    return Caller(ledger_id=ledger.id, client_id=principal.client, request_id=record_of(scope).id)
+    return Caller(
+        ledger_id=ledger.id,
+        client_id=principal.client,
+        request_id=record_of(scope).id,
+        debit_limit=principal.debit_limit,
+    )
 
 
 def reader_for(scope: HTTPScope, reader: Reader) -> Reader:

@@ -12,12 +12,14 @@ from msgspec import Struct
 
 from service.access.authenticator import TOKEN_CACHE_SECONDS
 from service.access.principal import SCOPES
-from service.access.tokens import MadeToken, issue
+from service.access.tokens import LIMITED_SCOPES, MadeToken, issue
 from service.access.tokens import revoke as revoke_token
 from service.cli.connection import run_as_operator
 from service.cli.names import client_name, ledger_names
 from service.cli.urls import say
+from service.domain.codes import LENGTH_MAX, PATTERN
 from service.domain.history import source_of
+from service.domain.rights import DebitLimit
 from service.settings import Settings
 from service.storage.clock import database_time
 from service.storage.database import Database
@@ -25,6 +27,7 @@ from service.storage.repositories import Repositories
 from service.storage.repositories.history import ALL, HistoryRepository
 from service.storage.repositories.token_uses import DayOfUse
 from service.storage.repositories.tokens import Token
+from service.wire.errors import shown
 
 _ENTRIES_AT_ONCE = 1000
 _CACHE_MARGIN_SECONDS = 0.5
@@ -52,6 +55,28 @@ def _token_id(_context: click.Context, _parameter: click.Parameter, value: str) 
         return UUID(value)
     except ValueError:
         raise click.BadParameter("that is no token's ID: `funds tokens list` shows them") from None
+
+
+def _account_ids(_context: click.Context, _parameter: click.Parameter, value: tuple[str, ...]) -> frozenset[UUID]:
+    """Read the IDs of accounts, spelled as the API shows them."""
+    found = set()
+    for one in value:
+        try:
+            account_id = UUID(one)
+        except ValueError:
+            account_id = None
+        if account_id is None or str(account_id) != one:
+            raise click.BadParameter(f"{shown(one)!r} is no account's ID, as the API shows them")
+        found.add(account_id)
+    return frozenset(found)
+
+
+def _codes(_context: click.Context, _parameter: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
+    """Read codes of a chart of accounts."""
+    for one in value:
+        if len(one) > LENGTH_MAX or not re.match(PATTERN, one):
+            raise click.BadParameter(f"{shown(one)!r} is no code of accounts, such as 1000:cash")
+    return tuple(sorted(set(value)))
 
 
 class _Data(Struct, frozen=True):
@@ -89,6 +114,22 @@ def tokens() -> None:
     help="Only this ledger; repeat for more. Without it: every ledger.",
 )
 @click.option(
+    "--debit",
+    "debit_accounts",
+    metavar="ACCOUNT_ID",
+    multiple=True,
+    callback=_account_ids,
+    help="It may debit this account only; repeat for more. Without it and --debit-code: any account.",
+)
+@click.option(
+    "--debit-code",
+    "debit_codes",
+    metavar="CODE",
+    multiple=True,
+    callback=_codes,
+    help="It may debit only accounts with this code or one behind it, whichever have it then; repeat for more.",
+)
+@click.option(
     "--expires-in",
     metavar="TIME",
     default=_LIFETIME_DEFAULT,
@@ -96,15 +137,32 @@ def tokens() -> None:
     callback=_lifetime,
     help="When it ends by itself: a number with s, m, h, d or w, or never.",
 )
-def create(client: str, scopes: tuple[str, ...], ledgers: tuple[str, ...], expires_in: timedelta | None) -> None:
+def create(
+    client: str,
+    scopes: tuple[str, ...],
+    ledgers: tuple[str, ...],
+    debit_accounts: frozenset[UUID],
+    debit_codes: tuple[str, ...],
+    expires_in: timedelta | None,
+) -> None:
     """Create a token and print it: it is shown this once, and only its hash is kept."""
+    limit = DebitLimit(debit_accounts, debit_codes) if debit_accounts or debit_codes else None
+    if limit is not None and not LIMITED_SCOPES.issuperset(scopes):
+        raise click.UsageError(f"--debit and --debit-code go with the scopes {', '.join(sorted(LIMITED_SCOPES))} only.")
 
     async def work(database: Database) -> MadeToken:
         async with database.sessions() as session, session.begin():
             unknown = sorted(set(ledgers) - await Repositories(session).ledgers.known_names(ledgers))
             if unknown:
                 raise click.ClickException(f"There is no ledger {unknown[0]!r}.")
-            return await issue(session, client=client, scopes=scopes, ledgers=ledgers or None, expires_in=expires_in)
+            return await issue(
+                session,
+                client=client,
+                scopes=scopes,
+                ledgers=ledgers or None,
+                expires_in=expires_in,
+                debit_limit=limit,
+            )
 
     settings = Settings.from_environment()
     if settings.oidc_issuer is not None and client.startswith(settings.oidc_client_prefix):
@@ -118,7 +176,7 @@ def create(client: str, scopes: tuple[str, ...], ledgers: tuple[str, ...], expir
 
 @tokens.command(name="list")
 def list_() -> None:
-    """List the tokens: id, client, scopes, ledgers, state, last use."""
+    """List the tokens: id, client, scopes, ledgers, what they may debit where that is limited, state, last use."""
 
     async def work(database: Database) -> tuple[Sequence[Token], dict[UUID, datetime], datetime]:
         async with database.sessions() as session:
@@ -129,7 +187,11 @@ def list_() -> None:
     for token in listed:
         ledgers = ",".join(token.ledgers) if token.ledgers is not None else "every ledger"
         last = f"last used {_written(used[token.id])}" if token.id in used else "never used"
-        click.echo(f"{token.id}  {token.client}  {','.join(token.scopes)}  {ledgers}  {_state(token, now)}  {last}")
+        parts = [str(token.id), token.client, ",".join(token.scopes), ledgers]
+        if token.debit_accounts is not None or token.debit_codes is not None:
+            allowed = [*map(str, token.debit_accounts or ()), *(token.debit_codes or ())]
+            parts.append(f"debits {','.join(allowed)}")
+        click.echo("  ".join([*parts, _state(token, now), last]))
 
 
 @tokens.command(name="uses")

@@ -21,7 +21,8 @@ V = TypeVar("V")
 class Contents(Struct, frozen=True, kw_only=True):
     """What storage loaded under locks for the commands at hand; ``clock`` is the database's, read after the locks.
 
-    ``transfers`` are those to be reversed, ``reversed_amounts`` what has been reversed of them before.
+    ``transfers`` are those to be reversed, ``reversed_amounts`` what has been reversed of them before. ``codes`` are
+    those of the accounts, where a command's ``debit_limit`` names codes.
     """
 
     accounts: Iterable[Account]
@@ -30,6 +31,7 @@ class Contents(Struct, frozen=True, kw_only=True):
     holds: Iterable[Hold] = ()
     transfers: Iterable[Transfer] = ()
     reversed_amounts: dict[UUID, int] = {}
+    codes: dict[UUID, str | None] = {}
 
 
 class BatchState:
@@ -48,6 +50,7 @@ class BatchState:
         self.holds = {hold.id: hold for hold in contents.holds}
         self.transfers = {transfer.id: transfer for transfer in contents.transfers}
         self.reversed_amounts = dict(contents.reversed_amounts)
+        self.codes = contents.codes
         self.decisions = {(decision.client_id, decision.idempotency_key): decision for decision in contents.decisions}
         self.moment = moment
         self.new_transfers: list[Transfer] = []

@@ -8,13 +8,14 @@ from msgspec import Struct, structs
 
 from service.domain.fingerprints import request_fingerprint
 from service.domain.operations import Operation
+from service.domain.rights import DebitLimit
 
 
 class Command(Struct, frozen=True, kw_only=True, gc=False):
     """What every command carries: ``client_id`` and ``idempotency_key`` name the decision on it for ever;
     ``request_id`` is what the request is called, and decides nothing. ``fingerprint`` is a digest of the
     request, by which another request under the same key is told apart. Where it is not given, it covers the operation
-    and all that is asked for.
+    and all that is asked for. ``debit_limit`` is that of the caller's token, None for any account.
     """
 
     operation: ClassVar[Operation]
@@ -24,6 +25,7 @@ class Command(Struct, frozen=True, kw_only=True, gc=False):
     idempotency_key: str
     request_id: str | None = None
     fingerprint: bytes = b""
+    debit_limit: DebitLimit | None = None
 
     def __post_init__(self) -> None:
         if not self.fingerprint:

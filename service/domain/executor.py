@@ -32,7 +32,8 @@ from service.domain.history import EntryData, EntryType, HistoryEntry, KeyFenced
 from service.domain.holds import Hold, HoldStatus
 from service.domain.idempotency import replay
 from service.domain.identifiers import Identifiers
-from service.domain.rejections import ClockBehind, Rejection
+from service.domain.rejections import ClockBehind, DebitNotAllowed, Rejection
+from service.domain.rights import DebitLimit
 from service.domain.transfers import Transfer
 
 Group = Sequence[AnyCommand]
@@ -78,6 +79,10 @@ class Executor:
         behind = self._clock_behind(command)
         if behind is not None:
             return Answer(behind)
+        if command.debit_limit is not None:
+            not_allowed = self._not_allowed(command, command.debit_limit)
+            if not_allowed is not None:
+                return Answer(not_allowed)
         result = self._decide(command, group_id)
         self.remember(command, result)
         return Answer(result)
@@ -238,6 +243,15 @@ class Executor:
                 return None if hold is None else check_end(hold.expires_at, moment)
         return None
 
+    def _not_allowed(self, command: Command, limit: DebitLimit) -> DebitNotAllowed | None:
+        """Return why the caller's token may not have ``command``: it debits another account, or frees what a hold
+        reserves of one. A hold or a transfer that is not there is for the operation's own rules.
+        """
+        account_id, _ = self._accounts_of(command)
+        if account_id is None or limit.allows(account_id, self.state.codes.get(account_id)):
+            return None
+        return DebitNotAllowed(account_id)
+
     def _accounts_of(self, command: Command) -> tuple[UUID | None, UUID | None]:
         match command:
             case PostTransfer() | OpenHold():
@@ -256,7 +270,8 @@ class GroupExecution:
 
     When one command is rejected, now or before, nothing of the group is applied: the rejected one keeps its own
     rejection, and every other one is remembered as rejected with it (batch_rejected). What rejects one command for now
-    (clock_behind) rejects the whole group for now.
+    (clock_behind) rejects the whole group for now. Where the token does not allow one, nothing of the group is
+    remembered.
     """
 
     def __init__(self, executor: Executor, group: Group) -> None:
@@ -300,7 +315,7 @@ class GroupExecution:
             return replay
         if isinstance(rejection, ClockBehind):
             return Answer(rejection)
-        if command is not cause:
-            rejection = rejections.BatchRejected(cause.idempotency_key, rejection.code)
-        self._executor.remember(command, rejection)
-        return Answer(rejection)
+        own = rejection if command is cause else rejections.BatchRejected(cause.idempotency_key, rejection.code)
+        if not isinstance(rejection, DebitNotAllowed):
+            self._executor.remember(command, own)
+        return Answer(own)

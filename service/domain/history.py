@@ -20,6 +20,7 @@ from service.domain.operations import Operation
 from service.domain.order import ClosedPeriod, Moment
 from service.domain.periods import LEDGER_ITSELF, Closing, ClosingTerms
 from service.domain.rejections import Rejection
+from service.domain.rights import DebitLimit
 
 EntryType = Literal[
     "ledger.created",
@@ -86,8 +87,9 @@ class KeyFenced(Struct, frozen=True):
 
 class TokenCreated(Struct, frozen=True, kw_only=True):
     """What a token proves, not the token: ``token_digest`` is the SHA-256, in hexadecimal, of the hash that is kept of
-    it. ``ledgers`` are names, None is every one; ``expires_at`` None is never. ``by`` is the login under which it was
-    made: operators are no clients.
+    it. ``ledgers`` are names, None is every one; ``expires_at`` None is never. ``debit_accounts`` and ``debit_codes``
+    limit what it may debit, both None is any account. ``by`` is the login under which it was made: operators are no
+    clients.
     """
 
     by: str
@@ -95,6 +97,8 @@ class TokenCreated(Struct, frozen=True, kw_only=True):
     scopes: list[str]
     ledgers: list[str] | None
     expires_at: datetime | None
+    debit_accounts: list[UUID] | None
+    debit_codes: list[str] | None
     token_digest: str
 
 
@@ -119,12 +123,15 @@ EntryData = (
 
 
 class Caller(Struct, frozen=True, kw_only=True):
-    """Who asks for something of a ledger, and what the request is called. ``under`` a key makes a ``Key``."""
+    """Who asks for something of a ledger, what the request is called, and which accounts the token may debit (None: any
+    of them). ``under`` a key makes a ``Key``.
+    """
 
     ledger_id: int
     client_id: str
     idempotency_key: None = None
     request_id: str | None = None
+    debit_limit: DebitLimit | None = None
 
     def under(self, idempotency_key: str, operation: Operation, *, fingerprint: bytes) -> Key:
         """Return the key under which the caller asks for ``operation``."""

@@ -347,6 +347,15 @@ class CurrencyUnknown(Rejection, frozen=True):
         return f"{self.currency} is not a currency of ISO 4217 with a minor unit."
 
 
+class DebitNotAllowed(Rejection, frozen=True):
+    """The token is limited to debiting other accounts. Never stored: another token of the client may, or later."""
+
+    account_id: AccountId
+
+    def _sentence(self) -> str:
+        return f"This token may not debit account {self.account_id}."
+
+
 class AccountNotEmpty(Rejection, frozen=True):
     """Only an account without balance and holds can be closed."""
 

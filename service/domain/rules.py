@@ -19,6 +19,7 @@ from service.domain.rejections import (
     ClockBehind,
     CurrencyMismatch,
     CurrencyUnknown,
+    DebitNotAllowed,
     HoldExpired,
     HoldNotFound,
     HoldNotOpen,
@@ -46,8 +47,11 @@ KEY_RULES: Rules = (KeyFenced, IdempotencyKeyReused)
 COMMAND_RULES: Rules = (*KEY_RULES, ClockBehind)
 """What is checked of every request that writes to a ledger, before its own rules."""
 
-NOT_REMEMBERED: Rules = (*COMMAND_RULES, InternalError)
-"""What is never stored, because the key is taken or the cause passes."""
+DEBIT_RULES: Rules = (*COMMAND_RULES, DebitNotAllowed)
+"""What is checked of every request that debits an account, or frees what a hold reserves, before its own rules."""
+
+NOT_REMEMBERED: Rules = (*DEBIT_RULES, InternalError)
+"""What is never stored, because the key is taken, the cause passes or another token may."""
 
 _ACCOUNTS: Rules = (SameAccount, AccountNotFound, AccountClosed, AccountFrozen, CurrencyMismatch)
 _ROOM: Rules = (BalanceOverflow, InsufficientFunds, BalanceLimitExceeded)
@@ -95,11 +99,11 @@ OPENING_RULES: Rules = (CurrencyUnknown, *CHANGE_RULES[2:], ReferenceTaken)
 CLOSING_RULES: Rules = (TimeOutOfRange, ReasonMissing)
 
 RULES: Mapping[Operation, Rules] = {
-    "post_transfer": (*COMMAND_RULES, *TRANSFER_RULES),
-    "open_hold": (*COMMAND_RULES, *HOLD_RULES),
-    "capture_hold": (*COMMAND_RULES, *CAPTURE_RULES),
-    "void_hold": (*COMMAND_RULES, *VOID_RULES),
-    "reverse_transfer": (*COMMAND_RULES, *REVERSAL_RULES),
+    "post_transfer": (*DEBIT_RULES, *TRANSFER_RULES),
+    "open_hold": (*DEBIT_RULES, *HOLD_RULES),
+    "capture_hold": (*DEBIT_RULES, *CAPTURE_RULES),
+    "void_hold": (*DEBIT_RULES, *VOID_RULES),
+    "reverse_transfer": (*DEBIT_RULES, *REVERSAL_RULES),
     "fence_key": (ClockBehind,),
     "create_account": (*COMMAND_RULES, *OPENING_RULES),
     "revise_account": (*COMMAND_RULES, *REVISION_RULES),

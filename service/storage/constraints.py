@@ -59,6 +59,7 @@ FK_LOG_COSIGNATURES_CHECKPOINT = "fk_log_cosignatures_checkpoint"
 PK_TOKENS = "pk_tokens"
 UQ_TOKENS_HASH = "uq_tokens_hash"
 
+CK_TOKENS_DEBIT_LIMIT = "ck_tokens_debit_limit"
 PK_TOKEN_USES = "pk_token_uses"  # noqa: S105 - no password, as those below
 FK_TOKEN_USES_TOKEN = "fk_token_uses_token"  # noqa: S105
 CK_TOKEN_USES_REQUESTS = "ck_token_uses_requests"  # noqa: S105

@@ -44,6 +44,12 @@ KINDS: dict[type[Reason], ProblemKind] = {
     reasons.Forbidden: ProblemKind(
         403, "The token does not allow this", "The token lacks the scope that this operation needs (`required_scope`)."
     ),
+    rejections.DebitNotAllowed: ProblemKind(
+        403,
+        "The token does not allow this debit",
+        "The token is limited to debiting certain accounts, and this one (`account_id`) is not among them: neither by"
+        " its id nor by the code that it has now. Nothing was applied, and nothing is remembered under the key.",
+    ),
     reasons.LedgerNotFound: ProblemKind(
         404, "No such ledger", "There is no ledger of this name, or the token is not for it."
     ),

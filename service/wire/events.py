@@ -141,6 +141,13 @@ class TokenCreatedData(Struct, frozen=True, kw_only=True):
 
     by: Annotated[str | None, Meta(description="The database's login of the operator; null where it was not kept yet.")]
     client: str
+    debit_accounts: Annotated[
+        list[UUID] | None | UnsetType,
+        Meta(description="The accounts that it may debit, beside those of `debit_codes`; both null: any."),
+    ] = UNSET
+    debit_codes: Annotated[
+        list[str] | None | UnsetType, Meta(description="The codes whose accounts, and those behind, it may debit.")
+    ] = UNSET
     expires_at: Time | None
     ledgers: Annotated[list[str] | None, Meta(description="Their names; null is every ledger.")]
     scopes: list[str]

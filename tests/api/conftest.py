@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from service.access.tokens import issue
+from service.domain.rights import DebitLimit
 from service.storage.database import Database
 from tests.api.moves import funded
 from tests.support.application import Application, serving
@@ -61,7 +62,11 @@ async def make_client(application: Application) -> AsyncIterator[MakeClient]:
     database = Database.connect(application.database.operator_url, application.settings)
 
     async def make(
-        *scopes: str, name: str = "", ledgers: Sequence[str] | None = None, expires_in: timedelta | None = None
+        *scopes: str,
+        name: str = "",
+        ledgers: Sequence[str] | None = None,
+        expires_in: timedelta | None = None,
+        debit_limit: DebitLimit | None = None,
     ) -> httpx.AsyncClient:
         async with database.sessions() as session, session.begin():
             made = await issue(
@@ -70,6 +75,7 @@ async def make_client(application: Application) -> AsyncIterator[MakeClient]:
                 scopes=scopes,
                 ledgers=ledgers,
                 expires_in=expires_in,
+                debit_limit=debit_limit,
             )
         clients.append(application.client(made.token))
         return clients[-1]

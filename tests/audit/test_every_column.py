@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import NamedTuple
+from uuid import UUID
 
 import pytest
 from sqlalchemy import text
@@ -13,6 +14,7 @@ from service.audit.ledger_log import LedgerLog, Sealing
 from service.audit.log_keys import LogKeys
 from service.audit.log_signer import LogSigner
 from service.domain.history import INSTALLATION, LoggedLedger
+from service.domain.rights import DebitLimit
 from service.proofs.keys import SignerKey
 from service.settings import RetryLimits, Settings
 from service.storage.database import Database, Session
@@ -98,7 +100,15 @@ async def owner(postgres: TestPostgres) -> AsyncIterator[Transactions]:
         async with operator.sessions() as session, session.begin():
             for number in range(2):
                 expires_in = timedelta(days=number + 1)
-                await issue(session, client="client", scopes=["read"], ledgers=["main"], expires_in=expires_in)
+                limit = DebitLimit(frozenset([UUID(int=1)]), ("1000",))
+                await issue(
+                    session,
+                    client="client",
+                    scopes=["read"],
+                    ledgers=["main"],
+                    expires_in=expires_in,
+                    debit_limit=limit,
+                )
             [token, _] = await Repositories(session).tokens.all()
             assert await revoke(session, token.id)
         await operator.close()

@@ -141,6 +141,7 @@ REFUSED: list[tuple[str, str, Changes]] = [
     (constraints.FK_LOG_COSIGNATURES_CHECKPOINT, "log_cosignatures", {"size": 9}),
     (constraints.PK_TOKENS, "tokens", {"id": ONE}),
     (constraints.UQ_TOKENS_HASH, "tokens", {"token_hash": b"hash"}),
+    (constraints.CK_TOKENS_DEBIT_LIMIT, "tokens", {"debit_codes": ["1000"], "scopes": ["accounts:write"]}),
     (constraints.PK_TOKEN_USES, "token_uses", {"day": date(2026, 1, 1)}),
     (constraints.FK_TOKEN_USES_TOKEN, "token_uses", {"token_id": TWO}),
     (constraints.CK_TOKEN_USES_REQUESTS, "token_uses", {"requests": 0}),

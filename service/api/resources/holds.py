@@ -77,6 +77,7 @@ class HoldController(Controller):
             ledger_id=caller.ledger_id,
             client_id=caller.client_id,
             request_id=caller.request_id,
+            debit_limit=caller.debit_limit,
             idempotency_key=command_key(idempotency_key, dry_run=dry_run),
             hold_id=hold_id,
             amount=data.amount,
@@ -110,6 +111,7 @@ class HoldController(Controller):
             ledger_id=caller.ledger_id,
             client_id=caller.client_id,
             request_id=caller.request_id,
+            debit_limit=caller.debit_limit,
             idempotency_key=key,
             hold_id=hold_id,
         )
@@ -172,6 +174,7 @@ def hold_command(data: HoldRequest, caller: Caller, key: str, *, pointer: str = 
         ledger_id=caller.ledger_id,
         client_id=caller.client_id,
         request_id=caller.request_id,
+        debit_limit=caller.debit_limit,
         idempotency_key=key,
         debit_account_id=data.debit_account_id,
         credit_account_id=data.credit_account_id,

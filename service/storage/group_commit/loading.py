@@ -32,6 +32,7 @@ from service.storage.group_commit.statements import (
     LOCK_HOLDS,
     READ_ACCOUNTS,
     READ_ACCOUNTS_OF_HOLDS,
+    READ_CODES,
     READ_DECISIONS,
     READ_HOLDS,
     READ_REVERSED_AMOUNTS,
@@ -67,6 +68,9 @@ class _Loader:
             wanted.add_accounts((transfer.debit_account_id, transfer.credit_account_id) for transfer in transfers)
 
         locked = await self._read(LOCK_ACCOUNTS if lock else READ_ACCOUNTS, wanted.account_ids)
+        codes: dict[UUID, str | None] = {}
+        if wanted.codes:  # of accounts that are locked: no revision comes between this and what is decided by them
+            codes = {account_id: code for account_id, code in await self._read(READ_CODES, wanted.account_ids)}  # noqa: C416
         holds = []
         if wanted.hold_ids:
             rows = await self._read(LOCK_HOLDS if lock else READ_HOLDS, wanted.hold_ids)
@@ -88,6 +92,7 @@ class _Loader:
             holds=holds,
             transfers=transfers,
             reversed_amounts=reversed_amounts,
+            codes=codes,
         )
 
     async def _read(self, query: Select[Any], ids: Iterable[UUID]) -> Iterable[Any]:
@@ -119,10 +124,13 @@ class _Wanted:
         self.account_ids: set[UUID] = set()
         self.hold_ids: set[UUID] = set()
         self.transfer_ids: set[UUID] = set()
+        self.codes = False
         keys = set()
         for command in commands:
             if isinstance(command, Command):
                 keys.add((command.client_id, command.idempotency_key))
+                if command.debit_limit is not None and command.debit_limit.codes:
+                    self.codes = True
             match command:
                 case PostTransfer() | OpenHold():
                     self.account_ids.add(command.debit_account_id)

@@ -49,6 +49,7 @@ def _columns(table: type[Base], names: Iterable[str]) -> Iterator[ColumnElement[
 # instead of deadlocking. NO KEY UPDATE: foreign key checks of other transfers (KEY SHARE) need not wait.
 READ_ACCOUNTS = _by_ids(rows.AccountRow, _columns(rows.AccountRow, ACCOUNT_COLUMNS))
 LOCK_ACCOUNTS = READ_ACCOUNTS.with_for_update(key_share=True)
+READ_CODES = _by_ids(rows.AccountRow, _columns(rows.AccountRow, ("id", "code")))
 READ_HOLDS = _by_ids(rows.HoldRow, _columns(rows.HoldRow, HOLD_COLUMNS))
 LOCK_HOLDS = READ_HOLDS.with_for_update(key_share=True)
 READ_ACCOUNTS_OF_HOLDS = _by_ids(rows.HoldRow, _columns(rows.HoldRow, ("debit_account_id", "credit_account_id")))

@@ -64,6 +64,8 @@ _MADE = f"""
     AND token.client = entry.data ->> 'client'
     AND to_jsonb(token.scopes) = (entry.data -> 'scopes')::jsonb
     AND coalesce(to_jsonb(token.ledgers), 'null') = (entry.data -> 'ledgers')::jsonb
+    AND coalesce(to_jsonb(token.debit_accounts), 'null') = coalesce((entry.data -> 'debit_accounts')::jsonb, 'null')
+    AND coalesce(to_jsonb(token.debit_codes), 'null') = coalesce((entry.data -> 'debit_codes')::jsonb, 'null')
     AND to_char(token.expires_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US')
         IS NOT DISTINCT FROM rpad(rtrim(entry.data ->> 'expires_at', 'Z'), 26, '.000000')
 """

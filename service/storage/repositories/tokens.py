@@ -9,6 +9,7 @@ from msgspec import Struct
 from sqlalchemy import ARRAY, LargeBinary, any_, func, insert, literal, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as insert_or_skip
 
+from service.domain.rights import DebitLimit
 from service.domain.texts import client_fault
 from service.storage.database import Session
 from service.storage.rows import TokenRow
@@ -16,7 +17,7 @@ from service.storage.rows import TokenRow
 
 class Token(Struct, frozen=True, kw_only=True):
     """A token as it is listed: its hash is all that is known of it, and ``token_digest`` is the SHA-256 of that.
-    ``ledgers`` are names; None is every ledger.
+    ``ledgers`` are names; None is every ledger. ``debit_accounts`` and ``debit_codes`` limit what it may debit.
 
     ``expires_at`` of None is never, ``revoked_at`` of None is not revoked.
     """
@@ -30,6 +31,8 @@ class Token(Struct, frozen=True, kw_only=True):
     created_at: datetime
     expires_at: datetime | None
     revoked_at: datetime | None
+    debit_accounts: list[UUID] | None
+    debit_codes: list[str] | None
 
 
 _COLUMNS = [TokenRow.__table__.c[name] for name in Token.__struct_fields__]
@@ -44,6 +47,15 @@ class ActiveToken(NamedTuple):
     client: str
     scopes: list[str]
     ledgers: list[str] | None
+    debit_accounts: list[UUID] | None
+    debit_codes: list[str] | None
+
+    @property
+    def debit_limit(self) -> DebitLimit | None:
+        """Which accounts it may debit; None is any."""
+        if self.debit_accounts is None and self.debit_codes is None:
+            return None
+        return DebitLimit(frozenset(self.debit_accounts or ()), tuple(self.debit_codes or ()))
 
 
 class TokenRepository:
@@ -62,9 +74,11 @@ class TokenRepository:
         scopes: Sequence[str],
         ledgers: Sequence[str] | None = None,
         expires_in: timedelta | None = None,
+        debit_limit: DebitLimit | None = None,
     ) -> Token:
         """Add the token of this hash for ``client``, and return it. ``ledgers`` are names; None is every one. It
-        expires when ``expires_in`` has passed on the database's clock; None is never.
+        expires when ``expires_in`` has passed on the database's clock; None is never. ``debit_limit`` says which
+        accounts it may debit; None is any.
 
         Raises ValueError for what is no name of a client (``client_fault``).
         """
@@ -79,6 +93,8 @@ class TokenRepository:
                 scopes=list(scopes),
                 ledgers=None if ledgers is None else list(ledgers),
                 expires_at=None if expires_in is None else func.clock_timestamp() + expires_in,
+                debit_accounts=None if debit_limit is None else sorted(debit_limit.account_ids),
+                debit_codes=None if debit_limit is None else sorted(debit_limit.codes),
             )
             .returning(*_COLUMNS)
         )

@@ -7,12 +7,14 @@ from sqlalchemy import CheckConstraint, Computed, ForeignKeyConstraint, PrimaryK
 from sqlalchemy.orm import Mapped, mapped_column
 
 from service.storage import constraints
-from service.storage.rows.base import Base
+from service.storage.rows.base import UUIDS, Base
 from service.storage.schema import SCHEMA
 
 
 class TokenRow(Base):
     """A caller's bearer token, known only by its SHA-256. ``ledgers`` lists ledger names; None means every ledger.
+    ``debit_accounts`` and ``debit_codes`` limit what it may debit; None of both means any account. A limited one cannot
+    have scopes by which it would change accounts, and with their codes its limit.
 
     Tokens stand above the ledgers, so their key is their own.
     """
@@ -21,6 +23,10 @@ class TokenRow(Base):
     __table_args__ = (
         PrimaryKeyConstraint("id", name=constraints.PK_TOKENS),
         UniqueConstraint("token_hash", name=constraints.UQ_TOKENS_HASH),
+        CheckConstraint(
+            "debit_accounts IS NULL AND debit_codes IS NULL OR NOT scopes && ARRAY['admin', 'accounts:write']",
+            name=constraints.CK_TOKENS_DEBIT_LIMIT,
+        ),
     )
 
     id: Mapped[UUID]
@@ -32,6 +38,8 @@ class TokenRow(Base):
     created_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
     expires_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
+    debit_accounts: Mapped[list[UUID] | None] = mapped_column(UUIDS)
+    debit_codes: Mapped[list[str] | None]
 
 
 class TokenUseRow(Base):
