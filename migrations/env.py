@@ -14,6 +14,9 @@ from service.storage.schema import VERSION_TABLE
 # (FUNDS_LOCK_TIMEOUT_MS): it gives up before that, and is begun again (service/storage/migrations.py).
 LIMIT_LOCK_WAITS = "SET lock_timeout = '500ms'"
 
+# For Citus: a migration may change tables that point at each other. Elsewhere it is the name of nothing.
+SHARD_AFTER_SHARD = "SET citus.multi_shard_modify_mode = 'sequential'"
+
 # Asked first: CREATE SCHEMA IF NOT EXISTS wants the right to create one even where it exists.
 MAKE_SCHEMA = """
 DO $$ BEGIN
@@ -48,6 +51,7 @@ def run_offline() -> None:
 def run_online(connection: Connection) -> None:
     """Run the migrations on ``connection``, each in a transaction of its own: locks are not kept for the next one."""
     connection.execute(text(LIMIT_LOCK_WAITS))
+    connection.execute(text(SHARD_AFTER_SHARD))
     connection.execute(text(MAKE_SCHEMA))
     connection.commit()
     configure(connection=connection, transaction_per_migration=True)

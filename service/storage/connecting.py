@@ -19,7 +19,9 @@ _BEGIN, _COMMIT = "BEGIN", "COMMIT;"
 # all parameters does not tell: a query that joins fails with one.
 _FIND_CITUS = "SELECT FROM pg_catalog.pg_extension WHERE extname = 'citus'"
 _NOT_FOUND = "SELECT 0"
-_PLAN_EACH_TIME = "SET plan_cache_mode = force_custom_plan"
+# On a node, Citus hides the tables of shards from each query of the catalogs, at a price for each of them: the driver's
+# query for the types of columns takes ten seconds there, where the planner may neither scan nor hash.
+_FOR_CITUS = "SET plan_cache_mode = force_custom_plan; SET citus.override_table_visibility = off"
 _CLOSE_SECONDS_MAX = 0.1
 _CANCEL_SECONDS_MAX = 0.25
 _KEEPALIVE_SECONDS, _KEEPALIVE_TRIES = 15, 3
@@ -73,7 +75,7 @@ async def connect(
             found = await connection.execute(f"{_set(session_settings)};{_FIND_CITUS}", timeout=timeout_seconds)
             connection.is_distributed = found != _NOT_FOUND
             if connection.is_distributed:
-                await connection.execute(_PLAN_EACH_TIME, timeout=timeout_seconds)
+                await connection.execute(_FOR_CITUS, timeout=timeout_seconds)
         except BaseException:
             connection.terminate()
             raise

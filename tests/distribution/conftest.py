@@ -2,6 +2,8 @@
 
 import secrets
 from collections.abc import AsyncIterator
+from typing import NamedTuple
+from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import pytest
@@ -35,6 +37,32 @@ async def distributed(migrated: TestDatabase) -> TestDatabase:
     """The database with its tables distributed."""
     await distribute(migrated.superuser_url)
     return migrated
+
+
+class Node(NamedTuple):
+    """A node that has shards: its group, and a superuser's URLs of its part of the database and of another one."""
+
+    group: int
+    url: str
+    beside: str
+
+
+@pytest.fixture(scope="session")
+async def nodes(distributed: TestDatabase) -> list[Node]:
+    """The nodes, without the coordinator."""
+    coordinator = await asyncpg.connect(distributed.superuser_url)
+    found = await coordinator.fetch(
+        "SELECT groupid, nodename || ':' || nodeport AS place FROM pg_dist_node"
+        " WHERE noderole = 'primary' AND groupid <> 0 ORDER BY groupid"
+    )
+    await coordinator.close()
+
+    def at(place: str, path: str | None = None) -> str:
+        parts = urlsplit(distributed.superuser_url)
+        user = parts.netloc.rpartition("@")[0]
+        return urlunsplit(parts._replace(netloc=f"{user}@{place}", path=path or parts.path))
+
+    return [Node(row["groupid"], at(row["place"]), at(row["place"], "/postgres")) for row in found]
 
 
 @pytest.fixture

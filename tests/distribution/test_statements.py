@@ -26,7 +26,6 @@ NO_LEDGER = -1
 
 OF_MANY = {
     "expired holds, for the sweeper": "FROM funds.holds WHERE funds.holds.status = 'open'",
-    "expired holds that are in the way": "FROM (SELECT funds.holds.ledger_id AS ledger_id, funds.holds.id AS id",
     "heads that have moved, for the sealer": "FROM funds.ledger_heads LEFT OUTER JOIN funds.ledgers",
     "checkpoints of these, for the sealer": "SELECT head.ledger_id, coalesce(ledger.name, '')",
     "heads that readers follow": "FROM funds.ledger_heads WHERE funds.ledger_heads.ledger_id = ANY",

@@ -56,6 +56,11 @@ async def driver_of(connection: AsyncConnection) -> asyncpg.Connection:
     return cast("asyncpg.Connection", pooled.driver_connection)
 
 
+async def is_distributed(session: AsyncSession) -> bool:
+    """Return whether tables may be distributed over nodes (Citus) in the database that ``session`` speaks to."""
+    return bool((await driver_of(await session.connection())).is_distributed)
+
+
 async def driver_without_old_plans(session: AsyncSession) -> asyncpg.Connection:
     """Return the driver's connection; every PLAN_SECONDS_MAX the server plans its statements anew.
 

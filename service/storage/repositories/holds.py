@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, Integer, Select, all_, any_, bindparam, fu
 
 from service.domain.holds import Hold
 from service.storage.database import Session
+from service.storage.group_commit.pipeline import is_distributed
 from service.storage.group_commit.statements import FIND_HOLDS, HOLD_COLUMNS
 from service.storage.lists import LIMIT, ListOrder, Slices, behind, merged, only, ordered, slices
 from service.storage.rows import UUIDS, HoldRow
@@ -90,17 +91,15 @@ class HoldRepository:
 
         Of all open holds, those past their time are few (the sweeper sees to it); an account's, or a ledger's, may be
         many. OFFSET parts the query, so that the index of expiry is all that can serve it, whatever the planner knows.
+        Where tables are distributed, the part must name its ledger, or the nodes of all others are asked as well.
         """
-        expired = (
-            select(_HOLDS.ledger_id, _HOLDS.id, *_SIDES)
-            .where(
-                _HOLDS.status == literal("open", literal_execute=True),
-                _HOLDS.expires_at <= func.statement_timestamp(),
-            )
-            .order_by(_HOLDS.expires_at)
-            .offset(0)
-            .subquery()
+        past = select(_HOLDS.ledger_id, _HOLDS.id, *_SIDES).where(
+            _HOLDS.status == literal("open", literal_execute=True),
+            _HOLDS.expires_at <= func.statement_timestamp(),
         )
+        if await is_distributed(self._session):
+            past = past.where(_HOLDS.ledger_id == ledger_id)
+        expired = past.order_by(_HOLDS.expires_at).offset(0).subquery()
         accounts = literal(list(account_ids), UUIDS)
         query = (
             select(expired.c.id)

@@ -3,15 +3,20 @@
 from collections.abc import Sequence
 
 from msgspec import structs
-from sqlalchemy import ARRAY, Text, any_, insert, literal, select
+from sqlalchemy import ARRAY, Text, any_, func, insert, literal, select
 
 from service.domain.ledgers import Ledger, StoredLedger
 from service.storage.database import Session
+from service.storage.group_commit.pipeline import is_distributed
 from service.storage.lists import LIMIT, ListOrder, Slices, behind, ordered, slices
 from service.storage.rows import LedgerRow
 
 _LEDGERS = LedgerRow.__table__.c
 _COLUMNS = [_LEDGERS[name] for name in StoredLedger.__struct_fields__]
+
+# Citus gives numbers of a column's sequence on its coordinator only. Whoever adds a ledger holds the installation's
+# head, and no ledger is ever removed.
+_FOLLOWING = select(func.coalesce(func.max(_LEDGERS.id), 0) + 1)
 
 
 class LedgerRepository:
@@ -37,7 +42,8 @@ class LedgerRepository:
     async def add(self, ledger: Ledger) -> StoredLedger:
         """Add ``ledger``. Raises the driver's errors: a violation of UQ_LEDGERS_NAME when a ledger has the name."""
         values = structs.asdict(ledger)
-        added = await self._session.execute(insert(LedgerRow).values(values).returning(LedgerRow.id))
+        given = {"id": await self._session.scalar(_FOLLOWING)} if await is_distributed(self._session) else {}
+        added = await self._session.execute(insert(LedgerRow).values(values | given).returning(LedgerRow.id))
         return StoredLedger(id=added.scalar_one(), **values)
 
     async def page(
