@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from importlib.util import find_spec
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -89,6 +90,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     path_prefix_stripped: bool = False
     workers: Annotated[int, Meta(ge=1, le=64)] = 1
     admin_token: Annotated[str, Meta(min_length=32, max_length=512)] | None = None
+    client_certificate_proxies: str = ""
     oidc_issuer: Annotated[str, Meta(pattern=_ISSUER, max_length=500)] | None = None
     oidc_audiences: str = ""
     oidc_algorithms: str = "RS256,PS256,ES256,EdDSA"
@@ -184,6 +186,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             )
         if not self.oidc_algorithm_names or not OIDC_ALGORITHMS.issuperset(self.oidc_algorithm_names):
             raise ValueError(f"an issuer signs by some of {', '.join(sorted(OIDC_ALGORITHMS))}: between commas")
+        if not all(network.prefixlen for network in self.client_certificate_networks):
+            raise ValueError("a network of every address has anybody in it, and is no proxy's")
         if not all(_VERIFIER_KEY.fullmatch(text) for text in self.log_verifier_key_texts):
             raise ValueError(
                 "a verifier key is a name, a key ID and base64, with a plus between them: several are separated by"
@@ -199,6 +203,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def served_prefix(self) -> str:
         """The prefix of the paths in requests as the service receives them; "" for none."""
         return "" if self.path_prefix_stripped else self.path_prefix
+
+    @property
+    def client_certificate_networks(self) -> list[IPv4Network | IPv6Network]:
+        """The addresses and networks of proxies that are believed what they say of a caller's certificate."""
+        try:
+            return [ip_network(text) for text in _parts(self.client_certificate_proxies)]
+        except ValueError:
+            raise ValueError(
+                "a proxy is an address or a network (10.0.0.7, 10.1.0.0/16): several are separated by commas"
+            ) from None
 
     @property
     def oidc_audience_names(self) -> list[str]:

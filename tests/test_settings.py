@@ -157,6 +157,14 @@ def test_traces_need_what_records_them(monkeypatch: pytest.MonkeyPatch) -> None:
         Settings.from_environment(environment)
 
 
+def test_proxies_of_client_certificates() -> None:
+    given = Settings.from_environment({"FUNDS_CLIENT_CERTIFICATE_PROXIES": "10.0.0.7, 10.1.0.0/16,fd00::/8"})
+    assert [str(one) for one in given.client_certificate_networks] == ["10.0.0.7/32", "10.1.0.0/16", "fd00::/8"]
+    for wrong in ("proxy.example", "10.0.0.7/16", "10.0.0.0/33", "0.0.0.0/0", "::/0", "10.0.0.7 10.0.0.8"):
+        with pytest.raises(SettingsError, match=r"^FUNDS_CLIENT_CERTIFICATE_PROXIES: a "):
+            Settings.from_environment({"FUNDS_CLIENT_CERTIFICATE_PROXIES": wrong})
+
+
 OIDC = {
     "FUNDS_OIDC_ISSUER": "https://issuer.example/realm",
     "FUNDS_OIDC_AUDIENCES": "funds, funds-too",

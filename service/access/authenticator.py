@@ -2,10 +2,11 @@
 
 import hmac
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
+from service.access.certificates import ClientCertificates, Peer
 from service.access.principal import ADMIN_CLIENT, SCOPES, Principal
 from service.access.tokens import hash_token
 from service.access.usage import ClientLimits
@@ -52,7 +53,8 @@ class Authenticator:
     take one connection and a right one waits for two queries at most. Every request with a right token is counted.
 
     What has a dot in it is a token of the ``issuer``, where there is one: ours have none. It is trusted as long, and
-    not beyond its end.
+    not beyond its end. A caller without a token is known by the certificate that came, where ``certificates`` are asked
+    for: it has a row as a token has.
     """
 
     def __init__(
@@ -63,9 +65,11 @@ class Authenticator:
         admin_token: str | None,
         *,
         issuer: "Issuer | None" = None,
+        certificates: ClientCertificates | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._issuer = issuer
+        self._certificates = certificates
         self._tokens = tokens
         self._limits = limits
         self._uses = uses
@@ -76,16 +80,27 @@ class Authenticator:
         self._verified: dict[bytes, Verified] = {}
         self._refused: dict[bytes, Refused] = {}
 
-    async def authenticate(self, authorization: str | None) -> Principal:
-        """Return who sent this Authorization header. Raises UnauthenticatedError, which says why: for the log alone."""
-        scheme, _, token = (authorization or "").partition(" ")
+    async def authenticate(
+        self, authorization: str | None, headers: Iterable[tuple[bytes, bytes]] = (), peer: Peer = None
+    ) -> Principal:
+        """Return who sent this Authorization header, or else whose certificate is in ``headers``, which ``peer`` sent.
+
+        Raises UnauthenticatedError, which says why: for the log alone.
+        """
+        certificate = None if self._certificates is None else self._certificates.hash_of(headers, peer)
         if not authorization:
-            raise UnauthenticatedError("no token came")
+            if certificate is None:
+                raise UnauthenticatedError("no token came")
+            return await self._known("", certificate)
+        scheme, _, token = authorization.partition(" ")
         issuer = None if "." not in token else self._issuer
         length_max = _TOKEN_LENGTH_MAX if issuer is None else issuer.token_length_max
         if scheme.lower() != "bearer" or not 0 < len(token) <= length_max:
             raise UnauthenticatedError("what came is no bearer token")
-        digest = hash_token(token)
+        return await self._known(token, hash_token(token))
+
+    async def _known(self, token: str, digest: bytes) -> Principal:
+        """Return whose ``token`` it is, or whose certificate ("") of this hash, and count the request."""
         now = self._clock()
         known = self._verified.get(digest)
         if known is not None and now < known.until:

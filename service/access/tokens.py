@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
 
+from service.access.certificates import hash_certificate
 from service.access.principal import AUDIT, READ
 from service.domain.history import EntryData, EntryType, HistoryEntry, TokenCreated, TokenRevoked
 from service.domain.ledgers import NO_LEDGER
@@ -25,7 +26,7 @@ LIMITED_SCOPES = frozenset({"transfers:write", READ, AUDIT})
 
 
 class MadeToken(NamedTuple):
-    """A new token, which is shown this once, and when it expires; None for never."""
+    """A new token, which is shown this once ("" for a certificate), and when it expires; None for never."""
 
     token: str
     expires_at: datetime | None
@@ -49,21 +50,24 @@ async def issue(
     ledgers: Sequence[str] | None = None,
     expires_in: timedelta | None = None,
     debit_limit: DebitLimit | None = None,
+    certificate: bytes | None = None,
 ) -> MadeToken:
     """Make a token for ``client``, add its hash, and return it: it cannot be read again. ``ledgers`` are names; None is
     every one. It expires when ``expires_in`` has passed on the database's clock; None is never. ``debit_limit`` says
-    which accounts it may debit; None is any.
+    which accounts it may debit; None is any. A ``certificate`` (in DER) takes the token's place: whoever has its key is
+    the client.
 
     Raises ValueError for what is no name of a client (``texts.client_fault``), and for a limit beside scopes that do
     not keep to it.
     """
     if debit_limit is not None and not LIMITED_SCOPES.issuperset(scopes):
         raise ValueError(f"a token that may debit certain accounts only can have {', '.join(sorted(LIMITED_SCOPES))}")
-    token = make_token()
+    token = make_token() if certificate is None else ""
+    token_hash = hash_token(token) if certificate is None else hash_certificate(certificate)
     async with _next_place(session) as (place, entry_id):
         made = await Repositories(session).tokens.add(
             entry_id,
-            hash_token(token),
+            token_hash,
             place,
             client=client,
             scopes=scopes,
@@ -73,6 +77,11 @@ async def issue(
         )
         await _record_created(session, made, place)
     return MadeToken(token, made.expires_at)
+
+
+async def is_known(session: Session, certificate: bytes) -> bool:
+    """Return whether a certificate (in DER) was given to a client before, also if that is over: it stands for one."""
+    return await Repositories(session).tokens.is_hash_known(hash_certificate(certificate))
 
 
 async def ensure(session: Session, token: str, *, client: str, scopes: Sequence[str]) -> None:

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from service.access.authenticator import Authenticator, token_look_ups
+from service.access.certificates import ClientCertificates
 from service.access.usage import ClientLimits
 from service.access.uses import TokenUses
 from service.api import context
@@ -111,6 +112,7 @@ def make_services(settings: Settings, requests: RequestTelemetry) -> context.Ser
             token_uses,
             settings.admin_token,
             issuer=issuer and _issuer(settings, issuer[1], limits),
+            certificates=ClientCertificates(proxies) if (proxies := settings.client_certificate_networks) else None,
         ),
         overviews=readers.overviews(),
         damaged=damaged,

@@ -4,6 +4,7 @@ import re
 import time
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime, timedelta
+from pathlib import Path
 from uuid import UUID
 
 import click
@@ -12,7 +13,7 @@ from msgspec import Struct
 
 from service.access.authenticator import TOKEN_CACHE_SECONDS
 from service.access.principal import SCOPES
-from service.access.tokens import LIMITED_SCOPES, MadeToken, issue
+from service.access.tokens import LIMITED_SCOPES, MadeToken, is_known, issue
 from service.access.tokens import revoke as revoke_token
 from service.cli.connection import run_as_operator
 from service.cli.names import client_name, ledger_names
@@ -31,6 +32,7 @@ from service.wire.errors import shown
 
 _ENTRIES_AT_ONCE = 1000
 _CACHE_MARGIN_SECONDS = 0.5
+_CERTIFICATE_BYTES_MAX = 64 * 1024
 _LIFETIME_DEFAULT = "365d"
 _LIFETIME_DAYS_MAX = 36_500
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
@@ -77,6 +79,26 @@ def _codes(_context: click.Context, _parameter: click.Parameter, value: tuple[st
         if len(one) > LENGTH_MAX or not re.match(PATTERN, one):
             raise click.BadParameter(f"{shown(one)!r} is no code of accounts, such as 1000:cash")
     return tuple(sorted(set(value)))
+
+
+def _certificate(_context: click.Context, _parameter: click.Parameter, value: Path | None) -> bytes | None:
+    """Read the one certificate in a file, in PEM or DER; return it in DER."""
+    if value is None:
+        return None
+    # cryptography takes as long to load as all else
+    from cryptography import x509  # noqa: PLC0415
+    from cryptography.hazmat.primitives.serialization import Encoding  # noqa: PLC0415
+
+    try:
+        with value.open("rb") as file:
+            content = file.read(_CERTIFICATE_BYTES_MAX)
+        in_pem = b"-----BEGIN" in content
+        found = x509.load_pem_x509_certificates(content) if in_pem else [x509.load_der_x509_certificate(content)]
+    except (OSError, ValueError):
+        raise click.BadParameter("that is no file with a certificate, in PEM or DER") from None
+    if len(found) > 1:
+        raise click.BadParameter("the file has several certificates: keep the client's own")
+    return found[0].public_bytes(Encoding.DER)
 
 
 class _Data(Struct, frozen=True):
@@ -137,6 +159,13 @@ def tokens() -> None:
     callback=_lifetime,
     help="When it ends by itself: a number with s, m, h, d or w, or never.",
 )
+@click.option(
+    "--certificate",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    callback=_certificate,
+    help="Instead of a new token: the client's certificate, which proxies in FUNDS_CLIENT_CERTIFICATE_PROXIES pass on.",
+)
 def create(
     client: str,
     scopes: tuple[str, ...],
@@ -144,6 +173,7 @@ def create(
     debit_accounts: frozenset[UUID],
     debit_codes: tuple[str, ...],
     expires_in: timedelta | None,
+    certificate: bytes | None,
 ) -> None:
     """Create a token and print it: it is shown this once, and only its hash is kept."""
     limit = DebitLimit(debit_accounts, debit_codes) if debit_accounts or debit_codes else None
@@ -155,6 +185,8 @@ def create(
             unknown = sorted(set(ledgers) - await Repositories(session).ledgers.known_names(ledgers))
             if unknown:
                 raise click.ClickException(f"There is no ledger {unknown[0]!r}.")
+            if certificate is not None and await is_known(session, certificate):
+                raise click.ClickException("This certificate was given before, and stands for what was said then.")
             return await issue(
                 session,
                 client=client,
@@ -162,6 +194,7 @@ def create(
                 ledgers=ledgers or None,
                 expires_in=expires_in,
                 debit_limit=limit,
+                certificate=certificate,
             )
 
     settings = Settings.from_environment()
@@ -171,7 +204,7 @@ def create(
         )
     made = run_as_operator(settings, work)
     say("It never expires." if made.expires_at is None else f"It expires {_written(made.expires_at)}.")
-    click.echo(made.token)
+    click.echo("It is this certificate." if certificate is not None else made.token)
 
 
 @tokens.command(name="list")

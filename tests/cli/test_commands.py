@@ -9,12 +9,14 @@ import asyncpg
 import httpx
 import pytest
 from click.testing import CliRunner
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from service.cli import main
 from service.cli.connection import opened_database
 from service.settings import Settings
 from service.storage.migrations import downgrade
 from service.storage.schema import SCHEMA_REVISION
+from tests.support.certificates import certificate
 from tests.support.servers import RunningService, TestDatabase, free_port, random_token, run_funds
 
 
@@ -143,6 +145,23 @@ def test_no_other_role_writes_tokens(test_database: TestDatabase, command: list[
     (line,) = refused.stderr.splitlines()
     assert line.startswith("Error: The role that connects to the database at ")
     assert "FUNDS_OPERATOR_DATABASE_URL" in line
+
+
+@pytest.mark.parametrize("encoding", [Encoding.PEM, Encoding.DER])
+def test_a_certificate_in_the_place_of_a_token(operator: dict[str, str], tmp_path: Path, encoding: Encoding) -> None:
+    file, several = tmp_path / "client", tmp_path / "several"
+    file.write_bytes(certificate("billing").public_bytes(encoding))
+    several.write_bytes(b"".join(certificate(name).public_bytes(Encoding.PEM) for name in ("a", "b")))
+    made = run_funds(*BILLING, "--certificate", str(file), settings=operator)
+    assert made.stdout == "It is this certificate.\n", made.stderr
+    assert made.stderr.startswith("It expires ")
+    (line,) = run_funds("tokens", "list", settings=operator).stdout.splitlines()
+    assert "  billing  read  every ledger  active until " in line
+    again = run_funds(*BILLING, "--certificate", str(file), settings=operator)
+    assert (again.returncode, "was given before" in again.stderr) == (1, True)
+    for wrong, reason in ((several, "several certificates"), (tmp_path, "no file"), (Path("/dev/null"), "no file")):
+        refused = run_funds(*BILLING, "--certificate", str(wrong), settings=operator)
+        assert (refused.returncode, reason in refused.stderr) == (2, True)
 
 
 def test_names_of_an_issuers_clients_are_the_issuers(operator: dict[str, str]) -> None:

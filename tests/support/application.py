@@ -34,10 +34,10 @@ class Application:
             _contracts[prefix] = Contract(json.loads(self.app.state.document.make()))
         return _contracts[prefix]
 
-    def client(self, token: str | None) -> httpx.AsyncClient:
-        """Return a client with this token, or without any."""
+    def client(self, token: str | None, *, address: str = "127.0.0.1") -> httpx.AsyncClient:
+        """Return a client with this token, or without any, at ``address``."""
         # Exceptions become answers, as they do behind a real server.
-        carrier = httpx.ASGITransport(app=self.app, raise_app_exceptions=False)  # type: ignore[arg-type]
+        carrier = httpx.ASGITransport(app=self.app, raise_app_exceptions=False, client=(address, 123))  # type: ignore[arg-type]
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
         return httpx.AsyncClient(
             transport=JudgedTransport(carrier, self.contract), base_url="http://funds", headers=headers

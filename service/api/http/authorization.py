@@ -68,7 +68,7 @@ async def admit(
     options = http["method"] == "OPTIONS"
     required = handler.opt["scope"]
     if required is not None:
-        principal = await authenticator.authenticate(_text(headers.get(b"authorization")))
+        principal = await authenticator.authenticate(_text(headers.get(b"authorization")), given, http["client"])
         record_of(http).client = principal.client
         if principal.usage.rated:
             add_to_answer(http, rate_headers(*principal.usage.spend()))

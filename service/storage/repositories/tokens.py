@@ -142,6 +142,10 @@ class TokenRepository:
         """Whether there is a token of this id, revoked or not."""
         return await self._session.scalar(select(TokenRow.id).where(TokenRow.id == token_id)) is not None
 
+    async def is_hash_known(self, token_hash: bytes) -> bool:
+        """Whether there is a token of this hash, revoked or not."""
+        return await self._session.scalar(select(TokenRow.id).where(TokenRow.token_hash == token_hash)) is not None
+
     async def active(self, token_hashes: Sequence[bytes]) -> Sequence[ActiveToken]:
         """Return the tokens with these hashes that are neither revoked nor expired on the database's clock."""
         found = await self._session.execute(
