@@ -372,6 +372,7 @@ QUERIES: dict[Callable[..., Any], Cases | dict[str, Cases]] = {
         status=[None, "open", "captured", "voided", "expired"],
     ),
     HoldRepository.by_ids: look_up(hold_ids=SOME_IDS),
+    HoldRepository.untouched: look_up(hold_ids=SOME_IDS),
     HoldRepository.expired: [({"limit": 2}, 20), ({"limit": 500}, 20)],
     HoldRepository.expired_of: look_up(
         account_ids=[[BUSY], [QUIET, NOBODY]], known=[[], [id_of(180_001)]], limit=[1, 100]
@@ -394,7 +395,10 @@ QUERIES: dict[Callable[..., Any], Cases | dict[str, Cases]] = {
         source=["/v1"], after=[ALL, id_of(REVISIONS), id_of(TRANSFERS - 5), id_of(TRANSFERS)], limit=[LIMIT]
     ),
     HistoryRepository.page: look_up(
-        source=["/v1"], after=[ALL, id_of(REVISIONS), id_of(TRANSFERS - 5), id_of(TRANSFERS)], limit=[LIMIT]
+        source=["/v1"],
+        after=[ALL, id_of(REVISIONS), id_of(TRANSFERS - 5), id_of(TRANSFERS)],
+        limit=[LIMIT],
+        not_applied_of=[None, ABSENT],
     ),
     HistoryRepository.page_of_subject: page(
         source=["/v1"],
