@@ -71,25 +71,6 @@ SEARCH_PAGES_MAX = 500
 """What it may read more to find the version of an account at a time: a way down an index for each halving."""
 
 
-@pytest.fixture(scope="module", params=["just filled", "well known"])
-async def million(request: pytest.FixtureRequest, filled: TestDatabase) -> TestDatabase:
-    """The ledger, before and after PostgreSQL has looked at it."""
-    if request.param == "well known":
-        superuser = await asyncpg.connect(filled.superuser_url)
-        await superuser.execute("VACUUM ANALYZE")
-        await superuser.close()
-    return filled
-
-
-@pytest.fixture(scope="module")
-async def filled(postgres: TestPostgres) -> AsyncIterator[TestDatabase]:
-    async with postgres.fresh_database() as database:
-        superuser = await asyncpg.connect(database.superuser_url)
-        await fill(superuser)
-        await superuser.close()
-        yield database
-
-
 @pytest.fixture
 async def database(million: TestDatabase) -> AsyncIterator[Database]:
     """The service's connections to it."""

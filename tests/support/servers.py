@@ -44,6 +44,10 @@ class TestDatabase:
     reader_url: str
     superuser_url: str
 
+    @property
+    def name(self) -> str:
+        return urlsplit(self.superuser_url).path.removeprefix("/")
+
 
 class TestPostgres:
     """A PostgreSQL with a migrated template, from which tests get databases of their own."""
@@ -92,12 +96,15 @@ class TestPostgres:
         await upgrade(self.url(TEMPLATE, "funds_owner"))
 
     @asynccontextmanager
-    async def fresh_database(self) -> AsyncIterator[TestDatabase]:
-        """Make a database as migrations leave it, and drop it in the end, whoever is still connected."""
+    async def fresh_database(self, filled: TestDatabase | None = None) -> AsyncIterator[TestDatabase]:
+        """Make a database as migrations leave it, and drop it in the end, whoever is still connected. With ``filled``
+        it is a copy of that, which is large and to which nobody is connected.
+        """
         self._made += 1
         name = f"funds_test_{os.getpid()}_{self._made}"
         # WAL_LOG copies a small template faster: the other strategy asks for two checkpoints.
-        await self._execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} STRATEGY WAL_LOG")
+        template, strategy = (TEMPLATE, "WAL_LOG") if filled is None else (filled.name, "FILE_COPY")
+        await self._execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY {strategy}")
         try:
             yield self.database(name)
         finally:

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
 
-import asyncpg
 import pytest
 
 from service.audit.integrity import ALL_RULES, SLICE_ROWS_MAX
@@ -17,9 +16,9 @@ from service.storage.database import Database, Session
 from service.storage.repositories import Repositories
 from service.storage.transactions import Mode, Transactions
 from tests.storage.planner import outline
-from tests.support.million_transfers import ACCOUNTS, HOLDS, REVISIONS, TRANSFERS, fill, id_of
+from tests.support.million_transfers import ACCOUNTS, HOLDS, REVISIONS, TRANSFERS, id_of
 from tests.support.rows import MAIN
-from tests.support.servers import TestDatabase, TestPostgres
+from tests.support.servers import TestDatabase
 
 ROWS_MAX = 3_000
 """What a rule may look at for each row of a slice, at every step of its plan together: all the thousand times that a
@@ -41,25 +40,6 @@ PLACES = {
     (Scope.DECISIONS, "middle"): ("client", "5"),
 }
 """Where slices begin. The first accounts and holds are those that half of all transfers refer to."""
-
-
-@pytest.fixture(scope="module")
-async def filled(postgres: TestPostgres) -> AsyncIterator[TestDatabase]:
-    async with postgres.fresh_database() as database:
-        superuser = await asyncpg.connect(database.superuser_url)
-        await fill(superuser)
-        await superuser.close()
-        yield database
-
-
-@pytest.fixture(scope="module", params=["just filled", "well known"])
-async def million(request: pytest.FixtureRequest, filled: TestDatabase) -> TestDatabase:
-    """The ledger, before and after PostgreSQL has looked at it."""
-    if request.param == "well known":
-        superuser = await asyncpg.connect(filled.superuser_url)
-        await superuser.execute("VACUUM ANALYZE")
-        await superuser.close()
-    return filled
 
 
 @pytest.fixture
