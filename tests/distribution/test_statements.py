@@ -25,7 +25,7 @@ NO_LEDGER = -1
 """Stands for a scan of rows of any ledger."""
 
 OF_MANY = {
-    "expired holds, for the sweeper": "FROM funds.holds WHERE funds.holds.status = 'open'",
+    "expired holds, for the sweeper": "SELECT funds.holds.ledger_id, funds.holds.id FROM funds.holds WHERE",
     "heads that have moved, for the sealer": "FROM funds.ledger_heads LEFT OUTER JOIN funds.ledgers",
     "checkpoints of these, for the sealer": "SELECT head.ledger_id, coalesce(ledger.name, '')",
     "heads that readers follow": "FROM funds.ledger_heads WHERE funds.ledger_heads.ledger_id = ANY",
