@@ -21,6 +21,7 @@ from service.wire.reasons import NotFound
 
 _ASSETS_PATH = "/docs/assets"
 _ASSETS_SECONDS = 3600
+_BEARER = "A token of `funds tokens create`, or of an issuer that the installation names."
 
 
 def openapi_config(path_prefix: str) -> OpenAPIConfig:
@@ -39,9 +40,7 @@ def openapi_config(path_prefix: str) -> OpenAPIConfig:
         use_handler_docstrings=True,
         servers=[Server(url=path_prefix or "/")],
         components=Components(
-            security_schemes={
-                "token": SecurityScheme(type="http", scheme="bearer", description="A token of `funds tokens create`.")
-            }
+            security_schemes={"token": SecurityScheme(type="http", scheme="bearer", description=_BEARER)}
         ),
         security=[{"token": []}],
         openapi_router=Router(
