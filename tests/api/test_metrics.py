@@ -5,7 +5,6 @@ import re
 import signal
 import time
 from collections.abc import AsyncIterator, Callable
-from pathlib import Path
 
 import asyncpg
 import httpx
@@ -24,7 +23,7 @@ from service.telemetry.http_metrics import DURATION_BOUNDS
 from service.telemetry.instruments import METRICS
 from tests.support.application import Application, serving
 from tests.support.http_ledger import JSON, LedgerClient, item, keyed, unique
-from tests.support.killing import children
+from tests.support.killing import workers
 from tests.support.servers import ROOT, RunningService, TestDatabase, free_port
 
 PROBLEMS, DURATIONS = "funds_problems_total", "http_server_request_duration_seconds"
@@ -203,9 +202,8 @@ class Installation:
 
     @property
     def workers(self) -> list[int]:
-        """The processes of the workers; multiprocessing has one of its own beside them."""
-        pids = children(self.service.process.pid)
-        return [pid for pid in pids if "spawn_main" in Path(f"/proc/{pid}/cmdline").read_text()]
+        """The processes of the workers."""
+        return workers(self.service)
 
 
 def asked(samples: Samples) -> float:

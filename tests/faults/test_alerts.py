@@ -24,7 +24,7 @@ from tests.support.commit_proxy import CommitProxy, Fault, commit_proxy
 from tests.support.database_faults import execute, gone, locked
 from tests.support.http_ledger import JSON, LedgerClient, answer, keyed, unique
 from tests.support.issuer import AUDIENCE, ISSUER, KeySetServer, SigningKey, key_set
-from tests.support.killing import children
+from tests.support.killing import workers
 from tests.support.log import ORIGIN, latest_checkpoint
 from tests.support.other_session import expire_now, holding_head, wait_until
 from tests.support.servers import ROOT, RunningService, TestDatabase, TestPostgres, free_port, random_token
@@ -278,10 +278,6 @@ async def test_a_ledger_lies_ahead_of_the_clock(watched: Watched, tmp_path: Path
     lapse.check(tmp_path / "test.json", "FundsHoldsOverdue")
 
 
-def command_of(pid: int) -> str:
-    return Path(f"/proc/{pid}/cmdline").read_text()
-
-
 @pytest.fixture
 async def embedded(tmp_path: Path) -> AsyncIterator[tuple[RunningService, int]]:
     """A service of two workers with the embedded PostgreSQL, which verifies all the time, and its operations port."""
@@ -327,9 +323,14 @@ async def test_rows_are_changed_and_processes_end(embedded: tuple[RunningService
     await lapse.watch_while("funds_verifier_damaged_ledgers", bool, 2)
     await lapse.watch_while("funds_sealer_damaged_ledgers", bool, 2)
 
-    victim = next(pid for pid in children(service.process.pid) if "spawn_main" in command_of(pid))
-    os.kill(victim, signal.SIGKILL)
-    await lapse.watch_while("funds_worker_processes", lambda count: count == 1, TWO_MINUTES)
+    kept = workers(service)[0]
+
+    async def end_others() -> None:
+        for pid in workers(service):
+            if pid != kept:
+                os.kill(pid, signal.SIGKILL)
+
+    await lapse.watch_while("funds_worker_processes", lambda count: count == 1, TWO_MINUTES, end_others)
 
     assert server.pid is not None
     os.kill(server.pid, signal.SIGKILL)

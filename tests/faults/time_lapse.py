@@ -47,12 +47,20 @@ class TimeLapse:
             self._scrapes.append(await self._scrape())
             await asyncio.sleep(PAUSE_SECONDS)
 
-    async def watch_while(self, metric: str, holds: Callable[[float | None], bool], count: int) -> None:
-        """Scrape until the one series of ``metric`` (None: there is none) was so in ``count`` scrapes in a row."""
+    async def watch_while(
+        self,
+        metric: str,
+        holds: Callable[[float | None], bool],
+        count: int,
+        meanwhile: Callable[[], Awaitable[object]] | None = None,
+    ) -> None:
+        """Scrape until the one series of ``metric`` (None: there is none) was so in ``count`` scrapes in a row; before
+        each, ``meanwhile``.
+        """
         lasted = 0
         async with asyncio.timeout(30):
             while lasted < count:
-                await self.watch(1)
+                await self.watch(1, meanwhile)
                 values = [value for name, value in self._scrapes[-1].items() if name.startswith(metric)]
                 lasted = lasted + 1 if holds(values[0] if values else None) else 0
 

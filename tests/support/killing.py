@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 from tests.support.servers import RunningService
@@ -26,6 +27,16 @@ def children(pid: int) -> list[int]:
     return [child for child, parent in parents.items() if parent == pid]
 
 
+def workers(service: RunningService) -> list[int]:
+    """Return the worker processes of ``service``, and nothing else that it has started."""
+    found = []
+    for pid in children(service.process.pid):
+        with suppress(OSError):  # it has just ended
+            if "spawn_main" in Path(f"/proc/{pid}/cmdline").read_text():
+                found.append(pid)
+    return found
+
+
 def kill_workers(service: RunningService) -> None:
     """Kill everything but the main process, which then starts a new worker."""
     for pid in children(service.process.pid):
@@ -34,7 +45,7 @@ def kill_workers(service: RunningService) -> None:
 
 def kill_everything(service: RunningService) -> None:
     """Kill the main process and its workers; the port is free afterwards."""
-    workers = children(service.process.pid)
+    others = children(service.process.pid)
     service.kill()
-    for pid in workers:
+    for pid in others:
         os.kill(pid, signal.SIGKILL)
