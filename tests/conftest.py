@@ -10,6 +10,7 @@ import secrets
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import httpx
 import pytest
@@ -33,7 +34,7 @@ POSTGRES_OPTIONS = {"fsync": "off", "max_connections": str(CONNECTIONS_MAX)}
 
 
 @pytest.fixture(scope="session")
-def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestPostgres]:
+def postgres_server() -> Iterator[TestPostgres]:
     given = os.environ.get("FUNDS_TEST_DATABASE_URL")
     if given:
         if "PYTEST_XDIST_WORKER" in os.environ:
@@ -44,7 +45,11 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestPo
         with debian_postgres(tls=False, connections_max=CONNECTIONS_MAX) as server:
             yield TestPostgres(server.url("postgres", "127.0.0.1"), secrets.token_hex(16))
         return
-    with EmbeddedPostgres(tmp_path_factory.mktemp("postgres"), options=POSTGRES_OPTIONS) as embedded:
+    # Not among pytest's directories: for root, the server runs as another user, to whom the next pytest closes them.
+    with (
+        TemporaryDirectory(prefix="funds-tests-") as directory,
+        EmbeddedPostgres(Path(directory), options=POSTGRES_OPTIONS) as embedded,
+    ):
         yield TestPostgres.embedded(embedded)
 
 
