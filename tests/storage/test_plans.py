@@ -234,6 +234,11 @@ def look_up(pages_max: int = 20, /, **values: list[Any]) -> Cases:
     ]
 
 
+def locking(cases: Cases) -> Cases:
+    """Look-ups that lock what they find: that reads each page again, and to which of them all rows are visible."""
+    return [(arguments, pages_max + 2 * len(arguments["hold_ids"])) for arguments, pages_max in cases]
+
+
 def balances(pages_of_busy_max: int, viewpoints: list[Viewpoint], /) -> Cases:
     """Balances of accounts: a search for each, and of the busy one what is counted beside it."""
     some = [id_of(n) for n in range(200, 220)]
@@ -353,7 +358,7 @@ QUERIES: dict[Callable[..., Any], Cases | dict[str, Cases]] = {
         status=[None, "open", "captured", "voided", "expired"],
     ),
     HoldRepository.by_ids: look_up(hold_ids=SOME_IDS),
-    HoldRepository.untouched: look_up(hold_ids=SOME_IDS),
+    HoldRepository.untouched: locking(look_up(hold_ids=SOME_IDS)),
     HoldRepository.expired: [({"limit": 2}, 20), ({"limit": 500}, 20)],
     HoldRepository.expired_of: look_up(
         account_ids=[[BUSY], [QUIET, NOBODY]], known=[[], [id_of(180_001)]], limit=[1, 100]

@@ -118,12 +118,17 @@ async def expire_now(superuser_url: str, hold_ids: list[str]) -> None:
     """Let the time of the open ones of ``hold_ids`` be over at this very moment of the database's clock."""
     connection = await asyncpg.connect(superuser_url)
     try:
-        # Each row's time is read after its lock was granted: later than everything that happened to the hold before.
-        await connection.execute(
-            "UPDATE funds.holds SET expires_at = clock_timestamp()"
-            " WHERE status = 'open' AND id = ANY($1::text[]::uuid[])",
-            hold_ids,
-        )
+        async with connection.transaction():
+            # In the order in which batches lock them: in another one, both would wait for each other.
+            await connection.execute(
+                "SELECT FROM funds.holds WHERE id = ANY($1::text[]::uuid[]) ORDER BY id FOR NO KEY UPDATE", hold_ids
+            )
+            # The time is read after the locks were granted: later than everything that happened to a hold before.
+            await connection.execute(
+                "UPDATE funds.holds SET expires_at = clock_timestamp()"
+                " WHERE status = 'open' AND id = ANY($1::text[]::uuid[])",
+                hold_ids,
+            )
     finally:
         await connection.close()
 

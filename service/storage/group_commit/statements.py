@@ -66,6 +66,12 @@ FIND_NAMES = _by_ids(rows.AccountRow, _columns(rows.AccountRow, ("id", "referenc
 FIND_TRANSFERS = _by_ids(rows.TransferRow, _columns(rows.TransferRow, TRANSFER_COLUMNS), ids=_HIDDEN_IDS)
 FIND_HOLDS = _by_ids(rows.HoldRow, _columns(rows.HoldRow, HOLD_COLUMNS), ids=_HIDDEN_IDS)
 
+# Without the status among the conditions, which would lead PostgreSQL to the open holds of all accounts where it knows
+# nothing of the table.
+LOCK_FREE_HOLDS = _by_ids(rows.HoldRow, _columns(rows.HoldRow, ("id", "status")), ids=_HIDDEN_IDS).with_for_update(
+    key_share=True, skip_locked=True
+)
+
 # Earlier decisions under the batch's keys with the transfers they made, and the time. A statement of its own: its
 # snapshot is taken after the locks were granted, so it sees what the transactions waited for have committed. LATERAL
 # and LIMIT leave the planner one way, a look-up for each key, however little it knows of a table that is new.

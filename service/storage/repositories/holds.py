@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Integer, Select, all_, any_, bindparam, fu
 from service.domain.holds import Hold
 from service.storage.database import Session
 from service.storage.group_commit.pipeline import is_distributed
-from service.storage.group_commit.statements import FIND_HOLDS, HOLD_COLUMNS
+from service.storage.group_commit.statements import FIND_HOLDS, HOLD_COLUMNS, LOCK_FREE_HOLDS
 from service.storage.lists import LIMIT, ListOrder, Slices, behind, merged, only, ordered, slices
 from service.storage.rows import UUIDS, HoldRow
 
@@ -18,19 +18,6 @@ _HOLDS = HoldRow.__table__.c
 _SELECT = select(*(_HOLDS[name] for name in HOLD_COLUMNS))
 _SIDES = (_HOLDS.debit_account_id, _HOLDS.credit_account_id)
 _STATUSES = [literal(status) for status in ("open", "captured", "voided", "expired")]
-
-
-# Of one ledger: where tables are distributed, no statement locks rows of several.
-# Without the status, which would lead PostgreSQL to the open holds of all accounts where it knows nothing of the table.
-_UNTOUCHED = (
-    select(_HOLDS.id, _HOLDS.status)
-    .where(
-        _HOLDS.ledger_id == bindparam("ledger_id", type_=Integer),
-        _HOLDS.id == any_(bindparam("ids", type_=UUIDS)),
-    )
-    .order_by(_HOLDS.id)
-    .with_for_update(key_share=True, skip_locked=True)
-)
 
 
 class HoldRepository:
@@ -81,7 +68,7 @@ class HoldRepository:
         """Lock ``hold_ids``, and return those that are open, in the order of their ids. Those that another transaction
         locks are skipped, because it may be ending them.
         """
-        found = await self._session.execute(_UNTOUCHED, {"ledger_id": ledger_id, "ids": list(hold_ids)})
+        found = await self._session.execute(LOCK_FREE_HOLDS, {"ledger_id": ledger_id, "ids": list(hold_ids)})
         return [hold_id for hold_id, status in found if status == "open"]
 
     async def expired_of(
