@@ -20,8 +20,10 @@ ACCOUNT_ID = "00000000-0000-7000-8000-{}"
 """Account number n has the id that ends in FIRST_ACCOUNT + n; pgbench, which has no uuids, can write it too."""
 ZIPF_EXPONENT = 1.1
 CURRENCY = "USD"
-STATED = 100
-"""Lines of a page of a statement, and what other pages of auditors hold."""
+STATED = 20
+"""Lines of a page of a statement: in a ledger that is called empty, an account has thirty or so by then."""
+LISTED = 100
+"""What other pages of auditors hold."""
 
 DATED_APART = 100
 """Every so many transfers has a value date of its own, tomorrow, where requests are ``dated``."""
@@ -122,10 +124,10 @@ def audits(begin: datetime, end: datetime) -> dict[Audit, list[str]]:
         "past balance by value date": f"/accounts/{{}}/balance?as_of={middle}",
         "statement page": f"/accounts/{{}}/statement?{period}",
         "statement page by value date": f"/accounts/{{}}/statement?axis=value&{period}",
-        "search": f"/transfers?account_id={{}}&amount_min=90&effective_to={middle}&limit={STATED}",
+        "search": f"/transfers?account_id={{}}&amount_min=90&effective_to={middle}&limit={LISTED}",
     }
     paths = {family: [path.format(account) for account in accounts] for family, path in of_each.items()}
-    return {**paths, "trial balance": [f"/trial-balance?as_of={middle}&limit={STATED}"]}
+    return {**paths, "trial balance": [f"/trial-balance?as_of={middle}&limit={LISTED}"]}
 
 
 def _time(at: datetime) -> str:
