@@ -9,9 +9,9 @@ import asyncpg
 from msgspec import Struct
 
 from service.errors import DatabaseUnusableError
-from service.storage.addresses import Address, location
+from service.storage.addresses import location
 from service.storage.errors import first_line
-from service.storage.preflight import connect_command, explained, verify_schema, verify_server
+from service.storage.preflight import command_session, verify_schema, verify_server
 from service.storage.schema import SCHEMA
 
 CITUS_MAJOR_MIN = 13
@@ -86,8 +86,7 @@ async def distribute(url: str, *, shards: int = SHARDS, dry_run: bool = False) -
     """
     await verify_server(url)
     await verify_schema(url)
-    with explained(url):
-        connection = await connect_command(Address.of(url))
+    async with command_session(url) as connection:
         try:
             await _check_citus(connection, url)
             state = await _state(connection, url)
@@ -106,8 +105,6 @@ async def distribute(url: str, *, shards: int = SHARDS, dry_run: bool = False) -
                 f"The role that connects to the database at {location(url)} may not make on its nodes what the tables"
                 f" need ({first_line(error)}): let FUNDS_MIGRATION_DATABASE_URL be a superuser's for this command."
             ) from error
-        finally:
-            connection.terminate()
 
 
 async def _check_citus(connection: asyncpg.Connection, url: str) -> None:

@@ -1,8 +1,8 @@
 """Checks of a database before an operator's command works on it, and the sentences for what is wrong with it."""
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 import asyncpg
 
@@ -49,6 +49,20 @@ async def connect_command(address: Address) -> asyncpg.Connection:
     return await connect(address, application_name=_APPLICATION_NAME, timeout_seconds=_CONNECT_SECONDS_MAX)
 
 
+@asynccontextmanager
+async def command_session(url: str) -> AsyncIterator[asyncpg.Connection]:
+    """Connect to the database at ``url`` as ``connect_command`` does, for as long as the context lasts. What goes wrong
+    meanwhile is raised as DatabaseUnusableError.
+    """
+    address = Address.of(url)
+    with explained(url):
+        connection = await connect_command(address)
+        try:
+            yield connection
+        finally:
+            connection.terminate()
+
+
 async def verify_server(url: str) -> None:
     """Check that the service can use the database at ``url``, by connecting as the service does.
 
@@ -81,14 +95,9 @@ async def verify_schema(url: str) -> str:
 
     Raises SchemaBehindError when the service needs a newer one, and DatabaseUnusableError.
     """
-    address = Address.of(url)
-    with explained(url):
-        connection = await connect_command(address)
-        try:
-            there = await connection.fetchval(FIND_VERSION_TABLE) is not None
-            revision = await connection.fetchval(READ_REVISION) if there else None
-        finally:
-            connection.terminate()
+    async with command_session(url) as connection:
+        there = await connection.fetchval(FIND_VERSION_TABLE) is not None
+        revision = await connection.fetchval(READ_REVISION) if there else None
     return new_enough(revision or NO_REVISION)
 
 
@@ -99,13 +108,8 @@ async def verify_role(url: str) -> str | None:
 
     Raises DatabaseUnusableError.
     """
-    address = Address.of(url)
-    with explained(url):
-        connection = await connect_command(address)
-        try:
-            role = await connection.fetchrow(_ROLE, _APPEND_ONLY, _ADDED_TO)
-        finally:
-            connection.terminate()
+    async with command_session(url) as connection:
+        role = await connection.fetchrow(_ROLE, _APPEND_ONLY, _ADDED_TO)
     told = f"The role {role['rolname']} that connects to the database at {location(url)}"
     remedy = (
         "set FUNDS_DATABASE_URL to the URL of funds_service (`funds roles` makes that role), and"
@@ -127,13 +131,8 @@ async def verify_durability(url: str) -> str | None:
 
     Raises DatabaseUnusableError.
     """
-    address = Address.of(url)
-    with explained(url):
-        connection = await connect_command(address)
-        try:
-            losing = await connection.fetchval(_LOSING)
-        finally:
-            connection.terminate()
+    async with command_session(url) as connection:
+        losing = await connection.fetchval(_LOSING)
     if losing is None:
         return None
     return (
