@@ -51,7 +51,7 @@ check: .venv/.development
 	.venv/bin/ruff format --check
 	.venv/bin/ruff check
 	.venv/bin/mypy
-	.venv/bin/lint-imports
+	PYTHONPATH=service/client:service/testing .venv/bin/lint-imports
 	@mkdir -p build
 	.venv/bin/alembic upgrade $(FIRST_SCHEMA) --sql > build/first_schema.sql
 	.venv/bin/alembic upgrade $(FIRST_SCHEMA):head --sql > build/migrations.sql
@@ -102,7 +102,7 @@ lock: .venv/.development
 		--output-file deploy/requirements-audit.txt $(ARGS)
 
 clean:
-	rm -rf .venv build .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis *.egg-info
+	rm -rf .venv build .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis *.egg-info service/*/build service/*/*.egg-info
 	find service tests migrations -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/.created:

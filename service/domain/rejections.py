@@ -10,8 +10,8 @@ from uuid import UUID
 
 from msgspec import UNSET, Meta, UnsetType, structs
 
-from service.domain.earlier_requests import EarlierRequest
-from service.domain.reasons import Reason
+from .earlier_requests import EarlierRequest
+from .reasons import Reason
 
 
 class Rejection(Reason, frozen=True, kw_only=True):

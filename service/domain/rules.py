@@ -6,8 +6,8 @@ This is where the order is documented: the OpenAPI document is made from it, and
 
 from collections.abc import Mapping
 
-from service.domain.operations import Operation
-from service.domain.rejections import (
+from .operations import Operation
+from .rejections import (
     AccountClosed,
     AccountFrozen,
     AccountNotEmpty,

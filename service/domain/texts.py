@@ -8,7 +8,7 @@ import re
 import string
 import unicodedata
 
-from service.domain.limits import CLIENT_NAME_LENGTH_MAX
+from .limits import CLIENT_NAME_LENGTH_MAX
 
 # Characters that are shown as nothing although Python calls them printable: fillers, joiners, variation selectors.
 _INVISIBLE = re.compile(

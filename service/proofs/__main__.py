@@ -2,6 +2,6 @@
 
 import sys
 
-from service.proofs.command import main
+from .command import main
 
 raise SystemExit(main(sys.argv[1:], "python -m service.proofs"))

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from service.proofs.errors import MalformedTextError
-from service.proofs.keys import SignerKey
-from service.proofs.lines import check_text, read_hash, read_number, write_base64
-from service.proofs.notes import Note, sign
+from .errors import MalformedTextError
+from .keys import SignerKey
+from .lines import check_text, read_hash, read_number, write_base64
+from .notes import Note, sign
 
 _LINES_MIN = 3
 

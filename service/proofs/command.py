@@ -11,10 +11,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from service.proofs.errors import MalformedTextError, ProofsError, UnusableKeyError
-from service.proofs.keys import VerifierKey, parse_verifier_key
-from service.proofs.lines import decode_text, write_base64
-from service.proofs.verify import (
+from .errors import MalformedTextError, ProofsError, UnusableKeyError
+from .keys import VerifierKey, parse_verifier_key
+from .lines import decode_text, write_base64
+from .verify import (
     ProvenCheckpoint,
     Trust,
     verify_consistency,

@@ -4,8 +4,8 @@ form for them but inside requests to witnesses, so the form is our own (service/
 
 from dataclasses import dataclass
 
-from service.proofs.errors import MalformedTextError
-from service.proofs.lines import check_text, read_labelled_number, read_path, write_path
+from .errors import MalformedTextError
+from .lines import check_text, read_labelled_number, read_path, write_path
 
 HEADER = "funds/consistency-proof@v1"
 _LINES_MIN = 3

@@ -13,8 +13,8 @@ from typing import Self
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from service.proofs.errors import MalformedTextError, UnusableKeyError
-from service.proofs.lines import read_base64, write_base64
+from .errors import MalformedTextError, UnusableKeyError
+from .lines import read_base64, write_base64
 
 KEY_ID_BYTES = 4
 TIME_MAX = 2**63 - 1

@@ -8,8 +8,8 @@ import re
 from base64 import b64decode, b64encode
 from collections.abc import Iterable
 
-from service.proofs.errors import MalformedTextError
-from service.proofs.tree import HASH_BYTES, PATH_LENGTH_MAX, SIZE_MAX
+from .errors import MalformedTextError
+from .tree import HASH_BYTES, PATH_LENGTH_MAX, SIZE_MAX
 
 TEXT_BYTES_MAX = 1 << 20
 """How long a text may be: a note with a hundred signatures of the longest kinds is shorter."""

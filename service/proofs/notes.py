@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
 
-from service.proofs.errors import MalformedTextError, NotProvenError
-from service.proofs.keys import KEY_ID_BYTES, SignerKey, VerifierKey, is_name
-from service.proofs.lines import check_text, read_base64, write_base64
+from .errors import MalformedTextError, NotProvenError
+from .keys import KEY_ID_BYTES, SignerKey, VerifierKey, is_name
+from .lines import check_text, read_base64, write_base64
 
 SIGNATURES_MAX = 100
 _DASH = "— "  # U+2014

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from service.proofs.errors import MalformedTextError
-from service.proofs.lines import (
+from .errors import MalformedTextError
+from .lines import (
     check_text,
     read_base64,
     read_labelled_number,

@@ -6,7 +6,7 @@ levels between are computed from it, and the root of a full tile is a hash of th
 
 from dataclasses import dataclass
 
-from service.proofs.tree import Node
+from .tree import Node
 
 TILE_HASHES = 256
 _TILE_LEVELS = 8

@@ -7,13 +7,13 @@ MalformedTextError for a text that is not in its form, NotProvenError for everyt
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from service.proofs import tree
-from service.proofs.checkpoints import Checkpoint, parse_checkpoint
-from service.proofs.consistency import parse_consistency_proof
-from service.proofs.errors import NotProvenError, UnusableKeyError
-from service.proofs.keys import KeyKind, VerifierKey, cosigned_at
-from service.proofs.notes import parse_note, signatures_by
-from service.proofs.receipts import parse_receipt
+from . import tree
+from .checkpoints import Checkpoint, parse_checkpoint
+from .consistency import parse_consistency_proof
+from .errors import NotProvenError, UnusableKeyError
+from .keys import KeyKind, VerifierKey, cosigned_at
+from .notes import parse_note, signatures_by
+from .receipts import parse_receipt
 
 _ORIGIN_SHOWN_MAX = 100
 

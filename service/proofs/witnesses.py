@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from service.proofs.errors import NotProvenError, UnusableKeyError
-from service.proofs.keys import KeyKind, VerifierKey
-from service.proofs.lines import (
+from .errors import NotProvenError, UnusableKeyError
+from .keys import KeyKind, VerifierKey
+from .lines import (
     check_text,
     read_labelled_number,
     read_number,
@@ -13,7 +13,7 @@ from service.proofs.lines import (
     split_checkpoint,
     write_path,
 )
-from service.proofs.notes import Note, Signature, parse_signatures, signatures_by
+from .notes import Note, Signature, parse_signatures, signatures_by
 
 
 @dataclass(frozen=True, slots=True)

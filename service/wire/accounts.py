@@ -4,7 +4,7 @@ from typing import Literal
 
 from msgspec import UNSET, Struct, UnsetType
 
-from service.wire.scalars import AccountCode, Balance, Currency, Metadata, Name, Reference
+from .scalars import AccountCode, Balance, Currency, Metadata, Name, Reference
 
 NormalSide = Literal["credit", "debit"]
 AccountStatus = Literal["open", "frozen", "closed"]

@@ -5,8 +5,8 @@ from uuid import UUID
 
 from msgspec import Meta, Struct
 
-from service.wire.accounts import NormalSide
-from service.wire.times import Time, WrittenTime
+from .accounts import NormalSide
+from .times import Time, WrittenTime
 
 ACCOUNTS_MAX = 1_000
 

@@ -4,13 +4,13 @@ from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from service.domain import limits
-from service.wire.expectations import expecting
-from service.wire.problems import ItemProblem
-from service.wire.scalars import ExpirySeconds, GroupName
-from service.wire.times import WrittenTime
-from service.wire.transfers import TransferRequest
-from service.wire.views import HoldView, TransferView
+from ..domain import limits
+from .expectations import expecting
+from .problems import ItemProblem
+from .scalars import ExpirySeconds, GroupName
+from .times import WrittenTime
+from .transfers import TransferRequest
+from .views import HoldView, TransferView
 
 
 class HoldTerms(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True, gc=False):

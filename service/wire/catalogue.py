@@ -2,9 +2,9 @@
 
 from msgspec import Struct
 
-from service.domain import rejections
-from service.domain.reasons import Reason
-from service.wire import reasons
+from ..domain import rejections
+from ..domain.reasons import Reason
+from . import reasons
 
 
 class ProblemKind(Struct, frozen=True):

@@ -5,8 +5,8 @@ from uuid import UUID
 
 from msgspec import Meta, Struct
 
-from service.wire.scalars import Description
-from service.wire.times import Time
+from .scalars import Description
+from .times import Time
 
 LateEntries = Literal["reject", "forward"]
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from service.wire.scalars import AccountCode
+from .scalars import AccountCode
 
 
 class CodeView(Struct, kw_only=True, frozen=True, gc=False):

@@ -5,8 +5,8 @@ from uuid import UUID
 
 from msgspec import Meta, Struct
 
-from service.wire.problems import StoredProblem
-from service.wire.times import Time
+from .problems import StoredProblem
+from .times import Time
 
 DecisionOutcome = Literal["rejected", "fenced"]
 

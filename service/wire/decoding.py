@@ -9,9 +9,9 @@ from typing import Any, TypeVar, cast
 import msgspec
 from msgspec import inspect
 
-from service.wire import faults
-from service.wire.errors import MalformedError, pointer_to
-from service.wire.values import checked, has_rules
+from . import faults
+from .errors import MalformedError, pointer_to
+from .values import checked, has_rules
 
 T = TypeVar("T")
 

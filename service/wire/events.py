@@ -8,10 +8,10 @@ from uuid import UUID
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from service.wire.accounts import AccountStatus, NormalSide
-from service.wire.closings import LateEntries
-from service.wire.pages import Page
-from service.wire.times import Time
+from .accounts import AccountStatus, NormalSide
+from .closings import LateEntries
+from .pages import Page
+from .times import Time
 
 
 class Event(Struct, frozen=True, kw_only=True, tag_field="type"):

@@ -9,8 +9,8 @@ from typing import Any
 
 import msgspec
 
-from service.wire.errors import MalformedError, pointer_to
-from service.wire.expectations import expectation_at, expects_whole_number, members_at
+from .errors import MalformedError, pointer_to
+from .expectations import expectation_at, expects_whole_number, members_at
 
 _END_LENGTH_MAX = 256
 _PLACE = " - at `"

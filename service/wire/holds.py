@@ -5,8 +5,8 @@ from uuid import UUID
 
 from msgspec import Struct
 
-from service.wire.scalars import Amount, Currency, Description, ExpirySeconds, Metadata, Reference
-from service.wire.times import ValueDate, WrittenTime
+from .scalars import Amount, Currency, Description, ExpirySeconds, Metadata, Reference
+from .times import ValueDate, WrittenTime
 
 HoldStatus = Literal["open", "captured", "voided", "expired"]
 

@@ -4,10 +4,10 @@ from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from service.wire.closings import ClosingView
-from service.wire.problems import StoredProblem
-from service.wire.times import Time
-from service.wire.views import AccountView, HoldView, TransferView
+from .closings import ClosingView
+from .problems import StoredProblem
+from .times import Time
+from .views import AccountView, HoldView, TransferView
 
 KeyStatus = Literal["applied", "rejected", "fenced", "never_seen"]
 

@@ -2,8 +2,8 @@
 
 from msgspec import Struct
 
-from service.wire.scalars import Description, LedgerName
-from service.wire.times import Time
+from .scalars import Description, LedgerName
+from .times import Time
 
 
 class LedgerRequest(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from msgspec import Meta, Struct
 
-from service.wire.views import TransferView
+from .views import TransferView
 
 
 class CurrencyTotals(Struct, frozen=True, kw_only=True):

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from msgspec import NODEFAULT, Meta, Struct, defstruct, structs
 
-from service.domain.reasons import Reason
-from service.domain.rejections import REJECTIONS, BatchRejected, InternalError
-from service.domain.rules import NOT_REMEMBERED, RULES
-from service.wire.catalogue import KINDS, ProblemKind
+from ..domain.reasons import Reason
+from ..domain.rejections import REJECTIONS, BatchRejected, InternalError
+from ..domain.rules import NOT_REMEMBERED, RULES
+from .catalogue import KINDS, ProblemKind
 
 MEDIA_TYPE = "application/problem+json"
 

@@ -10,9 +10,9 @@ from uuid import UUID
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from service.domain import earlier_requests
-from service.domain.reasons import Reason
-from service.wire.health import Check
+from ..domain import earlier_requests
+from ..domain.reasons import Reason
+from .health import Check
 
 
 class Fault(Struct, frozen=True):

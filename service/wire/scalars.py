@@ -4,10 +4,10 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from service.domain import codes, limits
-from service.domain.texts import client_fault, name_fault, prefix_fault, prose_fault, words_fault
-from service.wire.expectations import expecting
-from service.wire.values import RULE
+from ..domain import codes, limits
+from ..domain.texts import client_fault, name_fault, prefix_fault, prose_fault, words_fault
+from .expectations import expecting
+from .values import RULE
 
 # What the document says of the rules in domain/texts.py, as far as a regular expression can. Python's `$` matches
 # before a line's end, too.

@@ -5,8 +5,8 @@ from uuid import UUID
 
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
-from service.wire.accounts import NormalSide
-from service.wire.times import Time
+from .accounts import NormalSide
+from .times import Time
 
 Axis = Literal["recorded", "value"]
 

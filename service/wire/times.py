@@ -7,8 +7,8 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from service.wire.expectations import expecting
-from service.wire.values import OUTSIDE_CALENDAR, RULE
+from .expectations import expecting
+from .values import OUTSIDE_CALENDAR, RULE
 
 # A fraction of a second with more digits than PostgreSQL's six would be rounded, even into the next day.
 _TIME_PATTERN = r"^[^.]*(\.[0-9]{1,6}([^0-9.][^.]*)?)?$"

@@ -4,8 +4,8 @@ from uuid import UUID
 
 from msgspec import Struct
 
-from service.wire.scalars import Amount, Currency, Description, Metadata, Reference
-from service.wire.times import ValueDate
+from .scalars import Amount, Currency, Description, Metadata, Reference
+from .times import ValueDate
 
 
 class AtMost(Struct, frozen=True, forbid_unknown_fields=True, gc=False):

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from msgspec import inspect
 
-from service.wire.errors import MalformedError
+from .errors import MalformedError
 
 T = TypeVar("T")
 

@@ -9,9 +9,9 @@ from uuid import UUID
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from service.wire.accounts import AccountStatus, NormalSide
-from service.wire.holds import HoldStatus
-from service.wire.times import Time
+from .accounts import AccountStatus, NormalSide
+from .holds import HoldStatus
+from .times import Time
 
 
 class AccountView(Struct, kw_only=True, frozen=True, gc=False):

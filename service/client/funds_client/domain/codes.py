@@ -1,0 +1,1 @@
+../../../domain/codes.py

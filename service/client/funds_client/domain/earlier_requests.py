@@ -1,0 +1,1 @@
+../../../domain/earlier_requests.py
