@@ -30,7 +30,6 @@
     ├── ProblemError              answered with the problem that it names
     ├── NotReadyError             answered by /health/ready, as the reason of one check
     ├── NotConnectedError         never reaches a caller: it is transient, and ends as a StorageError
-    ├── OutcomeUnknownError       never reaches a caller as it is: a fault of ours after a COMMIT was sent
     ├── UnexpectedRowCountError   never reaches a caller: the batch is written group by group
     ├── TableInUseError           never reaches a caller: the migration is begun again
     ├── HoldsInTheWayError        never reaches a caller: the batch is decided again
@@ -271,10 +270,6 @@ class NotConnectedError(FundsError):
     """The server refused a new connection; the cause says why. Nothing was sent, and whoever made it refuse can undo
     that: it is right to try again, whatever the SQLSTATE (of a database that takes no connections: of a wrong state).
     """
-
-
-class OutcomeUnknownError(FundsError):
-    """A COMMIT was sent, and what came afterwards is a fault of ours (the cause): the work may have been done."""
 
 
 class UnexpectedRowCountError(FundsError):

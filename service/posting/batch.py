@@ -16,7 +16,7 @@ from service.domain.executor import Executor, Group
 from service.domain.identifiers import ENTROPY_BITS, Identifiers
 from service.domain.order import Moment
 from service.domain.policy import Policy
-from service.errors import BatchFailedError, OutcomeUnknownError, StorageError
+from service.errors import BatchFailedError, StorageError
 from service.posting.heads import tell_clock_behind
 from service.posting.measures import Laps
 from service.posting.room import check_room, expiries, freed, until_there_is_room
@@ -29,7 +29,7 @@ from service.storage.group_commit.writing import BatchWriter
 from service.storage.repositories import Repositories
 from service.storage.repositories.heads import Head
 from service.storage.retries import allow_another_step
-from service.storage.transactions import Transactions
+from service.storage.transactions import Progress, Transactions
 
 logger = logging.getLogger(__name__)
 
@@ -76,9 +76,10 @@ async def commit_batch(
 
     A transient failure runs everything again on a fresh session, also when a COMMIT's answer was lost: decisions are
     written with their effects, so the next try finds them and replays. Raises StorageError when the tries are used
-    up, with ``in_doubt`` if a COMMIT had been sent, and BatchFailedError for any other failure.
+    up, and BatchFailedError for any other failure: each with ``in_doubt`` if a COMMIT of the groups had been sent.
     """
     free = set[UUID]()
+    progress = Progress()
 
     async def attempt(in_the_way: Sequence[UUID], seconds_left: float) -> list[list[CommandAnswer]]:
         commit = partial(
@@ -86,16 +87,16 @@ async def commit_batch(
         )
         front = expiries(in_the_way, free)
         if len(front) >= settings.hold_sweep_holds_max:
-            free.update(freed(await commit(lambda: front)))
+            free.update(freed(await commit(lambda: front, progress=Progress())))
             front = expiries(in_the_way, free)
-        return (await commit(lambda: [*front, *gather()]))[len(front) :]
+        return (await commit(lambda: [*front, *gather()], progress=progress))[len(front) :]
 
     try:
         return await until_there_is_room(attempt, deadline_seconds=deadline_seconds or transactions.deadline_seconds)
-    except StorageError:
-        raise
+    except StorageError as error:
+        raise StorageError(error.failure, in_doubt=progress.commit_sent) from error
     except Exception as error:
-        raise BatchFailedError(in_doubt=isinstance(error, OutcomeUnknownError)) from error
+        raise BatchFailedError(in_doubt=progress.commit_sent) from error
 
 
 async def _commit(
@@ -106,10 +107,11 @@ async def _commit(
     *,
     in_the_way: Sequence[UUID],
     deadline_seconds: float,
+    progress: Progress,
 ) -> list[list[CommandAnswer]]:
     """Apply the groups of ``gather`` in one transaction and return the answers of each. Raises StorageError,
     HoldsInTheWayError for expired holds that are not yet known to be ``in_the_way``, and whatever else goes wrong as it
-    is.
+    is; ``progress`` tells of the transaction.
     """
     laps = Laps()
 
@@ -123,7 +125,7 @@ async def _commit(
         laps.end("write")
         return decided.answers
 
-    answers = await transactions.run(work, deadline_seconds=deadline_seconds)
+    answers = await transactions.run(work, deadline_seconds=deadline_seconds, progress=progress)
     laps.end("commit")
     if settings.metrics:
         laps.count()

@@ -101,10 +101,15 @@ class Committer:
             return await dry_run(self._snapshots, self._settings, ledger_id, groups)
 
     async def _commit_batches(self) -> None:
-        while taken := await self._queue.take(self._settings.batch_commands_max):
-            ledger_id = taken[0].ledger_id
+        while batch := await self._queue.take(self._settings.batch_commands_max):
+            ledger_id = batch[0].ledger_id
             try:
-                await self._commit(ledger_id, self._without_expired(taken))
+                batch = self._without_expired(batch)
+                await self._commit(ledger_id, batch)
+            except Exception as error:  # noqa: BLE001 - whatever it is beside the transaction, it ends this batch alone
+                _log(error)
+                for submission in batch:  # those that are not answered yet
+                    _fail(submission, BatchFailedError(in_doubt=True))
             finally:
                 self._queue.release(ledger_id)
 
@@ -131,8 +136,7 @@ class Committer:
         except (StorageError, BatchFailedError) as error:
             failure = error
             if isinstance(error, BatchFailedError):  # a StorageError is logged where it is raised
-                cause = error.__cause__ or error
-                logger.exception("batch failed", exc_info=cause, extra={"reason": reason(cause)})
+                _log(error.__cause__ or error)
             for submission in batch:
                 _fail(submission, error)
         else:
@@ -170,6 +174,10 @@ class Committer:
             else:
                 batch.append(submission)
         return batch
+
+
+def _log(error: BaseException) -> None:
+    logger.error("batch failed", exc_info=error, extra={"reason": reason(error)})
 
 
 def _answer(batch: Sequence[Submission], answers: Sequence[list[CommandAnswer]]) -> None:

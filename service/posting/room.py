@@ -48,7 +48,7 @@ async def until_there_is_room(
     """Run ``attempt`` until it finds no more expired holds in its way, and return what it returns. It is given the
     holds that were found so far, which it expires before anything else, and the seconds that are left.
 
-    Raises StorageError (contention, nothing is applied) when there are still more after ``deadline_seconds``.
+    Raises StorageError (contention) when there are still more after ``deadline_seconds``: no attempt was committed.
     """
     clock = asyncio.get_running_loop().time
     deadline = clock() + deadline_seconds

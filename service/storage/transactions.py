@@ -10,10 +10,9 @@ from types import MappingProxyType
 from typing import TypeVar
 
 from msgspec.structs import replace
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from service.errors import Failure, FundsError, OutcomeUnknownError
+from service.errors import Failure
 from service.settings import RetryLimits
 from service.storage.database import Database
 from service.storage.errors import classify
@@ -37,6 +36,17 @@ class Mode(Enum):
     """One moment in all statements of a transaction."""
     SINGLE_STATEMENT = MappingProxyType[str, object]({"isolation_level": "AUTOCOMMIT"})
     """The transaction is left to the server, which saves two round trips of three."""
+
+
+class Progress:
+    """How far a unit of work got in all its runs: from when a COMMIT of it was sent, it may have been done, whatever
+    comes afterwards.
+    """
+
+    __slots__ = ("commit_sent",)
+
+    def __init__(self) -> None:
+        self.commit_sent = False
 
 
 class Transactions:
@@ -68,6 +78,7 @@ class Transactions:
         plans: Plans = Plans.CHOSEN,
         writes: Callable[[T], bool] = lambda _: True,
         again_in_doubt: bool = True,
+        progress: Progress | None = None,
     ) -> T:
         """Return what ``work`` returns, once it is committed, within ``deadline_seconds`` (the limits' by default). Its
         statements have ``plans``.
@@ -75,27 +86,19 @@ class Transactions:
         ``writes`` tells by its result whether there was anything to commit: what changed nothing is never in doubt.
         With ``again_in_doubt`` False no other try follows a COMMIT in doubt.
 
-        Raises StorageError when every try failed, with ``in_doubt`` where a COMMIT was in doubt;
-        OutcomeUnknownError for a fault of ours after one; and what ``work`` raises as it is.
+        Raises StorageError when every try failed, with ``in_doubt`` where a COMMIT was in doubt, and any other error as
+        it is. ``progress`` tells whether a COMMIT was sent before, whatever was raised.
         """
-        commit_sent = False
+        far = progress or Progress()
 
         async def attempt() -> T:
-            nonlocal commit_sent
             async with self._sessions[plans]() as session, session.begin():
                 result = await work(session)
-                commit_sent |= self._writes and writes(result)
+                far.commit_sent |= self._writes and writes(result)
             return result
 
         limits = self._limits if deadline_seconds is None else replace(self._limits, deadline_seconds=deadline_seconds)
-        try:
-            return await run_with_retries(attempt, limits, in_doubt=lambda: commit_sent, again_in_doubt=again_in_doubt)
-        except (FundsError, IntegrityError):
-            raise
-        except Exception as error:
-            if commit_sent:
-                raise OutcomeUnknownError from error
-            raise
+        return await run_with_retries(attempt, limits, in_doubt=lambda: far.commit_sent, again_in_doubt=again_in_doubt)
 
     async def run_once(self, work: Work[T], *, plans: Plans = Plans.CHOSEN) -> T:
         """Return what ``work`` returns, without a second try. Raises the driver's errors."""

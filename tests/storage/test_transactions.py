@@ -7,10 +7,10 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from service.errors import HoldsInTheWayError, OutcomeUnknownError, StorageError
+from service.errors import HoldsInTheWayError, StorageError
 from service.settings import RetryLimits, Settings
 from service.storage.database import Database
-from service.storage.transactions import Mode, Transactions
+from service.storage.transactions import Mode, Progress, Transactions
 from tests.support.commit_proxy import CommitProxy, Fault, commit_proxy
 from tests.support.rows import add_account
 from tests.support.servers import TestDatabase
@@ -119,32 +119,38 @@ async def test_what_changed_nothing_is_never_in_doubt(proxy: CommitProxy, cut: D
     assert not caught.value.in_doubt
 
 
-async def test_a_fault_of_ours_after_a_commit_in_doubt_tells_of_the_doubt(
-    proxy: CommitProxy, cut: Database, account: Account
+@pytest.mark.parametrize("error", [ZeroDivisionError(), HoldsInTheWayError([])])
+async def test_what_is_raised_after_a_commit_in_doubt_is_known_to_come_after_it(
+    proxy: CommitProxy, cut: Database, account: Account, error: Exception
 ) -> None:
     rename, committed = account
     attempts = 0
+    progress = Progress()
 
     async def work(session: AsyncSession) -> str:
         nonlocal attempts
         attempts += 1
         if attempts == 2:
-            raise ZeroDivisionError
+            assert progress.commit_sent
+            raise error
         return await rename("after")(session)
 
     proxy.break_commits(Fault.ANSWER_LOST, every_commit=True)
-    with pytest.raises(OutcomeUnknownError) as caught:
-        await Transactions(cut, LIMITS).run(work)
-    assert isinstance(caught.value.__cause__, ZeroDivisionError)
+    with pytest.raises(type(error)):
+        await Transactions(cut, LIMITS).run(work, progress=progress)
+    assert progress.commit_sent
     assert await committed() == "after"
 
 
-async def test_a_fault_of_ours_before_it_is_raised_as_it_is(pool: Database) -> None:
+async def test_what_is_raised_before_it_is_not(pool: Database) -> None:
+    progress = Progress()
+
     async def work(_: AsyncSession) -> None:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        await Transactions(pool, LIMITS).run(work)
+        await Transactions(pool, LIMITS).run(work, progress=progress)
+    assert not progress.commit_sent
 
 
 @pytest.mark.parametrize("mode", [Mode.READ_ONLY, Mode.SNAPSHOT])

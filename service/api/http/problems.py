@@ -4,7 +4,8 @@ Every error the service gives, without exception, is ``application/problem+json`
 """
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import quote
 
@@ -213,6 +214,30 @@ def answer_damaged(request: Request[Any, Any, Any], _: LedgerDamagedError) -> Re
 def answer_overloaded(request: Request[Any, Any, Any], error: OverloadedError) -> Response[Problem]:
     """Answer that the queue takes no more now."""
     return answer_problem(request, ProblemError(reasons.Overloaded(), f"Nothing was applied: {error}."))
+
+
+_SOME_WAS_APPLIED = "Some of this request was applied before. Send it again under the same keys: the answer tells all."
+
+
+@contextmanager
+def after_a_commit(*, sent: bool = True) -> Iterator[None]:
+    """Tell of what fails in here that the outcome is unknown, where some of the request was committed before it
+    (``sent``): raises the failure with that said of it.
+    """
+    try:
+        yield
+    except StorageError as error:
+        raise StorageError(error.failure, in_doubt=sent or error.in_doubt) from error
+    except BatchFailedError as error:
+        raise BatchFailedError(in_doubt=sent or error.in_doubt) from error
+    except LedgerDamagedError as error:
+        if not sent:
+            raise
+        raise ProblemError(reasons.LedgerDamaged(), _SOME_WAS_APPLIED, outcome="unknown") from error
+    except OverloadedError as error:
+        if not sent:
+            raise
+        raise ProblemError(reasons.Overloaded(), _SOME_WAS_APPLIED, outcome="unknown") from error
 
 
 def refusals(path_prefix: str) -> Refuse:

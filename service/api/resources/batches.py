@@ -18,7 +18,14 @@ from msgspec import UNSET
 from service.access.principal import Principal
 from service.api.context import LedgerRef, Services, find_ledger
 from service.api.http.batch_bodies import UndecodedJSON, read_batch
-from service.api.http.problems import located, malformed_in_places, problem_of, rejected, write_responses
+from service.api.http.problems import (
+    after_a_commit,
+    located,
+    malformed_in_places,
+    problem_of,
+    rejected,
+    write_responses,
+)
 from service.api.resources.commands import DryRun, dry_run_response
 from service.api.resources.holds import hold_command
 from service.api.resources.transfers import transfer_command
@@ -122,7 +129,8 @@ async def _post(
     results: dict[int, msgspec.Raw] = {}
     rejections: list[Rejection] = []
     for part in in_parts(groups, commands_max):
-        answers = await run(ledger.id, [[command for _, command in group] for group in part])
+        with after_a_commit(sent=bool(results)):
+            answers = await run(ledger.id, [[command for _, command in group] for group in part])
         answered = zip(chain.from_iterable(part), chain.from_iterable(answers), strict=True)
         async for (index, command), answer in _with_pauses(answered):
             result = _result(ledger, command.idempotency_key, answer)

@@ -10,7 +10,7 @@ from msgspec import UNSET
 from service.access.principal import Principal
 from service.api.context import LedgerRef, Services
 from service.api.http.idempotency import key_in_path
-from service.api.http.problems import rejected, responses, stored_problem, write_responses
+from service.api.http.problems import after_a_commit, rejected, responses, stored_problem, write_responses
 from service.api.resources.views import account_view, closing_view, hold_view, transfer_view
 from service.domain.accounts import AccountDetails
 from service.domain.commands import FenceKey
@@ -71,7 +71,8 @@ class IdempotencyKeyController(Controller):
         [[answer]] = await services.committer.submit(ledger.id, [[fence]])
         if isinstance(answer.result, ClockBehind):
             raise rejected(answer.result, ledger)
-        return Response(await _key_view(services, ledger, request.user, key))
+        with after_a_commit():
+            return Response(await _key_view(services, ledger, request.user, key))
 
 
 async def _key_view(services: Services, ledger: LedgerRef, principal: Principal, key: str) -> KeyView:
