@@ -1,7 +1,6 @@
 """The next migrations run under load: no request fails, and this version serves on the schema of the next one."""
 
 import asyncio
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,57 +14,19 @@ from service.storage.schema import SCHEMA_REVISION
 from tests.support.bank import move_cents, open_bank
 from tests.support.invariants import assert_ledger_is_sound
 from tests.support.journal import Journal
-from tests.support.servers import ROOT, RunningService, TestDatabase
+from tests.support.next_migrations import AFTER_NEXT, NEXT, write_scripts
+from tests.support.servers import RunningService, TestDatabase
 from tests.support.socket_client import Client
 
 CALLERS = 16
 READ_SECONDS = 6.0
 """How long somebody else reads a table: longer than a request may take with all its attempts."""
 
-NEXT, AFTER_NEXT = f"{SCHEMA_REVISION}a", f"{SCHEMA_REVISION}b"
-
-# As service/docs/migrations.md has them: what is added has no value that must be written to every row, and an index of
-# a large table is made beside those who write to it.
-EXPAND = f'''
-"""Add a note to transfers, and a table."""
-
-from alembic import op
-
-revision = "{NEXT}"
-down_revision = "{SCHEMA_REVISION}"
-
-
-def upgrade() -> None:
-    op.execute("ALTER TABLE funds.transfers ADD COLUMN note text")
-    op.execute("ALTER TABLE funds.transfers ADD CONSTRAINT ck_transfers_note CHECK (note <> '') NOT VALID")
-    op.execute("CREATE TABLE funds.notes (ledger_id integer NOT NULL, id bigint NOT NULL, PRIMARY KEY (ledger_id, id))")
-'''
-INDEX = f'''
-"""Index the notes of transfers."""
-
-from alembic import op
-
-revision = "{AFTER_NEXT}"
-down_revision = "{NEXT}"
-
-
-def upgrade() -> None:
-    op.execute("ALTER TABLE funds.transfers VALIDATE CONSTRAINT ck_transfers_note")
-    with op.get_context().autocommit_block():
-        op.execute("SET lock_timeout = 0")
-        op.execute("DROP INDEX CONCURRENTLY IF EXISTS funds.ix_transfers_note")
-        op.execute("CREATE INDEX CONCURRENTLY ix_transfers_note ON funds.transfers (note) WHERE note IS NOT NULL")
-'''
-
 
 @pytest.fixture
 def scripts(tmp_path: Path) -> Path:
     """The migrations of this version, and those of the next."""
-    folder = tmp_path / "migrations"
-    shutil.copytree(ROOT / "migrations", folder, ignore=shutil.ignore_patterns("__pycache__"))
-    (folder / "versions" / "next.py").write_text(EXPAND)
-    (folder / "versions" / "after_next.py").write_text(INDEX)
-    return folder
+    return write_scripts(tmp_path / "migrations")
 
 
 async def test_no_request_fails(

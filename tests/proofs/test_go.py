@@ -3,8 +3,6 @@ modules are, with the reason.
 """
 
 import json
-import os
-import shutil
 import subprocess
 from base64 import b64encode
 from collections.abc import Callable
@@ -16,6 +14,7 @@ import pytest
 
 from service.proofs.keys import SignerKey
 from tests.proofs.logs import Log
+from tests.support.go import GO_SECONDS_MAX, go_program
 from tests.support.http_ledger import JSON, LedgerClient, answer, item, keyed
 from tests.support.log import INTERVAL_SECONDS, ORIGIN, latest_checkpoint, log_lines
 from tests.support.servers import RunningService
@@ -23,31 +22,14 @@ from tests.support.servers import RunningService
 SOURCES = Path(__file__).parent / "go"
 LOG = Log(70)
 WITNESSES = [str(key.verifier_key) for key in LOG.witnesses]
-SECONDS_MAX = 240  # the first time, everything is compiled
 
-pytestmark = pytest.mark.timeout(2 * SECONDS_MAX)
+pytestmark = pytest.mark.timeout(GO_SECONDS_MAX)
 
 
 @pytest.fixture(scope="module")
 def verifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The program in Go."""
-    go = shutil.which("go")
-    if go is None:
-        pytest.skip("Go is not installed")
-    program = tmp_path_factory.mktemp("go") / "verifier"
-    environment = os.environ | {"GOTOOLCHAIN": "local", "CGO_ENABLED": "0"}
-    for command in (("mod", "download"), ("build", "-o", str(program), ".")):
-        try:
-            done = subprocess.run(
-                (go, *command), cwd=SOURCES, env=environment, capture_output=True, text=True, check=False,
-                timeout=SECONDS_MAX,
-            )  # fmt: skip
-        except subprocess.TimeoutExpired:
-            pytest.skip(f"go {command[0]} takes longer than {SECONDS_MAX} s here")
-        if done.returncode and command[0] == "mod":
-            pytest.skip(f"the Go modules cannot be had: {done.stderr[-200:]}")
-        assert done.returncode == 0, done.stderr
-    return program
+    return go_program(SOURCES, tmp_path_factory.mktemp("go") / "verifier")
 
 
 def answers(verifier: Path, cases: dict[str, Any]) -> dict[str, Any]:

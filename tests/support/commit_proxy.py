@@ -1,4 +1,4 @@
-"""A proxy between the service and PostgreSQL that fails at COMMIT."""
+"""A proxy between the service and PostgreSQL that fails at COMMIT, or delays, forgets and ends connections."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -37,6 +37,13 @@ class CommitProxy:
         self.faults_met = 0
         self._sessions: set[_Session] = set()
         self._silent = False
+        self.delay_seconds = 0.0
+        """How long every message waits on its way to PostgreSQL."""
+
+    def reset(self) -> None:
+        """End every connection that is open now, at both ends and at once; new ones pass."""
+        for writer in self._writers:
+            writer.transport.abort()
 
     def forget(self) -> None:
         """Pass nothing more on any connection that is open now, and tell neither end, as an address translation does
@@ -151,6 +158,8 @@ class _Session:
                     self._met = self._proxy.fault
                     if self._met is Fault.REQUEST_LOST:
                         return
+            if self._proxy.delay_seconds:
+                await asyncio.sleep(self._proxy.delay_seconds)
             self._upstream_writer.write(kind + length + message)
             await self._upstream_writer.drain()
             if self._met is Fault.ANSWER_RACED:

@@ -1,23 +1,22 @@
-"""The callers' own record of their requests and answers, and its comparison with the ledgers."""
+"""The callers' own record of their requests and answers, as a history, and its comparison with the ledgers."""
 
 import asyncio
-import json
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from itertools import cycle
 from typing import Any, TypeVar
 
-import asyncpg
-
+from funds_testing.histories import Call, Recorder, check
 from tests.support.orders import AnyOrder
 from tests.support.socket_client import Answer, Client, ConnectionLostError
+from tests.support.standing import standing_in
 
 OrderT = TypeVar("OrderT", bound=AnyOrder)
 
 DECIDE_SECONDS_MAX = 60.0
 RETRY_SECONDS = 0.05
+FINDINGS_SHOWN = 10
 
 _UNAVAILABLE_CODES = {"overloaded", "database_unavailable", "contention"}
 
@@ -27,14 +26,12 @@ class _Record:
     order: AnyOrder
     in_flight: int = 0
     in_doubt: bool = False  # a request was lost, had an unknown outcome, or ran beside another
-    not_applied_at: datetime | None = None  # when it was last said that nothing had been applied
     decided: Answer | None = None
-    first_answers: int = 0  # decided answers that were not replays
     answers: list[Answer] = field(default_factory=list)
 
 
 class Journal:
-    """Posts orders and holds each answer against those before it.
+    """Posts orders and keeps the history of it, which the checker holds against the ledgers in the end.
 
     ``faults_expected``: lost connections and 503 are part of the test; without it they fail it. A first answer may then
     be called a replay, when the service itself had to try again.
@@ -43,6 +40,12 @@ class Journal:
     def __init__(self, *, faults_expected: bool = False) -> None:
         self._records: dict[tuple[str, str], _Record] = {}
         self._faults_expected = faults_expected
+        self.recorder = Recorder()
+
+    @property
+    def calls(self) -> list[Call]:
+        """The history so far."""
+        return self.recorder.calls
 
     @property
     def unanswered(self) -> list[AnyOrder]:
@@ -85,6 +88,8 @@ class Journal:
     def expect(self, order: AnyOrder) -> None:
         """Note an order that is sent by other means, and whose answer no caller waits for."""
         self._record(order).in_doubt = True
+        with self.recorder.call(order.operation, order.ledger, key=order.key, terms=order.terms):
+            pass  # nobody is told
 
     async def post(self, client: Client, order: AnyOrder) -> Answer | None:
         """Send ``order`` once; None when the connection was lost."""
@@ -93,15 +98,27 @@ class Journal:
             record.in_doubt = True
         record.in_flight += 1
         try:
-            answer = await client.call("POST", order.path, order.body, key=order.key)
-        except ConnectionLostError:
-            record.in_doubt = True
-            if not self._faults_expected:
-                raise
-            return None
+            answer = await self._post(client, order)
         finally:
             record.in_flight -= 1
-        self._take(record, answer)
+        if answer is None:
+            record.in_doubt = True
+        else:
+            self._take(record, answer)
+        return answer
+
+    async def _post(self, client: Client, order: AnyOrder) -> Answer | None:
+        """Send it, as a call of the history; a call that is lost or raises is one that nobody answered."""
+        with self.recorder.call(
+            order.operation, order.ledger, caller=client.url, key=order.key, terms=order.terms
+        ) as call:
+            try:
+                answer = await client.call("POST", order.path, order.body, key=order.key)
+            except ConnectionLostError:
+                if not self._faults_expected:
+                    raise
+                return None
+            call.answered(order.operation, answer.status, answer.content, replayed=answer.replayed)
         return answer
 
     async def post_all(self, clients: Sequence[Client], orders: Iterable[AnyOrder], *, concurrency: int = 64) -> None:
@@ -126,21 +143,9 @@ class Journal:
                     await asyncio.sleep(RETRY_SECONDS)
 
     async def assert_ledgers_agree(self, url: str) -> None:
-        """Assert that the ledgers hold what was acknowledged, exactly once, and nothing else."""
-        by_ledger: dict[str, list[_Record]] = defaultdict(list)
-        for record in self._records.values():
-            by_ledger[record.order.ledger].append(record)
-        connection = await asyncpg.connect(url)
-        try:
-            for ledger, records in by_ledger.items():
-                rows = await connection.fetch(_DECISIONS, ledger)
-                _assert_agree(records, {row["idempotency_key"]: row for row in rows})
-                made = await connection.fetchrow(_COUNTS, ledger)
-                applied = Counter(row["operation"] for row in rows if row["outcome"] == "applied")
-                assert made["transfers"] == sum(applied[operation] for operation in _MAKES_TRANSFER), (made, applied)
-                assert made["holds"] == applied["open_hold"], (made, applied)
-        finally:
-            await connection.close()
+        """Assert that the ledgers hold what was acknowledged, exactly once and in its order, and nothing else."""
+        findings = check(self.calls, await standing_in(url, {call.ledger for call in self.calls}))
+        assert not findings, "\n".join(map(str, findings[:FINDINGS_SHOWN]))
 
     def _record(self, order: AnyOrder) -> _Record:
         record = self._records.setdefault((order.ledger, order.key), _Record(order))
@@ -158,75 +163,10 @@ class Journal:
             assert answer.content["outcome"] in {"unknown", "not_applied"}, what
             if answer.content["outcome"] == "unknown":
                 record.in_doubt = True
-            record.not_applied_at = datetime.now(UTC)
             return
         assert answer.status in {200, 201, 409, 422}, what
         if record.decided is None:
-            if not record.in_doubt:  # nobody else has sent this key, and every try before was said to be not applied
-                assert self._faults_expected or not answer.replayed, f"applied though never asked for: {what}"
-                assert not _made_before(answer, record.not_applied_at), f"applied though said not to be: {what}"
+            # Nobody else has sent this key, and every try before was said to be not applied.
+            first = record.in_doubt or self._faults_expected or not answer.replayed
+            assert first, f"applied though never asked for: {what}"
             record.decided = answer
-        else:
-            assert (answer.status, answer.content) == (record.decided.status, record.decided.content), (
-                f"another answer under the same key: {what}, before: {record.decided}"
-            )
-        record.first_answers += not answer.replayed
-        assert record.first_answers <= 1, f"decided twice: {what}"
-
-
-def _made_before(answer: Answer, moment: datetime | None) -> bool:
-    if moment is None or answer.status not in {200, 201}:
-        return False
-    made_at = answer.content["closed_at"] if answer.status == 200 else answer.content["created_at"]
-    return datetime.fromisoformat(made_at) < moment
-
-
-_MAKES_TRANSFER = ("post_transfer", "capture_hold", "reverse_transfer")
-_DECISIONS = """
-    SELECT decision.idempotency_key, decision.operation, decision.outcome, decision.problem ->> 'code' AS code,
-           coalesce(to_jsonb(transfer), to_jsonb(hold)) AS made
-    FROM funds.decisions AS decision
-    JOIN funds.ledgers AS ledger ON ledger.id = decision.ledger_id
-    LEFT JOIN funds.transfers AS transfer
-      ON transfer.ledger_id = decision.ledger_id AND transfer.id = decision.resource_id
-    LEFT JOIN funds.holds AS hold ON hold.ledger_id = decision.ledger_id AND hold.id = decision.resource_id
-    WHERE ledger.name = $1 AND decision.operation NOT IN ('create_account', 'revise_account', 'fence_key')
-"""
-_COUNTS = """
-    SELECT (SELECT count(*) FROM funds.transfers WHERE ledger_id = ledger.id) AS transfers,
-           (SELECT count(*) FROM funds.holds WHERE ledger_id = ledger.id) AS holds
-    FROM funds.ledgers AS ledger WHERE ledger.name = $1
-"""
-_FACTS = ("id", "debit_account_id", "credit_account_id", "amount", "currency", "debit_account_version",
-          "credit_account_version")  # fmt: skip
-_TRANSFER_FACTS = (*_FACTS, "debit_balance_after", "credit_balance_after", "hold_id", "reverses_id", "group_id")
-_SHOWN = {
-    **dict.fromkeys(_MAKES_TRANSFER, _TRANSFER_FACTS),
-    "open_hold": _FACTS,  # a hold's answer shows it as it was opened
-    "void_hold": (
-        *_FACTS,
-        "status",
-        "captured_amount",
-        "closed_debit_account_version",
-        "closed_credit_account_version",
-    ),
-}
-
-
-def _assert_agree(records: list[_Record], decisions: dict[str, asyncpg.Record]) -> None:
-    known = {record.order.key for record in records}
-    assert decisions.keys() <= known, f"decided without being asked: {sorted(decisions.keys() - known)[:5]}"
-    for record in records:
-        row, answer = decisions.get(record.order.key), record.decided
-        if answer is None:
-            assert record.in_doubt or row is None, f"applied though said not to be: {record.order}"
-            continue
-        assert row is not None, f"acknowledged and lost: {record.order}, {json.dumps(answer.content)}"
-        assert row["operation"] == record.order.operation, record.order
-        if answer.status in {200, 201}:
-            assert row["outcome"] == "applied", record.order
-            stored = json.loads(row["made"])
-            for name in _SHOWN[record.order.operation]:
-                assert answer.content[name] == stored[name], f"{name}: told {answer.content}, stored {stored}"
-        else:
-            assert (row["outcome"], row["code"]) == ("rejected", answer.content["code"]), record.order

@@ -22,6 +22,11 @@ class AnyOrder(ABC):
     def body(self) -> dict[str, Any] | None:
         return None
 
+    @property
+    def terms(self) -> dict[str, Any]:
+        """What is asked for: the body's members, and what the path names."""
+        return self.body or {}
+
 
 @dataclass(frozen=True)
 class Order(AnyOrder):
@@ -94,6 +99,10 @@ class CaptureOrder(AnyOrder):
     def body(self) -> dict[str, Any]:
         return {"amount": self.amount, "final": self.final}
 
+    @property
+    def terms(self) -> dict[str, Any]:
+        return (self.body or {}) | {"hold_id": self.hold}
+
 
 @dataclass(frozen=True)
 class VoidOrder(AnyOrder):
@@ -106,6 +115,10 @@ class VoidOrder(AnyOrder):
     @property
     def path(self) -> str:
         return f"/v1/ledgers/{self.ledger}/holds/{self.hold}/void"
+
+    @property
+    def terms(self) -> dict[str, Any]:
+        return (self.body or {}) | {"hold_id": self.hold}
 
 
 @dataclass(frozen=True)
@@ -124,6 +137,10 @@ class ReversalOrder(AnyOrder):
     @property
     def body(self) -> dict[str, Any]:
         return {"amount": self.amount}
+
+    @property
+    def terms(self) -> dict[str, Any]:
+        return (self.body or {}) | {"transfer_id": self.transfer}
 
 
 @dataclass(frozen=True)
