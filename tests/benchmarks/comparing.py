@@ -18,7 +18,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from service.proofs.keys import SignerKey
-from tests.benchmarks import traffic
+from tests.benchmarks import telemetry_parts, traffic
 from tests.benchmarks.databases import BenchmarkDatabase, Server
 from tests.benchmarks.load import LoadGenerator
 from tests.benchmarks.serving import Endpoint, service
@@ -85,6 +85,9 @@ def run(server: Server, build: Path, compared: str, *, transfers: int, turns: in
         _print(*(side.turns for side in sides))
         alone = [[_cpu_alone(server, side) for side in sides] for _ in range(_ALONE_TURNS)]
         _print_alone(*map(min, zip(*alone, strict=True)), turns=sides[0].turns)
+        if compared == "telemetry":
+            cpu_us = statistics.median(turn.cpu_us for turn in sides[0].turns)
+            telemetry_parts.run(build / "request_lines.log", transfer_cpu_us=cpu_us)
         if compared == "verifying":
             verified = sides[1].database.fetch_column(
                 "SELECT count(*) FROM funds.verifications WHERE completed_at > now() - interval '1 hour'"
