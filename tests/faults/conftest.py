@@ -13,6 +13,7 @@ from service.storage.migrations import upgrade
 from tests.faults.standby import Standby
 from tests.support.commit_proxy import CommitProxy, commit_proxy
 from tests.support.journal import Journal
+from tests.support.pace import Pace, measure
 from tests.support.servers import RunningService, TestPostgres, free_port
 from tests.support.service_process import launch
 from tests.support.socket_client import Client
@@ -31,6 +32,14 @@ class ProxiedService:
 def journal() -> Journal:
     """A journal that takes lost connections and 503 for what they say, and holds them to it."""
     return Journal(faults_expected=True)
+
+
+@pytest.fixture
+def pace(monkeypatch: pytest.MonkeyPatch) -> Pace:
+    """How slow the machine is now; what the service waits for is stretched by it."""
+    pace = measure()
+    pace.stretch(monkeypatch)
+    return pace
 
 
 @pytest.fixture(scope="package")

@@ -17,6 +17,7 @@ from tests.support.bank import Bank, open_bank
 from tests.support.invariants import assert_ledger_is_sound
 from tests.support.journal import Journal
 from tests.support.other_session import wait_until
+from tests.support.pace import Pace
 from tests.support.servers import RunningService, free_port
 from tests.support.service_process import launch
 from tests.support.socket_client import Client
@@ -103,14 +104,16 @@ async def _assert_nothing_is_lost(client: Client, journal: Journal, primary: Sta
     await assert_ledger_is_sound(primary.url("postgres"), bounds_were_constant=True)
 
 
-async def test_the_primary_is_killed_and_comes_back_as_a_standby(pair: Pair, journal: Journal, tmp_path: Path) -> None:
+async def test_the_primary_is_killed_and_comes_back_as_a_standby(
+    pair: Pair, journal: Journal, tmp_path: Path, pace: Pace
+) -> None:
     """And the other way round. Between the two, connections end, and new ones meet the standby first."""
     first, second = pair.first, pair.second
     async with Client(pair.service.url, pair.service.admin_token) as client:
         bank = await open_bank(client, journal)
         async with _load(client, journal, bank):
             first.kill()
-            assert await _take_over(second, journal) < RECOVERY_SECONDS_MAX
+            assert await _take_over(second, journal) < pace.seconds(RECOVERY_SECONDS_MAX)
             await _wait_for_more(journal, BEFORE)
         await _assert_nothing_is_lost(client, journal, second)
 
@@ -126,20 +129,20 @@ async def test_the_primary_is_killed_and_comes_back_as_a_standby(pair: Pair, jou
             )
             await _wait_for_more(journal, BEFORE)
             second.kill()
-            assert await _take_over(first, journal) < RECOVERY_SECONDS_MAX
+            assert await _take_over(first, journal) < pace.seconds(RECOVERY_SECONDS_MAX)
             await _wait_for_more(journal, BEFORE)
         await _assert_nothing_is_lost(client, journal, first)
         await asyncio.to_thread(second.rejoin, first)
     assert "Traceback" not in pair.service.log.read_text()
 
 
-async def test_the_primary_falls_silent(pair: Pair, journal: Journal) -> None:
+async def test_the_primary_falls_silent(pair: Pair, journal: Journal, pace: Pace) -> None:
     """As one does that has lost its power: nothing says that connections to it have ended."""
     async with Client(pair.service.url, pair.service.admin_token) as client:
         bank = await open_bank(client, journal)
         async with _load(client, journal, bank):
             pair.first.freeze()
-            assert await _take_over(pair.second, journal) < RECOVERY_SECONDS_MAX
+            assert await _take_over(pair.second, journal) < pace.seconds(RECOVERY_SECONDS_MAX)
             await _wait_for_more(journal, BEFORE)
         await _assert_nothing_is_lost(client, journal, pair.second)
     pair.first.kill()

@@ -14,7 +14,7 @@ from service.storage import database
 from tests.support.application import serving
 from tests.support.commit_proxy import CommitProxy, commit_proxy
 from tests.support.http_ledger import JSON, RECOVERY_SECONDS_MAX, LedgerClient, answer, keyed, transfer, unique
-from tests.support.patience import USUAL
+from tests.support.pace import Pace
 from tests.support.servers import TestDatabase
 
 ANSWER_SECONDS_MAX = 5.0
@@ -27,6 +27,7 @@ class Scene:
     """A service with the settings of every day behind a proxy, and two accounts with a transfer between them."""
 
     proxy: CommitProxy
+    pace: Pace
     ledger: LedgerClient
     debit: JSON
     credit: JSON
@@ -48,35 +49,36 @@ class Scene:
             "open": client.post(ledger.accounts, json={"currency": "USD"}, headers=keyed()),
             "revise": ledger.revise(self.credit, name=unique("name")),
         }
-        return dict(zip(requests, await asyncio.gather(*map(_in_time, requests.values())), strict=True))
+        return dict(zip(requests, await asyncio.gather(*map(self.in_time, requests.values())), strict=True))
 
     async def ask_until_answered(self) -> Told:
         """Do so again while something is refused for now: opening the connections takes its time."""
-        async with asyncio.timeout(RECOVERY_SECONDS_MAX):
+        async with asyncio.timeout(self.pace.seconds(RECOVERY_SECONDS_MAX)):
             while True:
                 told = await self.ask_for_everything()
                 if all(response.status_code != 503 for response in told.values()):
                     return told
 
-
-async def _in_time(request: Coroutine[Any, Any, httpx.Response]) -> httpx.Response:
-    started = time.monotonic()
-    response = await request
-    assert time.monotonic() - started < ANSWER_SECONDS_MAX, response.text
-    return response
+    async def in_time(
+        self, request: Coroutine[Any, Any, httpx.Response], seconds_max: float = ANSWER_SECONDS_MAX
+    ) -> httpx.Response:
+        started = time.monotonic()
+        response = await request
+        assert time.monotonic() - started < self.pace.seconds(seconds_max), response.text
+        return response
 
 
 @pytest.fixture
-async def scene(test_database: TestDatabase) -> AsyncIterator[Scene]:
+async def scene(test_database: TestDatabase, pace: Pace) -> AsyncIterator[Scene]:
     async with commit_proxy(test_database.service_url) as proxy:
         behind = replace(test_database, service_url=proxy.url)
         async with (
-            serving(behind, **USUAL) as application,
+            serving(behind, **pace.settings) as application,
             application.client(application.settings.admin_token) as client,
         ):
             ledger = await LedgerClient.open(client, unique("ledger"))
             debit, credit = await ledger.account(), await ledger.account()
-            scene = Scene(proxy, ledger, debit, credit, await ledger.move(debit, credit))
+            scene = Scene(proxy, pace, ledger, debit, credit, await ledger.move(debit, credit))
             _assert_all_succeed(await scene.ask_until_answered())  # every pool has connections now
             yield scene
 
@@ -103,9 +105,8 @@ async def test_connections_that_were_forgotten_are_replaced(
     monkeypatch.setattr(database, "_IDLE_SECONDS_UNCHECKED", unchecked_seconds)
     posted = await superuser.fetchval("SELECT count(*) FROM funds.transfers")
     scene.proxy.forget()
-    started = time.monotonic()
-    assert (await scene.ledger.client.get(scene.ledger.accounts)).status_code == 200
-    assert time.monotonic() - started < read_seconds_max
+    read = await scene.in_time(scene.ledger.client.get(scene.ledger.accounts), read_seconds_max)
+    assert read.status_code == 200
     scene.proxy.forget()
     told = await scene.ask_for_everything()
     if told["revise"].status_code == 503:  # a PATCH whose COMMIT was sent has no key to find out by, and says so

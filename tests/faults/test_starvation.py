@@ -15,7 +15,7 @@ from service.storage.database import Database
 from tests.support.application import Application, serving
 from tests.support.database_faults import locked, wait_until_blocked
 from tests.support.http_ledger import JSON, LedgerClient, answer, keyed, problem, transfer, unique
-from tests.support.patience import USUAL
+from tests.support.pace import Pace
 from tests.support.servers import TestDatabase, random_token
 
 AT_ONCE_SECONDS = 1.0
@@ -25,6 +25,7 @@ AT_ONCE_SECONDS = 1.0
 @dataclass(frozen=True)
 class Scene:
     application: Application
+    pace: Pace
     database: TestDatabase
     ledger: LedgerClient
     debit: JSON
@@ -38,25 +39,24 @@ class Scene:
         await owner.close()
         return self.application.client(made.token)
 
+    async def at_once(self, request: Coroutine[Any, Any, httpx.Response], status: int) -> httpx.Response:
+        started = time.monotonic()
+        response = await request
+        assert time.monotonic() - started < self.pace.seconds(AT_ONCE_SECONDS)
+        assert response.status_code == status, response.text
+        return response
+
 
 @pytest.fixture
-async def scene(test_database: TestDatabase) -> AsyncIterator[Scene]:
+async def scene(test_database: TestDatabase, pace: Pace) -> AsyncIterator[Scene]:
     async with (
-        serving(test_database, **USUAL) as application,
+        serving(test_database, **pace.settings) as application,
         application.client(application.settings.admin_token) as client,
     ):
         ledger = await LedgerClient.open(client, unique("ledger"))
         debit, credit = await ledger.account(reference="debit"), await ledger.account()
         await ledger.move(debit, credit)
-        yield Scene(application, test_database, ledger, debit, credit)
-
-
-async def _at_once(request: Coroutine[Any, Any, httpx.Response], *statuses: int) -> httpx.Response:
-    started = time.monotonic()
-    response = await request
-    assert time.monotonic() - started < AT_ONCE_SECONDS
-    assert response.status_code in statuses, response.text
-    return response
+        yield Scene(application, pace, test_database, ledger, debit, credit)
 
 
 async def test_stuck_filters_leave_everything_else_alone(scene: Scene) -> None:
@@ -69,13 +69,13 @@ async def test_stuck_filters_leave_everything_else_alone(scene: Scene) -> None:
         await wait_until_blocked(holder)
         await asyncio.sleep(0.1)  # all of them have come in
         own = LedgerClient(newcomer, scene.ledger.name)
-        await _at_once(newcomer.get("/health/ready"), 200)
-        await _at_once(newcomer.get(scene.ledger.path), 200)
-        await _at_once(newcomer.get(f"{own.accounts}/{scene.debit['id']}"), 200)
-        await _at_once(newcomer.post(own.accounts, json={"currency": "USD"}, headers=keyed()), 201)
-        await _at_once(own.revise(scene.credit, name="new"), 200)
-        await _at_once(newcomer.get(f"{own.path}/idempotency-keys/none"), 200)
-        await _at_once(own.client.get("/v1/ledgers", headers={"Authorization": f"Bearer {random_token()}"}), 401)
+        await scene.at_once(newcomer.get("/health/ready"), 200)
+        await scene.at_once(newcomer.get(scene.ledger.path), 200)
+        await scene.at_once(newcomer.get(f"{own.accounts}/{scene.debit['id']}"), 200)
+        await scene.at_once(newcomer.post(own.accounts, json={"currency": "USD"}, headers=keyed()), 201)
+        await scene.at_once(own.revise(scene.credit, name="new"), 200)
+        await scene.at_once(newcomer.get(f"{own.path}/idempotency-keys/none"), 200)
+        await scene.at_once(own.client.get("/v1/ledgers", headers={"Authorization": f"Bearer {random_token()}"}), 401)
         answers = await asyncio.gather(*stuck)
     codes = {answer(one)["code"] for one in answers}
     assert codes <= {"overloaded", "contention", "database_unavailable"}
@@ -104,7 +104,7 @@ async def test_many_dry_runs_leave_transfers_fast(scene: Scene) -> None:
     assert 200 in statuses
     engine = scene.application.app.state.services.pools.batches.engine.pool
     assert engine.checkedout() == 0
-    assert sorted(seconds)[2] < AT_ONCE_SECONDS
+    assert sorted(seconds)[2] < scene.pace.seconds(AT_ONCE_SECONDS)
 
 
 async def test_stuck_dry_runs_take_no_connection_of_the_committer(scene: Scene) -> None:
@@ -116,7 +116,7 @@ async def test_stuck_dry_runs_take_no_connection_of_the_committer(scene: Scene) 
         dry_runs = [asyncio.create_task(dry_runner.post(path, json={})) for _ in range(100)]
         await wait_until_blocked(holder)
         for _ in range(3):
-            await _at_once(scene.ledger.post(scene.debit, scene.credit), 201)
+            await scene.at_once(scene.ledger.post(scene.debit, scene.credit), 201)
         answers = await asyncio.gather(*dry_runs)
     assert {one.status_code for one in answers} <= {429, 503}
     assert {answer(one)["outcome"] for one in answers} == {"not_applied"}
@@ -129,8 +129,8 @@ async def test_one_greedy_client_leaves_lists_to_others(scene: Scene) -> None:
         await wait_until_blocked(holder)
         await asyncio.sleep(0.1)
         for _ in range(5):
-            await _at_once(modest.get(scene.ledger.accounts), 200)
-            await _at_once(modest.get(f"{scene.ledger.path}/holds"), 200)
+            await scene.at_once(modest.get(scene.ledger.accounts), 200)
+            await scene.at_once(modest.get(f"{scene.ledger.path}/holds"), 200)
         answers = await asyncio.gather(*stuck)
     shares = [one for one in answers if one.status_code == 429]
     assert shares

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from service.settings import PREFIX, Settings
+from service.settings import PREFIX
 
 PATIENT: dict[str, Any] = {
     "commit_deadline_seconds": 60.0,
@@ -13,9 +13,6 @@ PATIENT: dict[str, Any] = {
     "statement_timeout_ms": 60_000,
     "lock_timeout_ms": 30_000,
 }
-
-USUAL: dict[str, Any] = {name: getattr(Settings(), name) for name in PATIENT}
-"""The same settings as they are without being set: for tests of how soon."""
 
 PATIENT_ENVIRONMENT: dict[str, Any] = {f"{PREFIX}{name.upper()}": str(value) for name, value in PATIENT.items()}
 """The same for a service that is a process of its own."""
