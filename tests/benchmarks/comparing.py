@@ -35,6 +35,7 @@ COMPARED = {
     "metrics": (_SILENT, _SILENT | _METRICS),
     "request-lines": (_SILENT, _LINES),
     "traces": (_SILENT, _SILENT),
+    "nothing": (_SILENT, _SILENT),  # the control: what differs is chance
 }
 """The settings without what is compared, and those with it; traces are also told their collector."""
 
