@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from msgspec import structs
 
+from service.api import readiness
+from service.app import readers
 from service.settings import Settings
 from service.storage import database, retries, slots, transactions
 from tests.support.patience import PATIENT
@@ -27,8 +30,9 @@ WAITS: tuple[tuple[Any, str], ...] = (
     (retries, "_STEP_SECONDS_MAX"),
     (slots, "WAIT_SECONDS_MAX"),
     (transactions, "READ_SECONDS_MAX"),
+    (readers, "ACCESS_SECONDS_MAX"),
 )
-"""How long the storage waits, where no setting says it: constants by module."""
+"""How long is waited where no setting says it: constants by module."""
 
 
 @dataclass(frozen=True)
@@ -48,9 +52,12 @@ class Pace:
         return quiet * self.times
 
     def stretch(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Stretch WAITS for the time of a test."""
+        """Stretch WAITS, and what readiness waits, for the time of a test."""
         for module, name in WAITS:
             monkeypatch.setattr(module, name, getattr(module, name) * self.times)
+        limits = readiness._LIMITS
+        limits = structs.replace(limits, deadline_seconds=limits.deadline_seconds * self.times)
+        monkeypatch.setattr(readiness, "_LIMITS", limits)
 
 
 def measure() -> Pace:
