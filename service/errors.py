@@ -28,6 +28,8 @@
     ├── AmountTooLargeError       answered 400: a format takes no amount as large
     ├── TrialBalanceUnsoundError  answered 500: debits and credits of a ledger differ
     ├── ProblemError              answered with the problem that it names
+    ├── SignInNeededError         the console answers it with the page that asks for a token
+    ├── ApiRefusedError           the console answers it with a page that tells the problem
     ├── NotReadyError             answered by /health/ready, as the reason of one check
     ├── NotConnectedError         never reaches a caller: it is transient, and ends as a StorageError
     ├── UnexpectedRowCountError   never reaches a caller: the batch is written group by group
@@ -257,6 +259,18 @@ class ProblemError(FundsError):
         self.detail = detail
         self.headers = headers or {}
         self.outcome = outcome
+
+
+class SignInNeededError(FundsError):
+    """Nobody is signed in, or not any more."""
+
+
+class ApiRefusedError(FundsError):
+    """The API answered a call of the console with a problem, which has these members."""
+
+    def __init__(self, *, status: int, code: str, title: str, detail: str) -> None:
+        super().__init__(detail)
+        self.status, self.code, self.title, self.detail = status, code, title, detail
 
 
 class NotReadyError(FundsError):

@@ -21,6 +21,7 @@ PREFIX = "FUNDS_"
 
 SECRETS = (
     "admin_token",
+    "console_key",
     "database_url",
     "log_key",
     "migration_database_url",
@@ -104,6 +105,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     oidc_ledgers_default: Literal["none", "all"] = "none"
     oidc_leeway_seconds: Annotated[float, Meta(ge=0, le=300)] = 30.0
     oidc_lifetime_seconds_max: Seconds = 7_200.0
+    console: bool = True
+    console_key: Annotated[str, Meta(min_length=32, max_length=512)] | None = None
+    console_session_seconds_max: Seconds = 28_800.0
+    console_idle_seconds_max: Seconds = 900.0
     log_key: str | None = None
     log_origin: Annotated[str, Meta(pattern=_ORIGIN, max_length=200)] = "localhost/funds"
     log_seal_interval_seconds: Seconds = 1.0

@@ -58,6 +58,8 @@ def test_a_wheel_holds_every_module_and_nothing_at_the_top_but_the_package(wheel
     modules = [path for path in (ROOT / "service").rglob("*.py") if not any(map(path.is_relative_to, others))]
     expected = {str(path.relative_to(ROOT)) for path in modules}
     expected |= {f"service/{path.relative_to(ROOT)}" for path in (ROOT / "migrations").rglob("*.py")}
+    console = ROOT / "service" / "console"
+    expected |= {str(path.relative_to(ROOT)) for kind in ("static", "templates") for path in (console / kind).iterdir()}
     assert held == expected | {"service/deploy/roles.sql"}
 
 

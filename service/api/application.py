@@ -32,7 +32,7 @@ class Application(Litestar):
         super().__init__(*arguments, **options)
         self.telemetry = telemetry
         self._told = telemetry.around(self._serve)
-        self._served_prefix = served_prefix
+        self.served_prefix = served_prefix
         self._paths = ServedPaths(self.routes, served_prefix)
         self._direct = DirectRoutes(self)
 
@@ -56,6 +56,10 @@ class Application(Litestar):
         """Serve one connection."""
         await self._told(scope, receive, send)
 
+    async def answer_within(self, scope: Any, receive: Any, send: Any) -> None:
+        """Answer a request that another one consists of: it is told of with that one alone. ``scope`` has a record."""
+        await self._serve(scope, receive, send)
+
     async def _serve(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == ScopeType.HTTP:
             http = cast("HTTPScope", scope)
@@ -63,7 +67,7 @@ class Application(Litestar):
             if http["method"] == "HEAD":
                 scope = http = cast("HTTPScope", {**http, "method": "GET"})
                 send = _without_body(send)
-            if self._served_prefix:
+            if self.served_prefix:
                 http["path"] = self._paths.within(http["path"])
             http["litestar_app"] = self
             record = record_of(http)

@@ -16,6 +16,9 @@ from service.api.openapi import documentation
 from service.api.openapi.document import Document
 from service.app.parts import make_services
 from service.app.routes import routes
+from service.console.links import SignInLink
+from service.console.pages import template_config
+from service.console.sessions import Sessions
 from service.settings import Settings
 from service.storage.migrations import verify_revision
 from service.telemetry.http_metrics import http_metrics
@@ -30,8 +33,9 @@ if TYPE_CHECKING:
 _STATUSES = (200, 201, 204, 207, 304, *sorted({kind.status for kind in CATALOGUE.values()}))
 
 
-def create_app(settings: Settings | None = None) -> Application:
-    """Return the service's ASGI application; without ``settings`` they are read from the environment.
+def create_app(settings: Settings | None = None, *, sign_in_link: SignInLink | None = None) -> Application:
+    """Return the service's ASGI application; without ``settings`` they are read from the environment. ``sign_in_link``
+    signs the operator in to the console once.
 
     Raises SettingsError. At its start the application connects and refuses to serve on a schema that is behind.
     """
@@ -55,13 +59,19 @@ def create_app(settings: Settings | None = None) -> Application:
     traces = _traces(settings)
     telemetry = RequestTelemetry(RequestLines() if settings.log_requests else None, traces)
     app = Application(
-        route_handlers=routes(),
+        route_handlers=routes(console=settings.console),
         served_prefix=settings.served_prefix,
         telemetry=telemetry,
         state=State(
             {
                 "path_prefix": settings.path_prefix,
                 "stripped_prefix": settings.path_prefix.removesuffix(settings.served_prefix),
+                "console_sessions": Sessions(
+                    settings.console_key,
+                    seconds_max=settings.console_session_seconds_max,
+                    idle_seconds_max=settings.console_idle_seconds_max,
+                ),
+                "sign_in_link": sign_in_link,
             }
         ),
         lifespan=[run],
@@ -73,6 +83,7 @@ def create_app(settings: Settings | None = None) -> Application:
             "reader": Provide(context.provide_reader),
         },
         exception_handlers=problems.EXCEPTION_HANDLERS,
+        template_config=template_config() if settings.console else None,
         openapi_config=documentation.openapi_config(settings.path_prefix),
         request_max_body_size=settings.request_bytes_max,
         logging_config=None,

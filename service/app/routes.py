@@ -30,10 +30,11 @@ from service.api.resources.overview import get_overview
 from service.api.resources.statements import get_statement
 from service.api.resources.transfers import TransferController
 from service.api.resources.trial_balances import get_balances_by_code, get_trial_balance
+from service.console.routes import console_router
 
 
-def routes() -> list[ControllerRouterHandler]:
-    """Return every route, for one application."""
+def routes(*, console: bool) -> list[ControllerRouterHandler]:
+    """Return every route, for one application; with those of the ``console``, where it is served."""
     return [
         LedgerController,
         AccountController,
@@ -67,4 +68,5 @@ def routes() -> list[ControllerRouterHandler]:
         problems.explain_problem,
         documentation.get_openapi,
         *documentation.assets_routers(),
+        *([console_router()] if console else []),
     ]

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from service.api.http import problems
 from service.api.operations import only_operations
 from service.app.application import create_app
+from service.console.links import SignInLink
 from service.server.http import HttpServer
 from service.server.limits import Limits
 from service.settings import Settings
@@ -19,8 +20,10 @@ async def serve(
     operations_listeners: Sequence[socket.socket],
     *,
     ready: Callable[[], None],
+    sign_in_link: SignInLink | None = None,
 ) -> None:
-    """Serve on bound sockets until SIGTERM; ``ready`` is called once everything is made.
+    """Serve on bound sockets until SIGTERM; ``ready`` is called once everything is made. ``sign_in_link`` signs the
+    operator in to the console once.
 
     The end begins with readiness: it says 503 and every answer is the last one of its connection, while new requests
     are still taken for ``drain_delay_seconds``, until whoever sends them has noticed. Then what is under way is
@@ -28,7 +31,7 @@ async def serve(
     """
     stopping = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopping.set)
-    app = create_app(settings)
+    app = create_app(settings, sign_in_link=sign_in_link)
     limits = Limits(
         connections_max=settings.connections_max,
         idle_seconds_max=settings.idle_timeout_seconds,

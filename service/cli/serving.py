@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import secrets
 import signal
 import socket
 import threading
@@ -15,8 +16,10 @@ import click
 import msgspec
 
 from service.cli.address import admin_token_expression, service_url
+from service.cli.secret_files import admin_token_path
 from service.cli.urls import DatabaseUrls, configured_urls, embedded_urls, say, verify_databases
 from service.cli.worker import run_worker
+from service.console.links import SignInLink
 from service.embedded.postgres import EmbeddedPostgres
 from service.embedded.supervision import Supervisor
 from service.errors import DatabaseUnusableError, SchemaBehindError
@@ -64,9 +67,10 @@ def serve(*, migrate: bool) -> None:
                 if warning is not None:
                     say(f"Warning: {warning}")
             token = _admin_token(settings, urls)
+            link = _sign_in_link(settings)
             _hand_to_workers(settings, urls)
             hand_to_workers(settings)
-            _serve_until_stopped(settings, token, listener, operations)
+            _serve_until_stopped(settings, token, link, listener, operations)
         except KeyboardInterrupt:
             click.echo("Interrupted before the service was up.")
     click.echo("Stopped.")
@@ -194,6 +198,15 @@ def _admin_token(settings: Settings, urls: DatabaseUrls) -> str | None:
     return admin_token_expression(settings)
 
 
+def _sign_in_link(settings: Settings) -> tuple[SignInLink, str] | None:
+    """Return the link that signs the operator in to the console, and its code: with the embedded PostgreSQL alone,
+    whose admin token lies beside the data.
+    """
+    if not settings.console or settings.database_url is not None:
+        return None
+    return SignInLink.make(settings.admin_token or admin_token_path(settings).read_text().strip())
+
+
 def _hand_to_workers(settings: Settings, urls: DatabaseUrls) -> None:
     """Set the environment of the workers: add the settings that they need, remove the URLs of other roles.
 
@@ -202,13 +215,19 @@ def _hand_to_workers(settings: Settings, urls: DatabaseUrls) -> None:
     if settings.database_url is None:
         os.environ[f"{PREFIX}DATABASE_URL"] = urls.service
     os.environ[f"{PREFIX}PORT"] = str(settings.port)
+    if settings.console and settings.console_key is None:
+        os.environ[f"{PREFIX}CONSOLE_KEY"] = secrets.token_hex(32)  # the same for all workers
     for name in ("MIGRATION_DATABASE_URL", "OPERATOR_DATABASE_URL"):
         os.environ.pop(f"{PREFIX}{name}", None)
         os.environ.pop(f"{PREFIX}{name}_FILE", None)
 
 
 def _serve_until_stopped(
-    settings: Settings, token: str | None, listener: socket.socket, operations: list[socket.socket]
+    settings: Settings,
+    token: str | None,
+    link: tuple[SignInLink, str] | None,
+    listener: socket.socket,
+    operations: list[socket.socket],
 ) -> None:
     _listen(listener, settings.host, settings.port, PREFIX)
     for bound in operations:
@@ -219,7 +238,7 @@ def _serve_until_stopped(
         adopt(rows, settings.workers)  # the last row is this process's
     workers = Workers(
         run_worker,
-        ([listener], operations, rows),
+        ([listener], operations, rows, link and link[0]),
         count=settings.workers,
         ended=lambda number: None if rows is None else clear_gauges(rows, number),
     )
@@ -231,7 +250,9 @@ def _serve_until_stopped(
 
     for number in _stop_signals():
         signal.signal(number, stop)
-    threading.Thread(target=_announce, args=(settings, token, workers), daemon=True, name="announce").start()
+    threading.Thread(
+        target=_announce, args=(settings, token, link and link[1], workers), daemon=True, name="announce"
+    ).start()
     workers.run(
         drain_delay_seconds=settings.drain_delay_seconds,
         close_listeners=listener.close,
@@ -239,7 +260,7 @@ def _serve_until_stopped(
     )
 
 
-def _announce(settings: Settings, token: str | None, workers: Workers) -> None:
+def _announce(settings: Settings, token: str | None, code: str | None, workers: Workers) -> None:
     """Print the addresses of the service, its documentation and its data, as soon as the service answers."""
     url = service_url(settings)
     deadline = time.monotonic() + _READY_SECONDS_MAX
@@ -251,6 +272,8 @@ def _announce(settings: Settings, token: str | None, workers: Workers) -> None:
         click.echo(f"Data     {settings.data_dir.absolute()}")
     click.echo(f"Service  {url}")
     click.echo(f"Docs     {url}/docs")
+    if settings.console:
+        click.echo(f"Console  {url}/console" + ("" if code is None else f"/sign-in/link?code={code}  (signs in once)"))
     if token is None:
         click.echo("Token    make one with: funds tokens create --client NAME --scope read")
     else:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import uvloop
 
+from service.console.links import SignInLink
 from service.errors import OperatorError
 from service.server.workers import stop_with_parent
 from service.settings import Settings
@@ -29,10 +30,14 @@ _GARBAGE_ROUNDS = 20
 
 
 def run_worker(
-    listeners: Sequence[socket.socket], operations_listeners: Sequence[socket.socket], rows: Rows | None, number: int
+    listeners: Sequence[socket.socket],
+    operations_listeners: Sequence[socket.socket],
+    rows: Rows | None,
+    sign_in_link: SignInLink | None,
+    number: int,
 ) -> None:
     """Serve on the sockets until SIGTERM, with the settings from the environment. Metrics go to the row ``number`` of
-    ``rows``, which all workers share.
+    ``rows``, which all workers share, and one of them uses ``sign_in_link``.
 
     The worker leaves the terminal's process group, so that Ctrl-C reaches the main process only, which then stops the
     worker. The worker also stops when the main process has ended (was killed), so that a new one can use port and data.
@@ -50,7 +55,15 @@ def run_worker(
     if rows is not None:
         adopt(rows, number)
     try:
-        uvloop.run(serve(settings, listeners, operations_listeners, ready=_exclude_from_garbage_collection))
+        uvloop.run(
+            serve(
+                settings,
+                listeners,
+                operations_listeners,
+                ready=_exclude_from_garbage_collection,
+                sign_in_link=sign_in_link,
+            )
+        )
     except Exception as error:
         cause = _single_cause(error)
         if isinstance(cause, OperatorError):

@@ -1,5 +1,6 @@
 """Who may do what: tokens, scopes, ledgers, and that no route is left open by mistake."""
 
+import re
 import time
 from datetime import UTC, datetime, timedelta
 
@@ -20,7 +21,8 @@ from tests.support.http_ledger import LedgerClient, item, keyed, problem, unique
 from tests.support.servers import random_token
 
 OPEN_TO_EVERYONE = {"/health/live", "/health/ready", "/problems/{code}", "/openapi.json", "/.well-known/funds-log"}
-OPEN_BELOW = "/docs"
+OPEN_BELOW = re.compile("(?:/docs|/console)(?:/.*)?")
+"""The API's description; and the console, whose pages ask for a session (``tests/console``)."""
 OF_INSTALLATION = {"/v1/events", "/v1/integrity"}
 REQUIRED = {"code": "1000"}
 """What query parameters without which an operation cannot be asked are set to, where that is no time."""
@@ -30,7 +32,7 @@ ASKED_IN_A_BODY = {"/v1/ledgers/main/balances/query"}
 def test_every_route_declares_its_scope(application: Application) -> None:
     for method, path, handler in routes(application):
         assert "scope" in handler.opt, f"{method} {path} declares no scope"
-        is_open = path in OPEN_TO_EVERYONE or path == OPEN_BELOW or path.startswith(f"{OPEN_BELOW}/")
+        is_open = path in OPEN_TO_EVERYONE or OPEN_BELOW.fullmatch(path) is not None
         if is_open:
             assert handler.opt["scope"] is None, f"{method} {path} is for everyone"
         else:

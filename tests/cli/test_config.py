@@ -57,10 +57,11 @@ def test_where_a_value_comes_from(tmp_path: Path) -> None:
 def test_no_secret_is_shown(arguments: tuple[str, ...]) -> None:
     hidden = {name: f"{URL}?{PARAMETERS}" for name in SECRETS if name.endswith("_url")}
     hidden["admin_token"] = secrets.token_hex(32)
+    hidden["console_key"] = secrets.token_hex(32)
     hidden["log_key"] = SignerKey.generate("localhost/funds", KeyKind.LOG).secret_text()
     assert hidden.keys() == set(SECRETS)
     shown = configured(*arguments, **{variable_of(name): value for name, value in hidden.items()})
-    for secret in (PASSWORD, hidden["admin_token"], hidden["log_key"]):
+    for secret in (PASSWORD, hidden["admin_token"], hidden["console_key"], hidden["log_key"]):
         assert secret not in shown
     assert "postgresql://funds_service:***@one.example,two.example:5433/funds?target_session_attrs=read-write" in shown
 

@@ -79,7 +79,7 @@ async def admit(
     if not options and "data" in handler.parsed_fn_signature.parameters:
         refuse_other_media_types(headers.get(b"content-type"))
         refuse_codings(headers.get(b"content-encoding"))
-    elif b"content-length" in headers or b"transfer-encoding" in headers:
+    elif not handler.opt.get("form") and (b"content-length" in headers or b"transfer-encoding" in headers):
         await refuse_body(headers, receive)
     return principal
 

@@ -1,0 +1,1 @@
+"""The console: the API as pages for auditors and operators (docs/console.md)."""
