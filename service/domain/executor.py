@@ -83,7 +83,7 @@ class Executor:
             not_allowed = self._not_allowed(command, command.debit_limit)
             if not_allowed is not None:
                 return Answer(not_allowed)
-        result = self._decide(command, group_id)
+        result = self.decide(command, group_id)
         self.remember(command, result)
         return Answer(result)
 
@@ -101,7 +101,7 @@ class Executor:
             if short is not None:
                 self.short_of_room.add(short)
             terms = command.terms()
-            debit, credit = self._accounts_of(command)
+            debit, credit = self.accounts_of(command)
         self.state.remember(
             Decision(
                 ledger_id=command.ledger_id,
@@ -126,7 +126,8 @@ class Executor:
         at = self.state.moment.place
         self.state.record(HistoryEntry.by(command, next(self.new_ids), entry_type, data, at=at))
 
-    def _decide(self, command: Command, group_id: UUID | None) -> CommandResult:
+    def decide(self, command: Command, group_id: UUID | None) -> CommandResult:
+        """Decide on ``command`` by the rules of its operation, and apply it."""
         match command:
             case PostTransfer():
                 return self._post(command, group_id)
@@ -247,12 +248,13 @@ class Executor:
         """Return why the caller's token may not have ``command``: it debits another account, or frees what a hold
         reserves of one. A hold or a transfer that is not there is for the operation's own rules.
         """
-        account_id, _ = self._accounts_of(command)
+        account_id, _ = self.accounts_of(command)
         if account_id is None or limit.allows(account_id, self.state.codes.get(account_id)):
             return None
         return DebitNotAllowed(account_id)
 
-    def _accounts_of(self, command: Command) -> tuple[UUID | None, UUID | None]:
+    def accounts_of(self, command: Command) -> tuple[UUID | None, UUID | None]:
+        """Return the accounts that ``command`` would debit and credit, as far as what it names is there."""
         match command:
             case PostTransfer() | OpenHold():
                 return command.debit_account_id, command.credit_account_id

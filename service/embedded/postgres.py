@@ -174,6 +174,19 @@ class EmbeddedPostgres:
         os.close(self._lock)
         self._lock = None
 
+    def end_left(self) -> bool:
+        """Stop the server that a process has left running which ended without stopping it, and release the data
+        directory. Return False, and do nothing, while another process holds the directory.
+        """
+        if not self.try_lock():
+            return False
+        try:
+            self._prepare_user()
+            self._end_predecessor()
+        finally:
+            self.stop()
+        return True
+
     def try_lock(self, wait_seconds: float = 0.0) -> bool:
         """Lock the data directory for this process. Return False when another one still holds it after
         ``wait_seconds``.
