@@ -13,6 +13,7 @@ DECISIONS = ROOT / "service" / "docs" / "decisions"
 GUIDES = [
     ROOT / "README.md",
     ROOT / "service" / "README.md",
+    *sorted((ROOT / "service").glob("*/README.md")),
     *sorted((ROOT / "service" / "docs").glob("*.md")),
     *sorted((ROOT / "deploy").glob("*/README.md")),
     ROOT / "tests" / "README.md",

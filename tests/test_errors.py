@@ -11,7 +11,10 @@ from service import errors
 from service.errors import FundsError, HoldsInTheWayError
 
 ROOT = Path(__file__).parents[1]
-TREES = {ROOT / "service" / part / "errors.py" for part in ("", "client/funds_client", "proofs", "server", "wire")}
+TREES = {
+    ROOT / "service" / part / "errors.py"
+    for part in ("", "client/funds_client", "proofs", "server", "testing/funds_testing", "wire")
+}
 
 
 def test_exceptions_stand_in_the_tree() -> None:

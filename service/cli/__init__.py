@@ -18,6 +18,7 @@ _COMMANDS = {
     "migrate": ("service.cli.migrating", "migrate"),
     "roles": ("service.cli.roles", "roles"),
     "serve": ("service.cli.serving", "serve"),
+    "test-server": ("service.cli.test_server", "test_server"),
     "tokens": ("service.cli.tokens", "tokens"),
     "verify": ("service.cli.integrity", "verify"),
     "verify-consistency": ("service.cli.verifying", "verify_consistency"),

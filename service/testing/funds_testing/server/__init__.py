@@ -1,0 +1,1 @@
+"""The test server: a real service on a database of its own, in a process of its own."""

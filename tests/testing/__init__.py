@@ -1,0 +1,1 @@
+"""The test kit for callers (``service/testing``), tested as callers use it."""
