@@ -43,6 +43,10 @@ class Answer(Struct, frozen=True):
     headers: dict[str, str]
     body: bytes
 
+    def as_type(self, kind: type[T]) -> T:
+        """Return its JSON as ``kind``."""
+        return msgspec.json.decode(self.body, type=kind)
+
 
 class Api:
     """Calls the API on behalf of whoever sent ``request``, with their ``token``: by the same routes, and so with the
@@ -57,8 +61,7 @@ class Api:
 
     async def read(self, kind: type[T], *segments: object, **query: Any) -> T:
         """Return what GET of the path answers, as ``kind``. Raises ApiRefusedError."""
-        answer = await self.answer("GET", segments, query)
-        return msgspec.json.decode(answer.body, type=kind)
+        return (await self.answer("GET", segments, query)).as_type(kind)
 
     async def text(self, *segments: object, **query: Any) -> str:
         """Return the text that GET of the path answers. Raises ApiRefusedError."""

@@ -31,6 +31,9 @@ SECTIONS = (
     ("transfers", "Transfers"),
     ("holds", "Holds"),
     ("declined", "Declined"),
+    ("trial-balance", "Trial balance"),
+    ("history", "History"),
+    ("integrity", "Integrity"),
 )
 """The parts of a ledger in the navigation: the last segment of the path, and the title."""
 

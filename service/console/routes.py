@@ -5,7 +5,20 @@ from litestar.di import Provide
 from litestar.types import ControllerRouterHandler
 
 from service.console.pages import get_asset
-from service.console.screens import accounts, declined, find, holds, ledgers, sign_in, transfers
+from service.console.screens import (
+    accounts,
+    actions,
+    declined,
+    find,
+    history,
+    holds,
+    integrity,
+    ledgers,
+    sign_in,
+    tokens,
+    transfers,
+    trial_balance,
+)
 from service.console.visits import EXCEPTION_HANDLERS, provide_visit
 
 SCREENS: list[ControllerRouterHandler] = [
@@ -26,6 +39,17 @@ SCREENS: list[ControllerRouterHandler] = [
     holds.show_holds,
     holds.show_hold,
     declined.show_declined,
+    trial_balance.show_trial_balance,
+    trial_balance.get_trial_balance_file,
+    history.show_history,
+    integrity.show_integrity,
+    tokens.show_tokens,
+    actions.ask_change,
+    actions.change_account,
+    actions.ask_void,
+    actions.void_hold,
+    actions.ask_reversal,
+    actions.reverse_transfer,
 ]
 
 

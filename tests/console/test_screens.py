@@ -19,6 +19,8 @@ from tests.support.log import sealed
 ATTACK = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>{{7*7}}</textarea>"
 _ATTACK_IN_REFERENCE = "x\"'><script>alert(3)</script>{{7*7}}"
 _VOID_PAGES = {"/console/sign-in/link"}
+_QUERIES = {"/change": "?to=freeze"}
+"""What pages are asked with that cannot be asked without."""
 _LABELLED = {"input", "select", "textarea"}
 
 
@@ -58,7 +60,8 @@ class Scene:
             "transfer_id": self.transfer["id"],
             "hold_id": self.hold["id"],
         }
-        return re.sub(r"{([^}]+)}", lambda found: known[found[1]], template)
+        query = next((query for end, query in _QUERIES.items() if template.endswith(end)), "")
+        return re.sub(r"{([^}]+)}", lambda found: known[found[1]], template) + query
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from service.console.charts import Steps, steps
 from service.console.events import told
+from service.console.screens.actions import possible_changes
 from service.console.screens.declined import begin_of_day
 from service.console.visits import Visit
 from service.domain.currencies import MINOR_UNIT_EXPONENTS
@@ -95,6 +96,7 @@ async def show_account(
         ledger=ledger_name,
         section="accounts",
         account=account,
+        changes_possible=possible_changes(visit, account),
         then=then,
         as_of=as_of,
         known_at=known_at,
