@@ -15,6 +15,7 @@ GUIDES = [
     ROOT / "service" / "README.md",
     *sorted((ROOT / "service").glob("*/README.md")),
     *sorted((ROOT / "service" / "docs").glob("*.md")),
+    ROOT / "service" / "client" / "README.md",
     *sorted((ROOT / "deploy").glob("*/README.md")),
     ROOT / "tests" / "README.md",
     *sorted((ROOT / "tests" / "benchmarks").glob("*.md")),

@@ -5,9 +5,8 @@ from typing import Annotated, Literal
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from ..domain import limits
-from .expectations import expecting
 from .problems import ItemProblem
-from .scalars import ExpirySeconds, GroupName
+from .scalars import ExpirySeconds, GroupName, IdempotencyKey
 from .times import WrittenTime
 from .transfers import TransferRequest
 from .views import HoldView, TransferView
@@ -23,15 +22,7 @@ class HoldTerms(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True, g
 class BatchItem(TransferRequest, kw_only=True, frozen=True, forbid_unknown_fields=True, gc=False):
     """One transfer of a batch, under a key of its own; with `hold`, one hold to open instead."""
 
-    idempotency_key: Annotated[
-        str,
-        expecting(
-            f'a key of 1 to {limits.IDEMPOTENCY_KEY_LENGTH_MAX} visible ASCII characters, such as "order-17"',
-            min_length=1,
-            max_length=limits.IDEMPOTENCY_KEY_LENGTH_MAX,
-            pattern=r"^[\x21-\x7e]+(?!\n)$",
-        ),
-    ]
+    idempotency_key: IdempotencyKey
     group: GroupName | None = None
     hold: HoldTerms | None = None
 

@@ -164,6 +164,15 @@ Metadata = Annotated[
         " descriptions.",
     ),
 ]
+IdempotencyKey = Annotated[
+    str,
+    expecting(
+        f'a key of 1 to {limits.IDEMPOTENCY_KEY_LENGTH_MAX} visible ASCII characters, such as "order-17"',
+        min_length=1,
+        max_length=limits.IDEMPOTENCY_KEY_LENGTH_MAX,
+        pattern=r"^[\x21-\x7e]+(?!\n)$",
+    ),
+]
 GroupName = Annotated[
     str,
     expecting(

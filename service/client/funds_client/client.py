@@ -1,0 +1,178 @@
+"""The client for asyncio: a thin shell that sends, waits and hands over what ``courses`` decides."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
+from functools import wraps
+from types import TracebackType
+from typing import Any, Concatenate, NoReturn, ParamSpec, Self, TypeVar
+
+import httpx
+
+from .connections import Calls, Token, answered, check_size, lost
+from .exchange import Course, Event, Send, Step
+from .feed import Consumer, Handle, following
+from .intents import Intent
+from .ledger_intents import Intents
+from .ledger_reads import Listing, Reading, Reads, after
+from .settings import ClientSettings
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+Method = Callable[Concatenate["FundsClient", P], Coroutine[Any, Any, T]]
+
+
+def _writing(make: Callable[Concatenate[Intents, P], Intent[T]]) -> Method[P, T]:
+    @wraps(make)
+    async def method(self: "FundsClient", /, *args: P.args, **kwargs: P.kwargs) -> T:
+        intent = make(self.intents, *args, **kwargs)
+        return await self.run(intent.course(self.calls.conditions, in_doubt=False))
+
+    return method
+
+
+def _reading(make: Callable[Concatenate[Reads, P], Reading[T]]) -> Method[P, T]:
+    @wraps(make)
+    async def method(self: "FundsClient", /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self.run(make(self.calls.reads, *args, **kwargs).course(self.calls.conditions))
+
+    return method
+
+
+def _listing(
+    make: Callable[Concatenate[Reads, P], Listing[T]],
+) -> Callable[Concatenate["FundsClient", P], AsyncIterator[T]]:
+    @wraps(make)
+    async def method(self: "FundsClient", /, *args: P.args, **kwargs: P.kwargs) -> AsyncIterator[T]:
+        listing, cursor = make(self.calls.reads, *args, **kwargs), None
+        while True:
+            page = await self.run(listing.page(cursor).course(self.calls.conditions))
+            for item in page.items:
+                yield item
+            cursor = after(page, cursor)
+            if cursor is None:
+                return
+
+    return method
+
+
+class FundsClient:
+    """Calls a ledger of the service at ``url``. ``log_key``, the verifier key of its log, has receipts verified. A
+    client of httpx's that the caller gives is used as it is (certificates, proxies, authentication), and left open.
+
+    Every method raises FundsError, and IntentError for what the service would refuse as malformed.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        token: Token | None = None,
+        ledger: str = "main",
+        log_key: str | None = None,
+        settings: ClientSettings | None = None,
+        http: httpx.AsyncClient | None = None,
+    ) -> None:
+        self.calls = Calls(url, token=token, ledger=ledger, log_key=log_key, settings=settings or ClientSettings())
+        self.intents = self.calls.intents
+        self._http = http or httpx.AsyncClient()
+        self._own_http = http is None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close its connections."""
+        if self._own_http:
+            await self._http.aclose()
+
+    transfer = _writing(Intents.transfer)
+    open_hold = _writing(Intents.open_hold)
+    capture = _writing(Intents.capture)
+    void = _writing(Intents.void)
+    reverse = _writing(Intents.reverse)
+    open_account = _writing(Intents.open_account)
+    revise_account = _writing(Intents.revise_account)
+    batch = _writing(Intents.batch)
+
+    fence = _reading(Reads.fence)
+    get_account = _reading(Reads.get_account)
+    get_account_state = _reading(Reads.get_account_state)
+    get_balance = _reading(Reads.get_balance)
+    get_balances = _reading(Reads.get_balances)
+    get_events = _reading(Reads.get_events)
+    get_hold = _reading(Reads.get_hold)
+    get_outcome = _reading(Reads.get_outcome)
+    get_receipt = _reading(Reads.get_receipt)
+    get_transfer = _reading(Reads.get_transfer)
+
+    list_accounts = _listing(Reads.list_accounts)
+    list_holds = _listing(Reads.list_holds)
+    list_statement_lines = _listing(Reads.list_statement_lines)
+    list_transfers = _listing(Reads.list_transfers)
+
+    async def resume(self, intent: Intent[T]) -> T:
+        """Have a kept intent applied once at most, whoever sent it before, and return what it was answered."""
+        return await self.run(intent.course(self.calls.conditions, in_doubt=True))
+
+    async def follow(self, consumer: Consumer, *, wait_seconds: int = 20, limit: int = 100) -> NoReturn:
+        """Have ``consumer`` handle what happens in the ledger, in order, until the task is cancelled. An outage is
+        waited out; what the consumer raises, and what does not pass, is raised.
+        """
+        conditions, reads = self.calls.conditions, self.calls.reads
+        course = following(
+            await consumer.load(),
+            lambda place: reads.get_events(place, limit=limit, wait_seconds=wait_seconds).course(conditions),
+            conditions,
+        )
+        event = None
+        while True:
+            step = course.send(event)
+            if isinstance(step, Handle):
+                await consumer.handle(step.events)
+                await consumer.store(step.place)
+                event = None
+            else:
+                event = await self._take(step)
+
+    async def run(self, course: Course[T]) -> T:
+        """Do what ``course`` says until it has a result."""
+        event = None
+        while True:
+            try:
+                step = course.send(event)
+            except StopIteration as end:
+                result: T = end.value
+                return result
+            event = await self._take(step)
+
+    async def _take(self, step: Step) -> Event | None:
+        if isinstance(step, Send):
+            return await self._send(step)
+        await asyncio.sleep(step.seconds)
+        return None
+
+    async def _send(self, step: Send) -> Event:
+        calls, body = self.calls, bytearray()
+        try:
+            async with (
+                asyncio.timeout(step.seconds),
+                self._http.stream(
+                    step.request.method,
+                    calls.url_of(step),
+                    headers=calls.headers_of(step),
+                    content=step.request.body,
+                    timeout=calls.timeout_of(step),
+                ) as response,
+            ):
+                async for part in response.aiter_bytes():
+                    body += part
+                    check_size(body)
+                return answered(response, body)
+        except (httpx.RequestError, TimeoutError, ValueError) as error:
+            return lost(error)
