@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from funds_client import BlockingFundsClient, FundsClient
+from service.proofs.keys import SignerKey
 from tests.client.http_faults import FaultyNetwork, faulty_network
 from tests.client.shells import Shell, shell
 from tests.support.commit_proxy import CommitProxy, commit_proxy
@@ -36,7 +37,7 @@ async def stage(postgres: TestPostgres, tmp_path_factory: pytest.TempPathFactory
     async with postgres.fresh_database() as database, commit_proxy(database.service_url) as commits:
         service = launch(
             commits.url, tmp_path_factory.mktemp("client") / "serve.log", FUNDS_COMMIT_ATTEMPTS_MAX="1",
-            **PATIENT_ENVIRONMENT,
+            FUNDS_LOG_KEY=SignerKey.generate("bank.example/funds").secret_text(), **PATIENT_ENVIRONMENT,
         )  # fmt: skip
         try:
             await asyncio.to_thread(service.wait_until_ready)

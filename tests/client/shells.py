@@ -5,7 +5,9 @@ from typing import Any
 
 from funds_client import BlockingFundsClient, ClientSettings, FundsClient
 
-PATIENT = ClientSettings(attempt_seconds=20, deadline_seconds=60, fence_seconds=60)
+PATIENT = ClientSettings(
+    attempt_seconds=20, deadline_seconds=60, fence_seconds=60, backoff_seconds=0.01, backoff_seconds_max=0.1
+)
 """For tests of what happens, not of how soon."""
 
 
