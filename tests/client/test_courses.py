@@ -1,6 +1,8 @@
 """When a call asks again and when it stops, and that what it then says is so."""
 
 import random
+from collections.abc import Sequence
+from itertools import product
 
 import pytest
 from hypothesis import given
@@ -25,29 +27,40 @@ def call(
         return service, clock, error
 
 
+def assert_so(fates: Sequence[Fate], settings: ClientSettings, *, rejects: bool, in_doubt: bool) -> None:
+    """Assert that what the call ends with is so, also when everything that was on its way has arrived."""
+    service, clock, result = call([*fates], settings, rejects=rejects, in_doubt=in_doubt)
+    assert clock.seconds <= 1_000.0 + settings.deadline_seconds + settings.fence_seconds + 1
+    posted = (request for request in service.requests if not request.path.endswith("/fence"))
+    assert {request.headers["Idempotency-Key"] for request in posted} == {'"rent-may"'}
+    service.decide_the_late()
+    if isinstance(result, TransferView):
+        assert service.applied == 1
+    elif not isinstance(result, OutcomeUnknownError):
+        assert service.applied == 0, f"{fates}: the call ended with {result!r}"
+
+
+@pytest.mark.parametrize("in_doubt", [False, True])
+def test_what_a_call_says_is_so_whatever_fails(in_doubt: bool) -> None:  # noqa: FBT001
+    """Every order of what can happen to the first five requests; nothing is sent after them."""
+    kinds = (A, LATE, Fate.ANSWER_LOST, Fate.UNAUTHENTICATED, Fate.FAILED_LATE)
+    for fates in product(kinds, repeat=5):
+        assert_so(fates, SETTINGS, rejects=False, in_doubt=in_doubt)
+
+
 @given(
     fates=st.lists(st.sampled_from(Fate), max_size=12),
     rejects=st.booleans(),
     in_doubt=st.booleans(),
     fences=st.booleans(),
 )
-def test_what_a_call_says_is_so_and_stays_so(
+def test_what_a_call_says_is_so_for_long(
     fates: list[Fate],
     rejects: bool,  # noqa: FBT001
     in_doubt: bool,  # noqa: FBT001
     fences: bool,  # noqa: FBT001
 ) -> None:
-    settings = ClientSettings(fences=fences)
-    service, clock, result = call(fates, settings, rejects=rejects, in_doubt=in_doubt)
-    assert clock.seconds <= 1_000.0 + settings.deadline_seconds + settings.fence_seconds + 1
-    assert {request.headers["Idempotency-Key"] for request in service.requests if "fence" not in request.path} == {
-        '"rent-may"'
-    }
-    service.decide_the_late()
-    if isinstance(result, TransferView):
-        assert service.applied == 1
-    elif not isinstance(result, OutcomeUnknownError):
-        assert service.applied == 0, f"the call ended with {result!r}"
+    assert_so(fates, ClientSettings(fences=fences), rejects=rejects, in_doubt=in_doubt)
 
 
 @pytest.mark.parametrize("fate", [Fate.ANSWER_LOST, Fate.LOST, Fate.FAILED, Fate.FAILED_AFTER, Fate.PROXY, BUSY])
@@ -95,6 +108,11 @@ def test_the_fence_tells_what_came_first() -> None:
     assert isinstance(call([*silent, A, A])[2], TransferView)
     assert isinstance(call([LATE, LATE, LATE, A])[2], KeyFencedError)
     assert isinstance(call([*silent, A, A], rejects=True)[2], InsufficientFundsError)
+
+
+def test_what_a_fence_found_is_not_taken_back_by_a_refusal() -> None:
+    _, _, result = call([Fate.ANSWER_LOST, Fate.UNAUTHENTICATED, A, Fate.UNAUTHENTICATED])
+    assert isinstance(result, OutcomeUnknownError)
 
 
 def test_where_not_even_the_fence_arrives_the_intent_is_handed_back() -> None:

@@ -4,6 +4,7 @@ import pickle
 import re
 from typing import Any
 
+import msgspec
 import pytest
 
 from funds_client import BlockingFundsClient, FundsClient, errors
@@ -18,7 +19,9 @@ from funds_client.errors import (
     RefusedError,
     RejectedError,
 )
+from funds_client.exchange import Answer
 from funds_client.intents import Intent
+from funds_client.outcomes import read_outcome
 from funds_client.wire.catalogue import CATALOGUE
 from tests.client.imagined import INSUFFICIENT, problem, rent
 
@@ -58,6 +61,12 @@ def test_an_unknown_code_has_a_type() -> None:
     assert (error.code, error.reason.members, error.problem.status) == (
         "moon_in_the_wrong_phase", {"phase": "full"}, 422,
     )  # fmt: skip
+
+
+def test_what_became_of_a_key_may_have_an_unknown_code() -> None:
+    told = problem("moon_in_the_wrong_phase", 422)
+    body = msgspec.json.encode({"idempotency_key": "k", "outcome": "rejected", "problem": msgspec.Raw(told.body)})
+    assert isinstance(read_outcome(Answer(status=200, body=body)).error, OtherProblemError)
 
 
 def test_a_known_code_with_other_numbers_is_unknown() -> None:

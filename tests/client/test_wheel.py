@@ -69,5 +69,8 @@ def test_a_wheel_and_the_services_own_have_no_file_in_common(wheel: Path) -> Non
 
 
 def test_it_is_imported_where_there_is_no_service(python: str, wheel: Path) -> None:
-    program = "import funds_client, importlib.util; print(importlib.util.find_spec('service'))"
-    assert _run(python, "-I", "-c", program, cwd=wheel.parent) == "None\n"
+    """Nor is anything loaded that only some need."""
+    program = "import funds_client, importlib.util, sys; print(importlib.util.find_spec('service'), *sys.modules)"
+    found, *loaded = _run(python, "-I", "-c", program, cwd=wheel.parent).split()
+    assert found == "None"
+    assert not {"cryptography", "funds_client.proofs"} & set(loaded)

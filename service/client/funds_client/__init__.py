@@ -19,6 +19,7 @@ from .feed import BlockingConsumer, Consumer, FeedEvent, FeedPage, OtherEvent
 from .intents import Intent
 from .ledger_intents import batch_item
 from .ledger_reads import AccountState
+from .outcomes import KeyOutcome
 from .settings import ClientSettings
 from .wire.batches import BatchItem, HoldTerms
 from .wire.transfers import AtMost
@@ -43,6 +44,7 @@ __all__ = [
     "Intent",
     "IntentError",
     "ItemResult",
+    "KeyOutcome",
     "OtherEvent",
     "OtherProblemError",
     "OutcomeUnknownError",

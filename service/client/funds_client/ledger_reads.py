@@ -13,11 +13,11 @@ from .courses import Conditions, reading
 from .exchange import Answer, Course, Request, segment
 from .feed import FeedPage, read_feed_page
 from .intents import JSON
+from .outcomes import KeyOutcome, read_outcome
 from .receipts import check_receipt
 from .wire.accounts import AccountStatus
 from .wire.balances import BalancesRequest, BalancesView, BalanceView
 from .wire.holds import HoldStatus
-from .wire.keys import KeyView
 from .wire.log import ReceiptView
 from .wire.pages import Page
 from .wire.statements import Axis, StatementLine, StatementView
@@ -109,14 +109,14 @@ class Reads:
         """Read a hold."""
         return self._one(f"holds/{hold_id}", HoldView)
 
-    def get_outcome(self, key: str) -> Reading[KeyView]:
+    def get_outcome(self, key: str) -> Reading[KeyOutcome]:
         """Read what became of a key so far; a request that is on its way may still change ``never_seen``."""
-        return self._one(f"idempotency-keys/{segment(key)}", KeyView)
+        return Reading(request=_get(f"{self._path}/idempotency-keys/{segment(key)}"), read=read_outcome)
 
-    def fence(self, key: str) -> Reading[KeyView]:
+    def fence(self, key: str) -> Reading[KeyOutcome]:
         """Make a key unusable unless it was used, and read what became of it: certain from now on."""
         path = f"{self._path}/idempotency-keys/{segment(key)}/fence"
-        return Reading(request=Request(method="POST", path=path), read=_reader(KeyView))
+        return Reading(request=Request(method="POST", path=path), read=read_outcome)
 
     def get_balance(
         self, account_id: UUID, *, as_of: datetime | None = None, known_at: datetime | None = None
