@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tomllib
 import venv
 import zipfile
 from importlib.metadata import distribution
@@ -62,10 +63,11 @@ def test_a_wheel_holds_the_package_and_what_it_shares_as_files(wheel: Path) -> N
     assert held["funds_client/wire/transfers.py"] == (ROOT / "service" / "wire" / "transfers.py").read_bytes()
 
 
-def test_a_wheel_and_the_services_own_have_no_file_in_common(wheel: Path) -> None:
+def test_a_wheel_has_the_services_version_and_no_file_in_common_with_it(wheel: Path) -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     with zipfile.ZipFile(wheel) as archive:
         top = {name.partition("/")[0] for name in archive.namelist()}
-    assert top == {"funds_client", "funds_client-0.1.0.dist-info"}
+    assert top == {"funds_client", f"funds_client-{version}.dist-info"}
 
 
 def test_it_is_imported_where_there_is_no_service(python: str, wheel: Path) -> None:
