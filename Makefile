@@ -2,7 +2,7 @@
 # Paths are relative, so that the clone may lie anywhere.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-system test-citus soak check audit sbom format bench bench-full lock clean
+.PHONY: help run test test-system test-citus test-console soak check audit sbom format bench bench-full lock clean
 .SUFFIXES:
 MAKEFLAGS += --no-builtin-rules
 
@@ -21,6 +21,7 @@ help:
 	@echo "make test      run the tests; make test ARGS='-k transfer' runs some"
 	@echo "make test-system  run the tests of what speaks to the database on the system's PostgreSQL (Debian's is 15)"
 	@echo "make test-citus  run the tests of distributed tables on the Citus of FUNDS_TEST_CITUS_URL (tests/README.md)"
+	@echo "make test-console  run the console in a real browser (Chromium)"
 	@echo "make soak      ten minutes of every kind of load and trouble, then the books; ARGS='--minutes 60' for longer"
 	@echo "make check     formatting, lint, types, import directions, migrations, what deploy/ has"
 	@echo "make audit     ask a service on the internet for known vulnerabilities of what is locked"
@@ -43,6 +44,9 @@ test-system: .venv/.development
 
 test-citus: .venv/.development
 	@exec .venv/bin/python -m pytest -n0 -rs tests/distribution $(ARGS)
+
+test-console: .venv/.development
+	@FUNDS_TEST_BROWSER=1 exec .venv/bin/python -m pytest -n0 -rs tests/console/test_browser.py $(ARGS)
 
 soak: .venv/.development
 	@exec .venv/bin/python -m tests.concurrency.soak --minutes 10 $(ARGS)

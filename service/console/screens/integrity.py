@@ -43,6 +43,8 @@ def _rules(integrity: IntegrityView) -> list[AskedRule]:
     """Return the rules, each with its result: those that no rule of ours names are the log's."""
     counts = Counter(finding.rule for finding in integrity.findings)
     complete = integrity.complete
+    # Of a pass, the first 100 findings are shown: behind more of them, a rule without one may be broken all the same.
+    shown = complete is not None and complete.finding_count <= len(integrity.findings)
     unasked = frozenset(() if complete is None else complete.unasked_rules)
     rules = []
     for rule in ALL_RULES:
@@ -51,8 +53,10 @@ def _rules(integrity: IntegrityView) -> list[AskedRule]:
             result = "broken"
         elif complete is None:
             result = "not asked yet"
+        elif rule.name in unasked:
+            result = "asked in part"
         else:
-            result = "asked in part" if rule.name in unasked else "holds"
+            result = "holds" if shown else "see funds verify"
         rules.append(AskedRule(rule.name, rule.proves, result, count))
     return rules + [AskedRule(name, "Of the log.", "broken", count) for name, count in counts.items()]
 
