@@ -29,9 +29,10 @@ def told(event: Any, currency: str = "") -> str:
         case ["transfer", "posted"] | ["hold", "opened"]:
             text = _words([f"{money(data['amount'], data['currency'])} {data['currency']}", data["description"]])
         case ["hold", _]:
-            text = f"{number(data['captured_amount'])} captured, {number(data['released_amount'])} released"
+            captured, released = number(data["captured_amount"]), number(data["released_amount"])
+            text = f"{captured} captured, {released} released, in minor units"
         case ["command", "rejected"]:
-            text = f"{_name(data['operation'])}: {data['problem']['detail']}"
+            text = f"{_name(data['operation'])}: {_name(data['problem']['code']).lower()}"
         case ["token", _]:
             text = _words([data["client"], ", ".join(data.get("scopes", ())), data["by"] and f"by {data['by']}"])
         case ["ledger", "created"]:

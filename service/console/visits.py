@@ -12,6 +12,7 @@ from service.api.http import problems
 from service.api.http.paths import asked_path
 from service.console.calls import Api
 from service.console.forms import Form, read_form, refuse_forged
+from service.console.headers import HEADERS
 from service.console.links import SignInLink
 from service.console.pages import console_url, page, redirect
 from service.console.problems import code_of
@@ -105,10 +106,10 @@ def answer_sign_in_needed(request: Request[Any, Any, Any], _: Exception) -> Resp
     query = request.scope["query_string"].decode("latin-1")
     asked = f"{asked_path(request.scope)}?{query}" if query else asked_path(request.scope)
     to = asked if request.method == "GET" and IN_PLACE not in request.headers else None
-    answer = redirect(console_url(request, "sign-in", to=to), cookies=[no_cookie(host_of(request))])
-    if IN_PLACE in request.headers:
-        answer.headers["HX-Redirect"] = console_url(request, "sign-in")
-    return answer
+    sign_in, cookies = console_url(request, "sign-in", to=to), [no_cookie(host_of(request))]
+    if IN_PLACE in request.headers:  # the browser would follow a redirect before the page learns of it
+        return Response(b"", status_code=204, headers=HEADERS | {"HX-Redirect": sign_in}, cookies=cookies)
+    return redirect(sign_in, cookies=cookies)
 
 
 def answer_refused(request: Request[Any, Any, Any], error: ApiRefusedError) -> Response[Any]:

@@ -1,5 +1,5 @@
 """The benchmark: ``python -m tests.benchmarks quick``, ``full``, ``publish``, ``audits``, ``framework``, ``growth``,
-``verifying``, ``telemetry``, ``metrics``, ``request-lines``, ``traces``.
+``console``, ``verifying``, ``telemetry``, ``metrics``, ``request-lines``, ``traces``.
 
 README.md explains it, and docs/growth.md what grows.
 """
@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.benchmarks import comparing, framework, growth
+from tests.benchmarks import comparing, console, framework, growth
 from tests.benchmarks import results as results_module
 from tests.benchmarks.databases import new_server
 from tests.benchmarks.floors import floors
@@ -21,7 +21,7 @@ from tests.benchmarks.suite import Plan, Suite
 from tests.support.servers import ROOT
 
 HERE = Path(__file__).parent
-_MODES = ("quick", "full", "publish", "audits", "framework", "growth")
+_MODES = ("quick", "full", "publish", "audits", "framework", "growth", "console")
 BUILD = ROOT / "build" / "benchmarks"
 
 
@@ -59,14 +59,25 @@ def main() -> None:
     parser.add_argument(
         "--transfers",
         type=int,
-        help="growth: how many in batches (2 million); audits, comparisons: how many are stored (1 million, 200,000)",
+        help="growth: how many in batches (2 million); how many are stored: audits, console (1 million), comparisons"
+        " (200,000)",
     )
     parser.add_argument("--minutes", type=float, default=3.0, help="growth: how long transfers come one by one (3)")
     parser.add_argument("--parts", type=int, default=12, help="growth: of a partitioned table of transfers (12)")
-    parser.add_argument("--turns", type=int, default=40, help="of a comparison: with and without, each (40)")
+    parser.add_argument(
+        "--turns",
+        type=int,
+        default=40,
+        help="of a comparison: with and without, each; of the console: of each page (40)",
+    )
     arguments = parser.parse_args()
     if arguments.mode == "framework":
         framework.run()
+        return
+    if arguments.mode == "console":
+        BUILD.mkdir(parents=True, exist_ok=True)
+        with new_server(BUILD / "console") as server:
+            console.run(server, BUILD, transfers=arguments.transfers or 1_000_000, turns=arguments.turns)
         return
     if arguments.mode == "growth":
         BUILD.mkdir(parents=True, exist_ok=True)

@@ -1,5 +1,7 @@
 """Signing in and out: who gets in, for how long, and what a cookie is worth elsewhere."""
 
+import time
+
 import httpx
 import pytest
 
@@ -172,6 +174,22 @@ async def test_signing_out_ends_the_session_and_not_the_cookie_alone(browser: Br
     assert not browser.client.cookies
     browser.client.cookies.update(stolen)
     assert (await browser.client.get("/console")).status_code == 303
+
+
+async def test_a_page_in_use_renews_its_session_and_what_refreshes_itself_does_not(
+    browser: Browser, application: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sessions = application.app.state.console_sessions
+    assert "set-cookie" not in (await browser.get("/console")).headers
+    monkeypatch.setattr(sessions, "_clock", lambda: time.time() + 60)
+    refreshed = await browser.client.get("/console", headers={"HX-Request": "true"})
+    assert (refreshed.status_code, "set-cookie" in refreshed.headers) == (200, False)
+    assert "set-cookie" in (await browser.get("/console")).headers
+
+
+async def test_what_refreshes_itself_leads_to_the_form_when_the_session_is_over(anonymous: Browser) -> None:
+    answer = await anonymous.client.get("/console", headers={"HX-Request": "true"})
+    assert (answer.status_code, answer.headers["hx-redirect"]) == (204, "/console/sign-in")
 
 
 async def test_a_session_is_no_token_of_the_api(browser: Browser) -> None:
