@@ -4,9 +4,23 @@ import httpx
 import pytest
 
 from funds_testing import Account, TestLedger
-from funds_testing.plugin import funds_account, funds_http, funds_ledger, funds_service, pytest_runtest_call
+from funds_testing.plugin import (
+    funds_account,
+    funds_http,
+    funds_ledger,
+    funds_service,
+    pytest_runtest_call,
+)
 
-__all__ = ["funds_account", "funds_http", "funds_ledger", "funds_service", "pytest_runtest_call"]
+collect_ignore = ["outside"]  # a project of its own, whose tests test_outside.py runs
+
+__all__ = [
+    "funds_account",
+    "funds_http",
+    "funds_ledger",
+    "funds_service",
+    "pytest_runtest_call",
+]
 
 
 @pytest.fixture

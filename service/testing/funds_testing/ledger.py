@@ -178,6 +178,7 @@ class TestLedger:
 
     def assert_whole(self) -> None:
         """Raise LedgerNotWholeError if ``check`` finds anything. The fixture does it after each test."""
+        __tracebackhide__ = True  # of pytest: the finding is not in this line
         findings = self.check()
         if findings:
             raise LedgerNotWholeError(self.name, findings)

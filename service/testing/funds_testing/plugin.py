@@ -21,6 +21,7 @@ def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
             for found in ledger.check():
                 error.add_note(f"{ledger.name}: {found.rule}: {found.wrong}")
         raise
+    __tracebackhide__ = True
     for ledger in item.stash.get(_LEDGERS, []):
         ledger.assert_whole()
     return result

@@ -1,0 +1,1 @@
+"""Pays salaries by the funds transfer service."""
