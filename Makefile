@@ -3,6 +3,7 @@
 
 .DEFAULT_GOAL := help
 .PHONY: help run test test-system test-citus test-console soak check audit sbom format bench bench-full lock clean
+.PHONY: help run test test-system test-citus soak fuzz check audit sbom format bench bench-full lock clean
 .SUFFIXES:
 MAKEFLAGS += --no-builtin-rules
 
@@ -23,6 +24,7 @@ help:
 	@echo "make test-citus  run the tests of distributed tables on the Citus of FUNDS_TEST_CITUS_URL (tests/README.md)"
 	@echo "make test-console  run the console in a real browser (Chromium)"
 	@echo "make soak      ten minutes of every kind of load and trouble, then the books; ARGS='--minutes 60' for longer"
+	@echo "make fuzz      ask every operation by its description, and send bytes at every decoder; ARGS='--seconds 3600'"
 	@echo "make check     formatting, lint, types, import directions, migrations, what deploy/ has"
 	@echo "make audit     ask a service on the internet for known vulnerabilities of what is locked"
 	@echo "make sbom      list what a production installation consists of, with licences, in build/sbom.json (CycloneDX)"
@@ -50,6 +52,9 @@ test-console: .venv/.development
 
 soak: .venv/.development
 	@exec .venv/bin/python -m tests.concurrency.soak --minutes 10 $(ARGS)
+
+fuzz: .venv/.development
+	@exec .venv/bin/python -m tests.fuzz $(ARGS)
 
 check: .venv/.development
 	.venv/bin/ruff format --check

@@ -23,7 +23,7 @@ TIME_MAX = 2**63 - 1
 _KEY_BYTES = 32
 _TIME_BYTES = 8
 _PRIVATE = "PRIVATE+KEY+"
-_CONTROL = re.compile(r"[\x00-\x1f]")
+_CONTROL = re.compile(r"[\x00-\x1f\ud800-\udfff]")  # and half of a surrogate pair, which no text in UTF-8 has
 
 
 class KeyKind(IntEnum):

@@ -225,6 +225,7 @@ def test_every_changed_or_cut_key_is_found() -> None:
         ("PeterNeumann+173116ae+ZRpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW", "kind that is not known"),
         (PETER.replace("c74f20a3", "C74F20A3"), "key ID is not that"),
         (f" {PETER}", "no name"),
+        (f"\udcff{PETER}", "no name"),  # what a byte on the command line is that is not UTF-8
         (PETER.replace("PeterNeumann", ""), "no name"),
         (f"{PETER}\n", "base64"),
         ("", "a name, a key ID and base64"),

@@ -35,6 +35,7 @@ from service.wire.reasons import (
     IdempotencyKeyRequired,
     LedgerNotFound,
     MalformedRequest,
+    NotFound,
     RequestTooLarge,
     UnsupportedMediaType,
 )
@@ -118,6 +119,8 @@ def _problems(handler: HTTPRouteHandler, path: str, method: str) -> dict[int, li
     }
     parameters = handler.parsed_fn_signature.parameters
     implied: list[type[Reason]] = [MalformedRequest]
+    if "{" in path:
+        implied += [NotFound]  # where a parameter is not written as it must be, there is no such path
     if "{ledger_name}" in path:
         implied += [LedgerNotFound]
     if "data" in parameters:
