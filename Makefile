@@ -4,6 +4,7 @@
 .DEFAULT_GOAL := help
 .PHONY: help run test test-system test-citus test-console soak check audit sbom format bench bench-full lock clean
 .PHONY: help run test test-system test-citus soak fuzz check audit sbom format bench bench-full lock clean
+.PHONY: help run test test-system test-citus soak fuzz mutants check audit sbom format bench bench-full lock clean
 .SUFFIXES:
 MAKEFLAGS += --no-builtin-rules
 
@@ -25,6 +26,7 @@ help:
 	@echo "make test-console  run the console in a real browser (Chromium)"
 	@echo "make soak      ten minutes of every kind of load and trouble, then the books; ARGS='--minutes 60' for longer"
 	@echo "make fuzz      ask every operation by its description, and send bytes at every decoder; ARGS='--seconds 3600'"
+	@echo "make mutants   change the rules one line at a time, and see a test fail; ARGS='commit --sample 50' the commit path"
 	@echo "make check     formatting, lint, types, import directions, migrations, what deploy/ has"
 	@echo "make audit     ask a service on the internet for known vulnerabilities of what is locked"
 	@echo "make sbom      list what a production installation consists of, with licences, in build/sbom.json (CycloneDX)"
@@ -55,6 +57,9 @@ soak: .venv/.development
 
 fuzz: .venv/.development
 	@exec .venv/bin/python -m tests.fuzz $(ARGS)
+
+mutants: .venv/.development
+	@exec .venv/bin/python -m tests.mutants $(if $(ARGS),$(ARGS),domain)
 
 check: .venv/.development
 	.venv/bin/ruff format --check

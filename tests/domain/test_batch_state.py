@@ -1,8 +1,11 @@
 """What a batch state keeps after decisions: facts, counters, versions, decisions, and what was touched."""
 
+from uuid import UUID
+
 import pytest
 
 from service.domain.commands import Command
+from service.domain.history import RequestRejected
 from service.domain.rejections import Rejection
 from service.domain.transfers import Transfer
 from tests.domain.batches import Batch, words
@@ -157,3 +160,48 @@ def test_loaded_accounts_and_holds_are_decided_on_as_they_were_loaded() -> None:
     batch = Batch(account(A, status="frozen"), account(B), holds=[hold(created_at=EARLIER)])
     assert words(batch.execute(post())) == ["account_frozen"]
     assert words(batch.execute(void())) == ["voided"]
+
+
+def test_new_transfers_are_taken_once() -> None:
+    """Also behind a group that was taken back."""
+    batch = Batch(in_possession_of(10, A, minimum_balance=0), account(B))
+    first = [*batch.execute(post(A, B, 1, key="1")), *batch.execute(post(A, B, 2, key="2"))]
+    assert list(batch.batch_state.take_transfers()) == [answer.result for answer in first]
+    assert list(batch.batch_state.take_transfers()) == []
+    batch.execute(post(A, B, 3, key="3"), post(A, B, 100, key="too much"))
+    assert list(batch.batch_state.take_transfers()) == []
+    group = batch.execute(post(A, B, 3, key="4"), post(A, B, 4, key="5"))
+    assert list(batch.batch_state.take_transfers()) == [answer.result for answer in group]
+    assert len(batch.batch_state.new_transfers) == 4
+
+
+def test_what_no_row_of_its_own_tells_is_an_entry_of_the_history() -> None:
+    """A rejection, a fence and the end of a hold; not what is a transfer or a hold itself, nor a replay."""
+    batch = Batch(
+        in_possession_of(10, A, minimum_balance=0, debits_held=10), account(B, credits_held=10), holds=[hold()]
+    )
+    too_much = post(A, B, 100, key="too much")
+    [rejected] = batch.execute(too_much)
+    for command in (fence("never"), void(), post(B, A, 1), open_hold(B, A, 1), void(), too_much):
+        batch.execute(command)
+    entries = batch.batch_state.new_entries
+    decision = batch.batch_state.new_decisions[0]
+    assert isinstance(rejected.result, Rejection)
+    assert entries[0].data == RequestRejected("post_transfer", rejected.result, decision.terms)
+    assert [entry.type for entry in entries] == ["command.rejected", "key.fenced", "hold.voided"]
+    assert [entry.idempotency_key for entry in entries] == ["too much", "never", "void"]
+    assert len({entry.id for entry in entries}) == len(entries)
+
+
+@pytest.mark.parametrize(("amount", "held", "short"), [(6, 4, set()), (7, 4, {A}), (11, 0, set())])
+def test_accounts_are_noted_that_lack_room_for_what_was_asked_while_holds_reserve_some(
+    amount: int, held: int, short: set[UUID]
+) -> None:
+    """Whether less moves than that, or nothing."""
+    batch = Batch(in_possession_of(10, A, minimum_balance=0, debits_held=held), account(B, credits_held=held))
+    [answer] = batch.execute(post(A, B, amount, at_most=True))
+    assert isinstance(answer.result, Transfer)
+    assert batch.executor.short_of_room == short
+    alone = Batch(in_possession_of(10, A, minimum_balance=0, debits_held=held), account(B, credits_held=held))
+    alone.execute(post(A, B, amount))
+    assert alone.executor.short_of_room == short

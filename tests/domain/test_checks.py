@@ -9,6 +9,7 @@ from service.domain.accounts import Account
 from service.domain.checks import (
     available_amount,
     check_currency,
+    check_end,
     check_expiry,
     check_maximum,
     check_minimum,
@@ -20,7 +21,8 @@ from service.domain.checks import (
     first_day,
 )
 from service.domain.limits import INT64_MAX
-from service.domain.rejections import Rejection
+from service.domain.order import STEP, Moment
+from service.domain.rejections import ClockBehind, Rejection
 from tests.support.domain_samples import INSTANT, MOMENT, NOW, POLICY, A, B, C, account, in_possession_of
 from tests.support.rejections import told
 
@@ -312,3 +314,16 @@ def test_a_hold_expires_after_now_and_not_too_late(expires_at: datetime, *, allo
         assert told(rejection)["field"] == "expires_at"
         assert told(rejection)["earliest"] == "2026-03-01T12:00:00Z"
         assert told(rejection)["latest"] == "2026-04-01T12:00:00Z"
+
+
+def test_what_the_clock_has_not_reached_and_the_order_has_is_not_decided_now() -> None:
+    """Of a hold: from the place on, and as long as its end lies behind the clock."""
+    moment = Moment.after(NOW + timedelta(seconds=1), NOW, POLICY)
+    decided = {
+        None: False,
+        NOW: False,
+        NOW + STEP: True,
+        moment.place: True,
+        moment.place + STEP: False,
+    }
+    assert {ends_at: isinstance(check_end(ends_at, moment), ClockBehind) for ends_at in decided} == decided

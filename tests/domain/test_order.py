@@ -1,15 +1,18 @@
 """The documented order of the rules is the order in which they answer: every rule is broken, alone and with others."""
 
+import re
 from datetime import timedelta
 from itertools import combinations
 
 import pytest
+from msgspec import structs
 
 from service.domain.rejections import REJECTIONS, BatchRejected, InternalError, Rejection
 from service.domain.rules import COMMAND_RULES, RULES, TRANSFER_RULES
 from tests.domain.batches import Batch, words
 from tests.domain.scenes import OPERATIONS, Scene, rejection
-from tests.support.domain_samples import NOW, POLICY, A, B, account, fence, post
+from tests.support.domain_samples import NOW, POLICY, A, B, account, fence, in_possession_of, post
+from tests.support.rejections import told
 
 STEPS = [(name, place) for name, operation in OPERATIONS.items() for place in range(len(operation.order))]
 IDS = [f"{name}-{OPERATIONS[name].order[place]}" for name, place in STEPS]
@@ -55,6 +58,16 @@ def test_a_broken_rule_rejects(name: str, place: int) -> None:
 
 
 @pytest.mark.parametrize(("name", "place"), STEPS, ids=IDS)
+def test_a_rejection_says_why_in_a_sentence_and_keeps_one_that_it_has(name: str, place: int) -> None:
+    operation, scene = OPERATIONS[name], Scene()
+    operation.breaks[operation.order[place]](scene)
+    rejected = operation.decide_scene(scene)
+    assert re.fullmatch(r"[A-Za-z`][^{}]+\.", rejected.detail)
+    assert "None" not in rejected.detail
+    assert structs.replace(rejected, detail="As it was.").detail == "As it was."
+
+
+@pytest.mark.parametrize(("name", "place"), STEPS, ids=IDS)
 def test_a_rule_answers_before_all_later_ones(name: str, place: int) -> None:
     operation = OPERATIONS[name]
     assert rejection(operation, operation.order[place:]) == operation.order[place]
@@ -67,6 +80,17 @@ def test_of_any_two_broken_rules_the_earlier_answers(name: str) -> None:
         (first, second): rejection(operation, [first, second]) for first, second in combinations(operation.order, 2)
     }
     assert {pair: answer for pair, answer in answers.items() if answer != pair[0]} == {}
+
+
+@pytest.mark.parametrize("status", ["frozen", "closed"])
+@pytest.mark.parametrize(
+    "name", [name for name, operation in OPERATIONS.items() if "account_frozen" in operation.order]
+)
+def test_the_debit_account_is_checked_before_the_credit_account(name: str, status: str) -> None:
+    scene = Scene(debit=in_possession_of(100, A, status=status), credit=account(B, status=status))
+    rejected = OPERATIONS[name].decide_scene(scene)
+    assert isinstance(rejected, Rejection)
+    assert (rejected.code, told(rejected)["account_id"]) == (f"account_{status}", str(A))
 
 
 def test_every_rejection_is_of_some_operation() -> None:
