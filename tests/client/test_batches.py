@@ -182,3 +182,22 @@ def test_what_is_rejected_for_now_is_sent_again() -> None:
     with pytest.raises(StopIteration) as end:
         course.send(answered(behind))
     assert isinstance(end.value.value[0].error, ClockBehindError)
+
+
+@pytest.mark.parametrize("told", ["internal_error", "debit_not_allowed"])
+def test_what_is_not_remembered_of_an_item_says_nothing_of_the_request_before_it(told: str) -> None:
+    """The first request may still be on its way, and the second one's rejection is not remembered."""
+    item_id = {"account_id": str(UUID(int=1))} if told == "debit_not_allowed" else {}
+    for answer in (answered(rejected(told, **item_id)), whole(told, **item_id)):
+        mode = "independent" if answer.status == 207 else "atomic"
+        intent = Intents("main").batch([item(Accounts(UUID(int=1), UUID(int=2)), 5)], mode=mode)  # type: ignore[arg-type]
+        course = intent.course(conditions(Clock(), ClientSettings()), in_doubt=True)
+        course.send(None)
+        fence = course.send(answer)
+        assert isinstance(fence, Send)
+        assert fence.request.path.endswith("/fence")
+
+
+def whole(code: str, **members: Any) -> Answer:
+    result = {"idempotency_key": "k", "status": 1, "replayed": False} | rejected(code, **members)
+    return problem("batch_rejected", 422, posted=0, rejected=1, results=[result])

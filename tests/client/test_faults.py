@@ -1,6 +1,9 @@
 """A real service, and all that goes wrong on the way to it and back: one transfer in the end, or certainly none."""
 
 import asyncio
+import socket
+from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -11,7 +14,7 @@ from funds_client.errors import InsufficientFundsError, KeyFencedError, Overload
 from funds_client.ledger_intents import Intents
 from tests.client.conftest import EACH_KIND, Accounts, MakeShell, Stage
 from tests.client.http_faults import Fault, FaultyNetwork
-from tests.client.shells import Shell
+from tests.client.shells import PATIENT, Shell
 from tests.support import commit_proxy
 from tests.support.invariants import assert_ledger_is_sound
 from tests.support.servers import free_port
@@ -67,7 +70,7 @@ async def test_a_commit_in_doubt_is_asked_about(
     assert stage.commits.faults_met == 1
     assert await balance(shell, accounts) == 5
     assert len({seen.key for seen in network.to("/transfers")}) == 1
-    await assert_ledger_is_sound(stage.database_url, ledgers=[shell.client.calls.ledger])
+    await assert_ledger_is_sound(stage.database_url, ledgers=[shell.client.ledger])
 
 
 @EACH_KIND
@@ -152,9 +155,24 @@ async def test_where_nobody_can_be_asked_the_intent_comes_back_and_is_resumed(
 @EACH_KIND
 async def test_nothing_is_sent_where_nobody_listens(make_shell: MakeShell, accounts: Accounts) -> None:
     shell = make_shell(settings=ClientSettings(deadline_seconds=0.5))
-    shell.client.calls._url = f"http://127.0.0.1:{free_port()}"
+    shell.client._calls._url = f"http://127.0.0.1:{free_port()}"
     with pytest.raises(UnreachableError):
         await shell.call("transfer", **order(accounts))
+
+
+async def test_nothing_is_in_doubt_where_connections_vanish(make_shell: MakeShell, accounts: Accounts) -> None:
+    """Nobody answers the first packet: whoever listens takes no more connections."""
+    with socket.socket() as deaf, ExitStack() as waiting:
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen(0)
+        for _ in range(4):  # more than it lets wait
+            one = waiting.enter_context(socket.socket())
+            one.settimeout(0)
+            one.connect_ex(deaf.getsockname())
+        shell = make_shell(settings=replace(PATIENT, connect_seconds=0.2, retries_saved_max=2, retries_per_call=0))
+        shell.client._calls._url = f"http://127.0.0.1:{deaf.getsockname()[1]}"
+        with pytest.raises(UnreachableError, match="ConnectTimeout"):
+            await shell.call("transfer", **order(accounts))
 
 
 async def test_a_rejection_has_its_numbers(make_shell: MakeShell, network: FaultyNetwork, accounts: Accounts) -> None:

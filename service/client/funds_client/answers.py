@@ -6,7 +6,7 @@ from operator import or_
 from typing import Any, Generic, TypeVar
 
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Struct
 
 from .domain.reasons import Reason
 from .domain.rejections import REJECTIONS, ClockBehind
@@ -107,10 +107,17 @@ def problem_error(body: bytes) -> ProblemError[Any] | None:
 
 
 def is_decided(error: ProblemError[Any]) -> bool:
-    """Whether the problem is a decision under the key. Of an item of a group it is one if the group's rejection is."""
-    if isinstance(error.reason, BatchRejected) and isinstance(error.reason.refused_code, str):
-        return error.reason.refused_code in DECIDED
-    return error.code in DECIDED
+    """Whether the problem is a decision under the key. What applies together has one if the item has that was rejected:
+    of one item's problem `refused_code` names that, of a batch's it is among the results.
+    """
+    codes = [error.code]
+    if isinstance(error.reason, BatchRejected):
+        results = [] if error.reason.results is UNSET else error.reason.results
+        codes = [
+            error.reason.refused_code or error.code,
+            *(result["problem"]["code"] for result in results if "problem" in result),
+        ]
+    return DECIDED.issuperset(codes)
 
 
 def is_for_now(error: ProblemError[Any]) -> bool:

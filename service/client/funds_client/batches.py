@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
-from .answers import is_for_now, problem_error
+from .answers import is_decided, is_for_now, problem_error
 from .errors import BatchRejectedError, ProblemError
 from .exchange import Answer
 from .wire.batches import BatchItem, BatchResult
@@ -85,6 +85,11 @@ def _item(result: _Result) -> ItemResult:
         hold=None if result.hold is UNSET else result.hold,
         error=error,
     )
+
+
+def all_decided(results: Iterable[ItemResult]) -> bool:
+    """Whether what became of each item stands for ever."""
+    return all(result.error is None or is_decided(result.error) for result in results)
 
 
 def any_for_now(results: Iterable[ItemResult]) -> bool:

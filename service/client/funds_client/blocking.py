@@ -26,7 +26,7 @@ def _writing(make: Callable[Concatenate[Intents, P], Intent[T]]) -> Method[P, T]
     @wraps(make)
     def method(self: "BlockingFundsClient", /, *args: P.args, **kwargs: P.kwargs) -> T:
         intent = make(self.intents, *args, **kwargs)
-        return self.run(intent.course(self.calls.conditions, in_doubt=False))
+        return self._run(intent.course(self._calls.conditions, in_doubt=False))
 
     return method
 
@@ -34,7 +34,7 @@ def _writing(make: Callable[Concatenate[Intents, P], Intent[T]]) -> Method[P, T]
 def _reading(make: Callable[Concatenate[Reads, P], Reading[T]]) -> Method[P, T]:
     @wraps(make)
     def method(self: "BlockingFundsClient", /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return self.run(make(self.calls.reads, *args, **kwargs).course(self.calls.conditions))
+        return self._run(make(self._calls.reads, *args, **kwargs).course(self._calls.conditions))
 
     return method
 
@@ -42,9 +42,9 @@ def _reading(make: Callable[Concatenate[Reads, P], Reading[T]]) -> Method[P, T]:
 def _listing(make: Callable[Concatenate[Reads, P], Listing[T]]) -> Method[P, Iterator[T]]:
     @wraps(make)
     def method(self: "BlockingFundsClient", /, *args: P.args, **kwargs: P.kwargs) -> Iterator[T]:
-        listing, cursor = make(self.calls.reads, *args, **kwargs), None
+        listing, cursor = make(self._calls.reads, *args, **kwargs), None
         while True:
-            page = self.run(listing.page(cursor).course(self.calls.conditions))
+            page = self._run(listing.page(cursor).course(self._calls.conditions))
             yield from page.items
             cursor = after(page, cursor)
             if cursor is None:
@@ -66,8 +66,9 @@ class BlockingFundsClient:
         settings: ClientSettings | None = None,
         http: httpx.Client | None = None,
     ) -> None:
-        self.calls = Calls(url, token=token, ledger=ledger, log_key=log_key, settings=settings or ClientSettings())
-        self.intents = self.calls.intents
+        self._calls = Calls(url, token=token, ledger=ledger, log_key=log_key, settings=settings or ClientSettings())
+        self.ledger = ledger
+        self.intents = self._calls.intents
         self._http = http or httpx.Client()
         self._own_http = http is None
 
@@ -111,13 +112,13 @@ class BlockingFundsClient:
 
     def resume(self, intent: Intent[T]) -> T:
         """Have a kept intent applied once at most, whoever sent it before, and return what it was answered."""
-        return self.run(intent.course(self.calls.conditions, in_doubt=True))
+        return self._run(intent.course(self._calls.conditions, in_doubt=True))
 
     def follow(self, consumer: BlockingConsumer, *, wait_seconds: int = 20, limit: int = 100) -> NoReturn:
         """Have ``consumer`` handle what happens in the ledger, in order, until it raises something. An outage is waited
         out; what does not pass is raised.
         """
-        conditions, reads = self.calls.conditions, self.calls.reads
+        conditions, reads = self._calls.conditions, self._calls.reads
         course = following(
             consumer.load(),
             lambda place: reads.get_events(place, limit=limit, wait_seconds=wait_seconds).course(conditions),
@@ -133,7 +134,7 @@ class BlockingFundsClient:
             else:
                 event = self._take(step)
 
-    def run(self, course: Course[T]) -> T:
+    def _run(self, course: Course[T]) -> T:
         """Do what ``course`` says until it has a result."""
         event = None
         while True:
@@ -151,7 +152,7 @@ class BlockingFundsClient:
         return None
 
     def _send(self, step: Send) -> Event:
-        calls, body, until = self.calls, bytearray(), time.monotonic() + step.seconds
+        calls, body, until = self._calls, bytearray(), time.monotonic() + step.seconds
         try:
             with self._http.stream(
                 step.request.method,

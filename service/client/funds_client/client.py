@@ -26,7 +26,7 @@ def _writing(make: Callable[Concatenate[Intents, P], Intent[T]]) -> Method[P, T]
     @wraps(make)
     async def method(self: "FundsClient", /, *args: P.args, **kwargs: P.kwargs) -> T:
         intent = make(self.intents, *args, **kwargs)
-        return await self.run(intent.course(self.calls.conditions, in_doubt=False))
+        return await self._run(intent.course(self._calls.conditions, in_doubt=False))
 
     return method
 
@@ -34,7 +34,7 @@ def _writing(make: Callable[Concatenate[Intents, P], Intent[T]]) -> Method[P, T]
 def _reading(make: Callable[Concatenate[Reads, P], Reading[T]]) -> Method[P, T]:
     @wraps(make)
     async def method(self: "FundsClient", /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self.run(make(self.calls.reads, *args, **kwargs).course(self.calls.conditions))
+        return await self._run(make(self._calls.reads, *args, **kwargs).course(self._calls.conditions))
 
     return method
 
@@ -44,9 +44,9 @@ def _listing(
 ) -> Callable[Concatenate["FundsClient", P], AsyncIterator[T]]:
     @wraps(make)
     async def method(self: "FundsClient", /, *args: P.args, **kwargs: P.kwargs) -> AsyncIterator[T]:
-        listing, cursor = make(self.calls.reads, *args, **kwargs), None
+        listing, cursor = make(self._calls.reads, *args, **kwargs), None
         while True:
-            page = await self.run(listing.page(cursor).course(self.calls.conditions))
+            page = await self._run(listing.page(cursor).course(self._calls.conditions))
             for item in page.items:
                 yield item
             cursor = after(page, cursor)
@@ -73,8 +73,9 @@ class FundsClient:
         settings: ClientSettings | None = None,
         http: httpx.AsyncClient | None = None,
     ) -> None:
-        self.calls = Calls(url, token=token, ledger=ledger, log_key=log_key, settings=settings or ClientSettings())
-        self.intents = self.calls.intents
+        self._calls = Calls(url, token=token, ledger=ledger, log_key=log_key, settings=settings or ClientSettings())
+        self.ledger = ledger
+        self.intents = self._calls.intents
         self._http = http or httpx.AsyncClient()
         self._own_http = http is None
 
@@ -118,13 +119,13 @@ class FundsClient:
 
     async def resume(self, intent: Intent[T]) -> T:
         """Have a kept intent applied once at most, whoever sent it before, and return what it was answered."""
-        return await self.run(intent.course(self.calls.conditions, in_doubt=True))
+        return await self._run(intent.course(self._calls.conditions, in_doubt=True))
 
     async def follow(self, consumer: Consumer, *, wait_seconds: int = 20, limit: int = 100) -> NoReturn:
         """Have ``consumer`` handle what happens in the ledger, in order, until the task is cancelled. An outage is
         waited out; what the consumer raises, and what does not pass, is raised.
         """
-        conditions, reads = self.calls.conditions, self.calls.reads
+        conditions, reads = self._calls.conditions, self._calls.reads
         course = following(
             await consumer.load(),
             lambda place: reads.get_events(place, limit=limit, wait_seconds=wait_seconds).course(conditions),
@@ -140,7 +141,7 @@ class FundsClient:
             else:
                 event = await self._take(step)
 
-    async def run(self, course: Course[T]) -> T:
+    async def _run(self, course: Course[T]) -> T:
         """Do what ``course`` says until it has a result."""
         event = None
         while True:
@@ -158,7 +159,7 @@ class FundsClient:
         return None
 
     async def _send(self, step: Send) -> Event:
-        calls, body = self.calls, bytearray()
+        calls, body = self._calls, bytearray()
         try:
             async with (
                 asyncio.timeout(step.seconds),

@@ -25,7 +25,6 @@ class Calls:
     def __init__(
         self, url: str, *, token: Token | None, ledger: str, log_key: str | None, settings: ClientSettings
     ) -> None:
-        self.ledger = ledger
         self.intents = Intents(ledger)
         """Makes intents, to be kept before they are resumed."""
         self.reads = Reads(ledger, log_key)
@@ -47,8 +46,11 @@ class Calls:
         return headers
 
     def timeout_of(self, step: Send) -> httpx.Timeout:
-        """Return how long httpx may wait at each point of a request."""
-        return httpx.Timeout(step.seconds, connect=min(step.seconds, self.conditions.settings.connect_seconds))
+        """Return how long httpx may wait at each point of a request. It gives up connecting before the time of the
+        request is over: then it is certain that nothing was sent.
+        """
+        connect = min(step.seconds / 2, self.conditions.settings.connect_seconds)
+        return httpx.Timeout(step.seconds, connect=connect, pool=connect)
 
 
 def answered(response: httpx.Response, body: bytearray) -> Answer:

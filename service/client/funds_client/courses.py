@@ -40,8 +40,10 @@ class Write(Struct, Generic[T], frozen=True, kw_only=True):
     intent: Any
     idempotency_key: str | None = None
     """Of a request that has one key."""
-    for_now: Callable[[T], bool] | None = None
-    """Whether some of a result is rejected for a cause that passes."""
+    decided: Callable[[T], bool] = lambda _: True
+    """Whether all of a result stands for ever."""
+    passes: Callable[[T], bool] = lambda _: False
+    """Whether some of a result was rejected for a cause that passes."""
 
 
 class _Outcome(Struct, frozen=True):
@@ -119,9 +121,9 @@ def _attempts(
 
 def _judge(write: Write[T], event: Event) -> Verdict[T]:
     verdict = judge(event, write.read)
-    if verdict.value is not None and write.for_now is not None and write.for_now(verdict.value):
-        return Verdict(value=verdict.value, passes=True)
-    return verdict
+    if verdict.value is None or write.decided(verdict.value):
+        return verdict
+    return Verdict(value=verdict.value, passes=write.passes(verdict.value))
 
 
 def _result(verdict: Verdict[T]) -> T:

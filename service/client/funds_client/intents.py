@@ -11,7 +11,7 @@ from uuid import UUID
 import msgspec
 from msgspec import Meta, Struct
 
-from .batches import ItemResult, any_for_now, chunks, groups_of, read_results
+from .batches import ItemResult, all_decided, any_for_now, chunks, groups_of, read_results
 from .courses import Conditions, Write, writing
 from .errors import FundsError, IntentError, OutcomeUnknownError
 from .exchange import Answer, Course, Request, segment
@@ -216,7 +216,8 @@ class BatchIntent(Intent[list[ItemResult]], frozen=True, kw_only=True, tag="post
             read=read_results,
             fences=[_fence(self.ledger, items[group[0]].idempotency_key) for group in groups],
             intent=self,
-            for_now=any_for_now,
+            decided=all_decided,
+            passes=any_for_now,
         )
 
 

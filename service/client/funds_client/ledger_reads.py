@@ -114,7 +114,9 @@ class Reads:
         return Reading(request=_get(f"{self._path}/idempotency-keys/{segment(key)}"), read=read_outcome)
 
     def fence(self, key: str) -> Reading[KeyOutcome]:
-        """Make a key unusable unless it was used, and read what became of it: certain from now on."""
+        """Make a key unusable unless it was used, and read what became of it: certain from now on. Can be called again
+        at will.
+        """
         path = f"{self._path}/idempotency-keys/{segment(key)}/fence"
         return Reading(request=Request(method="POST", path=path), read=read_outcome)
 

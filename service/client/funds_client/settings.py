@@ -5,7 +5,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientSettings:
-    """Times in seconds. A call takes ``deadline_seconds + fence_seconds`` at most, whatever fails."""
+    """Times in seconds. A call takes ``deadline_seconds + fence_seconds`` at most, whatever fails; of a batch, each of
+    its requests does.
+    """
 
     connect_seconds: float = 3.0
     """How long making a connection may take; what cannot connect has certainly sent nothing."""
