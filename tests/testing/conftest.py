@@ -6,6 +6,8 @@ import pytest
 from funds_testing import Account, TestLedger
 from funds_testing.plugin import (
     funds_account,
+    funds_async_client,
+    funds_client,
     funds_http,
     funds_ledger,
     funds_service,
@@ -16,6 +18,8 @@ collect_ignore = ["outside"]  # a project of its own, whose tests test_outside.p
 
 __all__ = [
     "funds_account",
+    "funds_async_client",
+    "funds_client",
     "funds_http",
     "funds_ledger",
     "funds_service",

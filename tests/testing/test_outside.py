@@ -1,9 +1,10 @@
-"""Another project uses the kit as its developers would: from wheels, in an environment of its own."""
+"""Another project uses the kit and the client as its developers would: from wheels, in an environment of its own."""
 
 import shutil
 import subprocess
 import sys
 import sysconfig
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,14 @@ def test_nothing_of_this_repository_is_used(environment: Path) -> None:
     where = "import service as a, funds_client as b, funds_testing as c; print(a.__file__, b.__file__, c.__file__)"
     for file in _run(str(environment), "-c", where).split():
         assert Path(file).is_relative_to(environment.parents[1]), file
+
+
+def test_the_kit_is_released_with_the_service_and_the_client() -> None:
+    folders = (ROOT, ROOT / "service" / "client", ROOT / "service" / "testing")
+    service, client, kit = (tomllib.loads((folder / "pyproject.toml").read_text())["project"] for folder in folders)
+    assert service["version"] == client["version"] == kit["version"]
+    assert f"funds-transfer-service[embedded]=={kit['version']}" in kit["dependencies"]
+    assert kit["optional-dependencies"]["client"] == [f"funds-client=={kit['version']}"]
 
 
 def test_its_tests_pass_side_by_side_and_find_the_mistake(environment: Path) -> None:

@@ -4,7 +4,10 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from uuid import UUID
 
+from funds_client import BlockingFundsClient, FundsClient
+from funds_testing import Account, TestLedger
 from tests.support.servers import clean_environment
 from tests.testing.test_start import PATH
 
@@ -54,3 +57,20 @@ def test_a_ledger_that_is_not_whole_fails_its_test(tmp_path: Path) -> None:
         r"^FAILED test_project.py::test_failed_and_not_whole - AssertionError: its own", told, re.MULTILINE
     )
     assert len(re.findall(r"^E +test-[0-9a-f]+: a caller knows of every transfer", told, re.MULTILINE)) == 1
+
+
+def test_the_client_is_bound_to_the_ledger(
+    funds_ledger: TestLedger, funds_client: BlockingFundsClient, payer: Account, payee: Account
+) -> None:
+    funds_ledger.faults.commit_then_drop()
+    paid = funds_client.transfer(debit=UUID(payer.id), credit=UUID(payee.id), amount=100, currency="USD", key="salary")
+    assert [transfer["id"] for transfer in funds_ledger.transfers()] == [str(paid.id)]
+
+
+async def test_so_is_the_one_for_asyncio(
+    funds_ledger: TestLedger, funds_async_client: FundsClient, payer: Account, payee: Account
+) -> None:
+    funds_ledger.faults.drop_before()
+    async with funds_async_client as client:
+        await client.transfer(debit=UUID(payer.id), credit=UUID(payee.id), amount=100, currency="USD", key="salary")
+    assert (payee.balance, len(funds_ledger.faults.met)) == (100, 1)

@@ -1,12 +1,16 @@
 """The fixtures of the kit, and the check of ledgers after each test."""
 
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 import httpx
 import pytest
 
 from funds_testing.ledger import Account, TestLedger
 from funds_testing.service import NO_TLS, FundsService
+
+if TYPE_CHECKING:
+    from funds_client import BlockingFundsClient, FundsClient
 
 _LEDGERS = pytest.StashKey[list[TestLedger]]()
 
@@ -54,3 +58,23 @@ def funds_http(funds_ledger: TestLedger) -> Iterator[httpx.Client]:
     """A plain HTTP client with the ledger's token; paths are relative to the ledger: ``/transfers``."""
     with httpx.Client(base_url=funds_ledger.url, headers=funds_ledger.headers, verify=NO_TLS) as client:
         yield client
+
+
+@pytest.fixture
+def funds_client(funds_ledger: TestLedger, funds_http: httpx.Client) -> "BlockingFundsClient":
+    """The client of the distribution ``funds-client`` for the ledger; skips the test where that is not installed."""
+    package = pytest.importorskip("funds_client")
+    client: BlockingFundsClient = package.BlockingFundsClient(
+        funds_ledger.service.url, token=funds_ledger.token, ledger=funds_ledger.name, http=funds_http
+    )
+    return client
+
+
+@pytest.fixture
+def funds_async_client(funds_ledger: TestLedger) -> "FundsClient":
+    """The same for asyncio; a test that has it closes it: ``async with funds_async_client``."""
+    package = pytest.importorskip("funds_client")
+    client: FundsClient = package.FundsClient(
+        funds_ledger.service.url, token=funds_ledger.token, ledger=funds_ledger.name
+    )
+    return client
