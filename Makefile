@@ -2,9 +2,7 @@
 # Paths are relative, so that the clone may lie anywhere.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-system test-citus test-console soak check audit sbom format bench bench-full lock clean
-.PHONY: help run test test-system test-citus soak fuzz check audit sbom format bench bench-full lock clean
-.PHONY: help run test test-system test-citus soak fuzz mutants check audit sbom format bench bench-full lock clean
+.PHONY: help run test test-system test-citus test-console faults soak fuzz mutants check audit sbom format bench bench-full lock clean
 .SUFFIXES:
 MAKEFLAGS += --no-builtin-rules
 
@@ -24,9 +22,10 @@ help:
 	@echo "make test-system  run the tests of what speaks to the database on the system's PostgreSQL (Debian's is 15)"
 	@echo "make test-citus  run the tests of distributed tables on the Citus of FUNDS_TEST_CITUS_URL (tests/README.md)"
 	@echo "make test-console  run the console in a real browser (Chromium)"
-	@echo "make soak      ten minutes of every kind of load and trouble, then the books; ARGS='--minutes 60' for longer"
 	@echo "make fuzz      ask every operation by its description, and send bytes at every decoder; ARGS='--seconds 3600'"
 	@echo "make mutants   change the rules one line at a time, and see a test fail; ARGS='commit --sample 50' the commit path"
+	@echo "make faults    every fault under load, in an order that a seed draws, and how soon all is well; ARGS='--seed 42' replays"
+	@echo "make soak      ten minutes of all of it, and whether anything has grown; ARGS='--minutes 60' for longer"
 	@echo "make check     formatting, lint, types, import directions, migrations, what deploy/ has"
 	@echo "make audit     ask a service on the internet for known vulnerabilities of what is locked"
 	@echo "make sbom      list what a production installation consists of, with licences, in build/sbom.json (CycloneDX)"
@@ -52,8 +51,11 @@ test-citus: .venv/.development
 test-console: .venv/.development
 	@FUNDS_TEST_BROWSER=1 exec .venv/bin/python -m pytest -n0 -rs tests/console/test_browser.py $(ARGS)
 
+faults: .venv/.development
+	@PYTHONPATH=service/client:service/testing exec .venv/bin/python -m tests.faults.schedules $(ARGS)
+
 soak: .venv/.development
-	@exec .venv/bin/python -m tests.concurrency.soak --minutes 10 $(ARGS)
+	@PYTHONPATH=service/client:service/testing exec .venv/bin/python -m tests.faults.schedules.soak --minutes 10 $(ARGS)
 
 fuzz: .venv/.development
 	@exec .venv/bin/python -m tests.fuzz $(ARGS)

@@ -24,7 +24,7 @@ class Standby:
     def __init__(self, primary: EmbeddedPostgres, port: int, data: Path | None = None) -> None:
         self._primary = primary
         self.port = port
-        self._data = data or primary.data_dir / "standby"
+        self.data = data or primary.data_dir / "standby"
 
     @classmethod
     def former(cls, primary: EmbeddedPostgres) -> Self:
@@ -41,26 +41,26 @@ class Standby:
 
     def rejoin(self, new_primary: "Standby") -> None:
         """Follow ``new_primary``, which has taken over from this server, with nothing of its own left."""
-        shutil.rmtree(self._data)
+        shutil.rmtree(self.data)
         self._copy(new_primary.url("postgres"))
 
     def _copy(self, source: str) -> None:
-        self._data.mkdir(mode=0o700)
+        self.data.mkdir(mode=0o700)
         user = self._primary._user
         if user is not None:
-            os.chown(self._data, user.pw_uid, user.pw_gid)
-        self._run("pg_basebackup", "-d", source, "-D", str(self._data), "-R", "-X", "stream", "-c", "fast")
+            os.chown(self.data, user.pw_uid, user.pw_gid)
+        self._run("pg_basebackup", "-d", source, "-D", str(self.data), "-R", "-X", "stream", "-c", "fast")
         self.start()
 
     def start(self) -> None:
         options = f"-c port={self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories="
-        log = str(self._data / "standby.log")
+        log = str(self.data / "standby.log")
         self._run(
-            "pg_ctl", "start", "-D", str(self._data), "-w", "-s", "-t", str(START_SECONDS_MAX), "-l", log, "-o", options
+            "pg_ctl", "start", "-D", str(self.data), "-w", "-s", "-t", str(START_SECONDS_MAX), "-l", log, "-o", options
         )
 
     def stop(self) -> None:
-        self._run("pg_ctl", "stop", "-D", str(self._data), "-w", "-s", "-m", "immediate")
+        self._run("pg_ctl", "stop", "-D", str(self.data), "-w", "-s", "-m", "immediate")
 
     async def promote(self) -> None:
         """Make it the primary; it takes writes when this returns."""
@@ -97,18 +97,21 @@ class Standby:
 
     def kill(self) -> None:
         """End every process of it at once, if it runs."""
-        with suppress(FileNotFoundError, ProcessLookupError):
+        with suppress(FileNotFoundError):
             self._signal(signal.SIGKILL)
+        # Whoever has the number of its process by now is not taken for it when it starts again.
+        (self.data / "postmaster.pid").unlink(missing_ok=True)
 
     def remove(self) -> None:
         self.thaw()
         self.stop()
-        shutil.rmtree(self._data)
+        shutil.rmtree(self.data)
 
     def _signal(self, number: signal.Signals) -> None:
-        postmaster = int((self._data / "postmaster.pid").read_text().splitlines()[0])
+        postmaster = int((self.data / "postmaster.pid").read_text().splitlines()[0])
         for pid in (postmaster, *children(postmaster)):
-            os.kill(pid, number)
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
 
     def _run(self, program: str, *arguments: str) -> None:
         done = self._primary._run(program, *arguments)

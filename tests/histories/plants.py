@@ -187,6 +187,15 @@ def stale_version(made: Simulated) -> None:
     _change(made, call, as_of=True, terms={"account_id": "b", "min_version": call.told["version"] + 1})
 
 
+def stale_refusal(made: Simulated) -> None:
+    """A version was asked for that somebody had been told of, and it was said not to be reached."""
+    [call] = [call for call in made.calls if call.terms == {"account_id": "b"}]
+    version = call.told["version"]
+    told = {"code": "version_not_reached", "version": version - 1}
+    terms = {"account_id": "b", "min_version": version}
+    _change(made, call, ending=Ending.UNKNOWN, told=told, terms=terms)
+
+
 def stale_transfer(made: Simulated) -> None:
     [call] = _calls(made, None, "read_transfer")
     terms = {"transfer_id": _transfer(made, "pay").id}
@@ -287,6 +296,7 @@ PLANTS: dict[Plant, Kind] = {
     differing_number: Kind.DIFFERING_REPLAY,
     stale_account: Kind.STALE_READ,
     stale_version: Kind.STALE_READ,
+    stale_refusal: Kind.STALE_READ,
     stale_transfer: Kind.STALE_READ,
     stale_key: Kind.STALE_READ,
     torn_read: Kind.UNTRUE_READ,

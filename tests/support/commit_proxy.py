@@ -62,12 +62,16 @@ class CommitProxy:
         self._silent = False
 
     @property
+    def place(self) -> str:
+        """Host and port of the proxy."""
+        assert self._server is not None
+        return f"127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+
+    @property
     def url(self) -> str:
         """The upstream's URL, through the proxy."""
-        assert self._server is not None
-        port = self._server.sockets[0].getsockname()[1]
         user = self._parts.netloc.rpartition("@")[0]
-        return urlunsplit(("postgresql", f"{user}@127.0.0.1:{port}", self._parts.path, "sslmode=disable", ""))
+        return urlunsplit(("postgresql", f"{user}@{self.place}", self._parts.path, "sslmode=disable", ""))
 
     def break_commits(self, fault: Fault, count: int = 1, *, every_commit: bool = False) -> None:
         self.fault, self.faulty_commits, self.faults_met, self.every_commit = fault, count, 0, every_commit

@@ -8,7 +8,7 @@ from itertools import cycle
 from typing import Any, TypeVar
 
 from funds_testing.histories import Call, Recorder, check
-from tests.support.orders import AnyOrder
+from tests.support.orders import AnyOrder, Look
 from tests.support.socket_client import Answer, Client, ConnectionLostError
 from tests.support.standing import standing_in
 
@@ -17,6 +17,7 @@ OrderT = TypeVar("OrderT", bound=AnyOrder)
 DECIDE_SECONDS_MAX = 60.0
 RETRY_SECONDS = 0.05
 FINDINGS_SHOWN = 10
+AS_OF = "x-data-as-of"
 
 _UNAVAILABLE_CODES = {"overloaded", "database_unavailable", "contention"}
 
@@ -25,6 +26,7 @@ _UNAVAILABLE_CODES = {"overloaded", "database_unavailable", "contention"}
 class _Record:
     order: AnyOrder
     in_flight: int = 0
+    given_up: bool = False  # its caller has left it at that
     in_doubt: bool = False  # a request was lost, had an unknown outcome, or ran beside another
     decided: Answer | None = None
     answers: list[Answer] = field(default_factory=list)
@@ -49,8 +51,9 @@ class Journal:
 
     @property
     def unanswered(self) -> list[AnyOrder]:
-        """Orders without a decision, as far as their callers know."""
-        return [record.order for record in self._records.values() if record.decided is None]
+        """Orders without a decision, as far as their callers know, who have not given them up."""
+        records = self._records.values()
+        return [record.order for record in records if record.decided is None and not record.given_up]
 
     @property
     def acknowledged(self) -> dict[str, int]:
@@ -119,6 +122,23 @@ class Journal:
                     raise
                 return None
             call.answered(order.operation, answer.status, answer.content, replayed=answer.replayed)
+        return answer
+
+    def give_up(self, order: AnyOrder) -> None:
+        """Never send ``order`` again: whatever was said of it last must stay so."""
+        self._record(order).given_up = True
+
+    async def look(self, client: Client, look: Look) -> Answer | None:
+        """Read something, or fence a key; None when nobody answered."""
+        with self.recorder.call(look.operation, look.ledger, caller=client.url, key=look.key, terms=look.terms) as call:
+            try:
+                answer = await client.call(look.method, look.path)
+            except ConnectionLostError:
+                if not self._faults_expected:
+                    raise
+                return None
+            as_of = AS_OF in answer.headers
+            call.answered(look.operation, answer.status, answer.content, replayed=answer.replayed, as_of=as_of)
         return answer
 
     async def post_all(self, clients: Sequence[Client], orders: Iterable[AnyOrder], *, concurrency: int = 64) -> None:

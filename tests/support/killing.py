@@ -37,10 +37,16 @@ def workers(service: RunningService) -> list[int]:
     return found
 
 
+def signal_all(service: RunningService, number: signal.Signals, *, main: bool = True) -> None:
+    """Send a signal to every worker of ``service``, and to its main process."""
+    for pid in ([service.process.pid] if main else []) + children(service.process.pid):
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
 def kill_workers(service: RunningService) -> None:
     """Kill everything but the main process, which then starts a new worker."""
-    for pid in children(service.process.pid):
-        os.kill(pid, signal.SIGKILL)
+    signal_all(service, signal.SIGKILL, main=False)
 
 
 def kill_everything(service: RunningService) -> None:
@@ -48,4 +54,5 @@ def kill_everything(service: RunningService) -> None:
     others = children(service.process.pid)
     service.kill()
     for pid in others:
-        os.kill(pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)

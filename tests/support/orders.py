@@ -1,7 +1,7 @@
 """Requests of callers, each under its key."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 
@@ -156,3 +156,40 @@ class AccountOrder(AnyOrder):
     @property
     def body(self) -> dict[str, Any]:
         return {"currency": "USD"}
+
+
+@dataclass(frozen=True)
+class Look:
+    """A read, or the fence of a key: ``path`` is below the ledger."""
+
+    operation: str
+    ledger: str
+    below: str
+    key: str | None = None
+    terms: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def account(cls, ledger: str, account: str, min_version: int | None = None) -> "Look":
+        query = "" if min_version is None else f"?min_version={min_version}"
+        terms = {"account_id": account, "min_version": min_version}
+        return cls("read_account", ledger, f"accounts/{account}{query}", terms=terms)
+
+    @classmethod
+    def transfer(cls, ledger: str, transfer: str) -> "Look":
+        return cls("read_transfer", ledger, f"transfers/{transfer}", terms={"transfer_id": transfer})
+
+    @classmethod
+    def key_of(cls, order: AnyOrder) -> "Look":
+        return cls("read_key", order.ledger, f"idempotency-keys/{order.key}", order.key)
+
+    @classmethod
+    def fence(cls, order: AnyOrder) -> "Look":
+        return cls("fence_key", order.ledger, f"idempotency-keys/{order.key}/fence", order.key)
+
+    @property
+    def method(self) -> str:
+        return "POST" if self.operation == "fence_key" else "GET"
+
+    @property
+    def path(self) -> str:
+        return f"/v1/ledgers/{self.ledger}/{self.below}"

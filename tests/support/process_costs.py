@@ -1,4 +1,4 @@
-"""What processes cost: CPU seconds and resident memory of a process tree, from Linux's /proc."""
+"""What processes cost: CPU seconds, resident memory and open files of a process tree, from Linux's /proc."""
 
 import os
 from collections.abc import Iterator
@@ -33,6 +33,11 @@ def memory_mb(root: int) -> tuple[float, float]:
     """Return the resident memory of the largest child of ``root`` (a server's worker) in MB: now, and at its peak."""
     sizes = [_memory(pid) for pid, _ in _tree(root) if pid != root]
     return max(now for now, _ in sizes), max(peak for _, peak in sizes)
+
+
+def open_files(pid: int) -> int:
+    """Return how many files, sockets and pipes ``pid`` has open."""
+    return len(list((_PROC / str(pid) / "fd").iterdir()))
 
 
 def _memory(pid: int) -> tuple[float, float]:

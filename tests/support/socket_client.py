@@ -14,7 +14,9 @@ ANSWER_SECONDS_MAX = 30.0
 
 
 class ConnectionLostError(Exception):
-    """The connection ended (or was never made) before a whole answer came: what became of the request is unknown."""
+    """The connection ended (or was never made) before a whole answer of the service came: what became of the request is
+    unknown.
+    """
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,10 @@ class Connection:
             raise AssertionError(f"no answer in {ANSWER_SECONDS_MAX} s") from None
         except (OSError, asyncio.IncompleteReadError) as error:
             raise ConnectionLostError(str(error)) from error
-        return Answer(int(status_line.split(" ")[1]), headers, json.loads(content) if content else None)
+        status = int(status_line.split(" ")[1])
+        if status >= 500 and "json" not in headers.get("content-type", ""):
+            raise ConnectionLostError(f"{status} of a proxy, which does not say what became of the request")
+        return Answer(status, headers, json.loads(content) if content else None)
 
     async def receive_head(self) -> bytes:
         """Return the head of an answer, without what follows it."""

@@ -89,10 +89,10 @@ def reads(
     for call in calls:
         if call.operation not in READS or call.completed is None:
             continue
-        if call.operation == "read_account" and call.ending is Ending.SEEN:
-            account = seen.get(call.told["id"])
+        if call.operation == "read_account" and "version" in call.told:
+            account = seen.get(call.terms["account_id"])
             if account is not None:
-                yield from account.check(call)
+                yield from account.check(call) if call.ending is Ending.SEEN else account.stale(call)
         elif call.operation == "read_transfer":
             yield from _transfer_read(call, keys, found)
         elif call.operation == "read_key" and call.ending is Ending.SEEN:
@@ -124,13 +124,18 @@ class _Seen:
             asked = self._asked[version - 1].asked
             said = f"account {told['id']} was read with what was asked for afterwards"
             yield finding(Kind.UNTRUE_READ, said, [one for one in (call, asked) if one])
+        yield from self.stale(call)
+
+    def stale(self, call: Call) -> Iterator[Finding]:
+        """It was read without what was told before, or below the version that was asked for; or told to be so."""
+        version, name = call.told["version"], call.terms["account_id"]
         missing = self._told[version].told
-        wanted = call.terms.get("min_version")
         if missing is not None and self._told[version].latest < call.invoked and not call.as_of:
-            said = f"account {told['id']} was read at version {version}, after {missing.told.get('id')} had been told"
+            said = f"account {name} was read at version {version}, after {missing.told.get('id')} had been told"
             yield finding(Kind.STALE_READ, said, (missing, call))
-        elif wanted is not None and version < wanted:
-            yield finding(Kind.STALE_READ, f"version {wanted} was asked for, and {version} read", (call,))
+        elif call.ending is Ending.SEEN and version < (call.terms.get("min_version") or 0):
+            said = f"version {call.terms['min_version']} of account {name} was asked for, and {version} read"
+            yield finding(Kind.STALE_READ, said, (call,))
 
 
 def _asked_last(one: Window, other: Window) -> Window:
