@@ -1,6 +1,7 @@
 """Who dies between keeping an intent and its answer: the service, or the caller. Somebody else resumes it."""
 
 import asyncio
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from tests.client.conftest import Accounts, MakeShell, Stage
 from tests.client.http_faults import Fault, FaultyNetwork
 from tests.client.shells import PATIENT
 from tests.support.killing import kill_everything
-from tests.support.servers import RunningService
+from tests.support.servers import ROOT, RunningService
 
 CALLER = """
 import sys, uuid
@@ -36,7 +37,7 @@ async def test_a_caller_is_killed_before_its_answer(
     network.meets, network.then = lambda seen: seen.path.endswith("/transfers"), fault
     caller = await asyncio.create_subprocess_exec(
         sys.executable, "-c", CALLER, network.url, stage.service.admin_token, ledger, str(accounts.bank),
-        str(accounts.customer), str(kept),
+        str(accounts.customer), str(kept), env=os.environ | {"PYTHONPATH": str(ROOT / "service" / "client")},
     )  # fmt: skip
     while not network.to("/transfers"):
         assert caller.returncode is None
