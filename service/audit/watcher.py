@@ -3,6 +3,7 @@
 import asyncio
 from datetime import datetime
 
+from service.storage.nodes import AllLedgers, Part
 from service.storage.repositories import Repositories
 from service.storage.transactions import Reader
 
@@ -15,11 +16,13 @@ class HeadWatcher:
 
     One statement reads the heads of all ledgers that are waited for, and only while somebody waits. A look compares one
     time a ledger, and touches those who wait for it only when its head has moved. While the database does not answer,
-    everyone waits until their own time is over. Not for use by more than one event loop.
+    everyone waits until their own time is over; while a node is away, those who wait for its ledgers. Not for use by
+    more than one event loop.
     """
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
+        self._ledgers = AllLedgers("head-watcher", reader)
         self._waiting: dict[int, dict[asyncio.Future[datetime], datetime]] = {}
         self._heads: dict[int, datetime] = {}  # as last looked at, of the ledgers that are waited for
         self._wanted = asyncio.Event()
@@ -51,10 +54,16 @@ class HeadWatcher:
     async def look(self) -> None:
         """Wait until somebody waits; read the heads once, and wake whom they concern. Raises what the reader raises."""
         await self._wanted.wait()
-        ledger_ids = sorted(self._waiting)
-        heads = await self._reader(lambda session: Repositories(session).heads.read_all(ledger_ids))
-        for ledger_id, head in heads.items():
-            self._note(ledger_id, head)
+        for heads in await self._ledgers.attend(self._read):
+            for ledger_id, head in heads.items():
+                self._note(ledger_id, head)
+
+    async def _read(self, part: Part) -> dict[int, datetime]:
+        waited_for = self._waiting.keys()
+        ledger_ids = sorted(waited_for if part.ledger_ids is None else waited_for & set(part.ledger_ids))
+        if not ledger_ids:
+            return {}
+        return await self._reader(lambda session: Repositories(session).heads.read_all(ledger_ids))
 
     def stop(self) -> None:
         """Let nobody wait any longer, now and from now on."""

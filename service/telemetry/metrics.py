@@ -40,6 +40,8 @@ POOLS = (
     "replica_reads",
     "replica_overviews",
 )
+ATTENDING = ("log-sealer", "hold-sweeper", "integrity-watch", "head-watcher", "log-witness")
+"""What attends to all ledgers, where these lie on nodes."""
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 _COMMANDS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000)
 
@@ -111,6 +113,13 @@ verifier_damaged = Gauge("funds_verifier_damaged_ledgers", "Ledgers in which dam
 verifier_unverified = Gauge("funds_verifier_unverified_ledgers", "Ledgers that were never verified whole.", over="max")
 replica_usable = Gauge("funds_replica_usable", "Whether reads use the replica: 1, or 0.", over="min")
 replica_lag = Gauge("funds_replica_lag_seconds", "How old what the replica shows is at most.", over="max")
+nodes_away = Gauge(
+    "funds_nodes_away",
+    "Nodes of a distributed database that did not answer what attends to all ledgers when they were last asked.",
+    ("worker",),
+    [(worker,) for worker in ATTENDING],
+    over="max",
+)
 issuer_keys_age = Gauge(
     "funds_issuer_keys_age_seconds",
     "How long ago the keys of the issuer of tokens were read, by the process where that is longest.",

@@ -5,14 +5,17 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
+from msgspec import Struct
+
 from service.audit.ledger_log import NO_KEYS, LedgerLog, Sealing
 from service.audit.log_keys import LogKeys
 from service.audit.log_signer import Sign
 from service.domain.history import LoggedLedger
-from service.errors import Failure, LogDamagedError, StorageError
+from service.errors import LogDamagedError
 from service.storage import constraints
 from service.storage.database import Session
 from service.storage.errors import violated_constraint
+from service.storage.nodes import EVERY_LEDGER, AllLedgers, Part, is_unavailable
 from service.storage.repositories import Repositories
 from service.storage.transactions import Transactions
 
@@ -20,6 +23,13 @@ logger = logging.getLogger(__name__)
 
 SignFor = Callable[[str], Sign]
 """Gives what signs the checkpoints of the ledger of a name; "" is the installation's own history."""
+
+
+class _Turn(Struct):
+    """How far the logs of some ledgers are now (None: one is damaged), and what failed of others."""
+
+    done: set[Sealing | None] = set()
+    failures: list[Exception] = []
 
 
 class Sealer:
@@ -33,6 +43,7 @@ class Sealer:
 
     def __init__(self, transactions: Transactions, sign_for: SignFor, keys: LogKeys = NO_KEYS) -> None:
         self._transactions = transactions
+        self._ledgers = AllLedgers("log-sealer", transactions.run)
         self._sign_for = sign_for
         self._keys = keys
         self._sealed: dict[int, datetime] = {}
@@ -60,32 +71,41 @@ class Sealer:
     async def work(self) -> bool:
         """Seal what is new, a part of it in each ledger; return whether there is more at once. A ledger whose history
         is not what was sealed is logged, a line a minute, and sealed no further. Raises what a ledger could not be
-        sealed for, the first of them, when the others were; at once when the database does not answer.
+        sealed for, the first of them, when the others were; at once when the database does not answer. While a node is
+        away, its ledgers are left out.
         """
         began = time.monotonic()
-        moved = await self._transactions.run(self._moved, writes=lambda _: False)
-        done: set[Sealing | None] = set()
-        failures: list[Exception] = []
-        for ledger, last_at in moved:
-            try:
-                done.add(await self._seal(ledger, last_at))
-            except Exception as error:
-                if isinstance(error, StorageError) and error.failure is Failure.UNAVAILABLE:
-                    raise
-                failures.append(error)
-        if failures:
-            raise failures[0]
-        if done <= {Sealing.COMPLETE}:
+        turns = await self._ledgers.attend(self._seal_moved)
+        for turn in turns:
+            for failure in turn.failures:
+                raise failure
+        done = set().union(*(turn.done for turn in turns))
+        if done <= {Sealing.COMPLETE} and not self._ledgers.waiting:
             self._sealed_at = began
         return Sealing.UNFINISHED in done
 
-    async def _moved(self, session: Session) -> Sequence[tuple[LoggedLedger, datetime]]:
+    async def _seal_moved(self, part: Part) -> _Turn:
+        moved = await self._transactions.run(
+            lambda session: self._moved(session, part), writes=lambda _: False, deadline_seconds=part.seconds_max
+        )
+        turn = _Turn()
+        for ledger, last_at in moved:
+            try:
+                turn.done.add(await self._seal(ledger, last_at))
+            except Exception as error:
+                if is_unavailable(error):
+                    raise
+                turn.failures.append(error)
+        return turn
+
+    async def _moved(self, session: Session, part: Part) -> Sequence[tuple[LoggedLedger, datetime]]:
         """Return the ledgers whose head has moved since they were sealed, and to where; those are left out that another
         process, or this one before it was started, has sealed up to there.
         """
         log = Repositories(session).log
-        heads = await log.heads()
-        self._note_gone(heads.of_no_ledger)
+        heads = await log.heads(part.ledger_ids)
+        if part is EVERY_LEDGER:
+            self._note_gone(heads.of_no_ledger)
         moved = {
             ledger_id: last_at for ledger_id, last_at in heads.last_at.items() if self._sealed.get(ledger_id) != last_at
         }

@@ -16,6 +16,8 @@ from service.posting.damage import DamagedLedgers
 from service.settings import Settings
 from service.storage.clock import database_time
 from service.storage.database import Session
+from service.storage.errors import reason
+from service.storage.nodes import AllLedgers, Part, is_of_a_node
 from service.storage.repositories import Repositories
 from service.storage.transactions import Transactions
 
@@ -62,6 +64,7 @@ class LedgerVerifier:
         self._settings = settings
         self._started = False
         self._last_ledger_id: int | None = None
+        self._turn: LoggedLedger | None = None
         self._work: _Work | None = None
 
     async def work(self) -> bool:
@@ -79,7 +82,20 @@ class LedgerVerifier:
         return more
 
     async def verify_next(self) -> bool:
-        """Verify one slice; return whether there is more of this round."""
+        """Verify one slice; return whether there is more of this round. A ledger whose node is away waits for the next
+        round.
+        """
+        try:
+            return await self._verify_next()
+        except Exception as error:
+            if self._turn is None or not await is_of_a_node(self._slices.run_once, error):
+                raise
+            told = f"{self._turn.title}: {reason(error)}"
+            logger.warning("a ledger cannot be verified now", extra={"ledger": self._turn.title, "reason": told})
+            self._last_ledger_id, self._turn, self._work = self._turn.id, None, None
+            return True
+
+    async def _verify_next(self) -> bool:
         work = self._work or await self._slices.run_once(self._begin)
         if work is None:
             self._last_ledger_id = None
@@ -97,7 +113,7 @@ class LedgerVerifier:
         repositories = Repositories(session)
         if not await repositories.integrity.claim():
             return None
-        ledger = await repositories.verifications.following(self._last_ledger_id)
+        self._turn = ledger = await repositories.verifications.following(self._last_ledger_id)
         if ledger is None:
             return None
         known = await repositories.verifications.of(ledger.id)
@@ -117,7 +133,7 @@ class LedgerVerifier:
         current.place = step.next or current.place
         if step.next is None:
             await self._keep(work, ended=True)
-            self._last_ledger_id, self._work = work.ledger.id, None
+            self._last_ledger_id, self._turn, self._work = work.ledger.id, None, None
         elif step.findings or time.monotonic() - work.kept_at >= _KEEP_SECONDS:
             await self._keep(work)
         if step.findings:  # other processes look in the table
@@ -139,15 +155,30 @@ class IntegrityWatch:
 
     def __init__(self, transactions: Transactions, damaged: DamagedLedgers) -> None:
         self._transactions = transactions
+        self._ledgers = AllLedgers("integrity-watch", transactions.run)
         self._damaged = damaged
         self.freshness: Freshness | None = None
 
     async def look(self) -> None:
-        """Look once. Raises StorageError."""
-        self.freshness = await self._transactions.run(
-            lambda session: Repositories(session).verifications.freshness(), writes=lambda _: False
+        """Look once. Of ledgers whose node is away, what was damaged is so still. Raises StorageError."""
+        found = await self._ledgers.attend(self._look)
+        if not found:
+            return
+        damaged = self._ledgers.waiting.intersection(self._damaged.ids).union(*(one.damaged for one in found))
+        self.freshness = Freshness(
+            as_of=max(one.as_of for one in found),
+            damaged=damaged,
+            oldest_at=min((one.oldest_at for one in found if one.oldest_at is not None), default=None),
+            unverified=sum(one.unverified for one in found),
         )
-        self._damaged.ids = self.freshness.damaged
+        self._damaged.ids = damaged
+
+    async def _look(self, part: Part) -> Freshness:
+        return await self._transactions.run(
+            lambda session: Repositories(session).verifications.freshness(part.ledger_ids),
+            writes=lambda _: False,
+            deadline_seconds=part.seconds_max,
+        )
 
 
 def _tell(ledger: str, step: Step) -> None:

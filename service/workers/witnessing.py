@@ -14,6 +14,7 @@ from service.proofs.errors import ProofsError
 from service.proofs.notes import parse_note
 from service.proofs.witnesses import AddCheckpoint, parse_known_size, read_cosignatures
 from service.storage.database import Session
+from service.storage.nodes import AllLedgers, Part
 from service.storage.repositories import Repositories
 from service.storage.repositories.cosignatures import LatestCheckpoint
 from service.storage.transactions import Transactions
@@ -49,6 +50,7 @@ class Witnessing:
 
     def __init__(self, transactions: Transactions, witness: Witness, client: WitnessClient) -> None:
         self._transactions = transactions
+        self._ledgers = AllLedgers("log-witness", transactions.run)
         self._witness = witness
         self._client = client
         self._turn = 0
@@ -73,7 +75,7 @@ class Witnessing:
         """
         self._turn += 1
         began = time.monotonic()
-        waiting = await self._transactions.run(self._waiting, writes=lambda _: False)
+        waiting = [one for found in await self._ledgers.attend(self._find_waiting) for one in found]
         if not waiting:
             self._note_complete(began)
             return False
@@ -92,11 +94,19 @@ class Witnessing:
         return False
 
     def _note_complete(self, began: float) -> None:
-        """Note that a turn, which began then, left no log that was not cosigned, unless one is left alone."""
-        if self._complete_at is not None and not any(until > self._turn for until in self._left_until.values()):
+        """Note that a turn, which began then, left no log that was not cosigned, unless one is left alone or its node
+        is away.
+        """
+        left_alone = any(until > self._turn for until in self._left_until.values())
+        if self._complete_at is not None and not left_alone and not self._ledgers.waiting:
             self._complete_at = began
 
-    async def _waiting(self, session: Session) -> Sequence[LatestCheckpoint]:
+    async def _find_waiting(self, part: Part) -> Sequence[LatestCheckpoint]:
+        return await self._transactions.run(
+            lambda session: self._waiting(session, part), writes=lambda _: False, deadline_seconds=part.seconds_max
+        )
+
+    async def _waiting(self, session: Session, part: Part) -> Sequence[LatestCheckpoint]:
         """Return the checkpoints that the witness has to be asked about; none when another instance does."""
         repositories = Repositories(session)
         if not await repositories.cosignatures.claim(self._witness.key.id):
@@ -104,7 +114,7 @@ class Witnessing:
             return []
         if self._complete_at is None:
             self._complete_at = time.monotonic()
-        heads = await repositories.log.heads()  # of ledgers that are there: the sealer tells of others
+        heads = await repositories.log.heads(part.ledger_ids)  # of ledgers that are there: the sealer tells of others
         moved = [
             ledger_id
             for ledger_id, last_at in heads.last_at.items()

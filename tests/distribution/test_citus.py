@@ -19,12 +19,13 @@ from service.proofs.keys import SignerKey
 from service.storage.distribution import DISTRIBUTED_TABLES, REFERENCE_TABLES, distribute
 from service.storage.migrations import upgrade
 from service.storage.schema import SCHEMA_REVISION
+from tests.api.moves import freed, open_hold
 from tests.distribution.conftest import Node
 from tests.distribution.test_statements import is_of_many
 from tests.distribution.whole_life import whole_life
 from tests.support.http_ledger import LedgerClient, keyed, problem, recovered, transfer, unique
 from tests.support.invariants import assert_ledger_is_sound
-from tests.support.log import ORIGIN, serving_log
+from tests.support.log import ORIGIN, sealed, serving_log
 from tests.support.sent_statements import Sent, everything_sent
 from tests.support.servers import TestDatabase
 
@@ -160,7 +161,11 @@ async def test_the_loss_of_a_node_concerns_its_own_ledgers(
         away = await by_group[lost.group].post(*accounts[lost.group], key)
         problem(away, 503, "database_unavailable")
         for node in others:
-            await by_group[node.group].move(*accounts[node.group])
+            ledger = by_group[node.group]
+            held = await open_hold(ledger, *accounts[node.group], 5, expires_in_seconds=1)
+            moved = await ledger.move(*accounts[node.group])
+            assert (await sealed(ledger, f"/transfers/{moved['id']}/receipt")).status_code == 200
+            assert (await freed(ledger, held))["status"] == "expired"
         response = await client.post("/v1/ledgers", json={"name": unique("none")}, headers=keyed())
         problem(response, 503, "database_unavailable")
         assert (await client.get("/health/ready")).status_code == 200
@@ -168,6 +173,8 @@ async def test_the_loss_of_a_node_concerns_its_own_ledgers(
     body = transfer(*accounts[lost.group])
     back = await recovered(client, "POST", by_group[lost.group].transfers, json=body, headers=keyed(key))
     assert back.status_code == 201, back.text
+    path = f"/transfers/{back.json()['id']}/receipt"
+    assert (await sealed(by_group[lost.group], path)).status_code == 200
 
 
 async def number_of(superuser: asyncpg.Connection, ledger: LedgerClient) -> int:

@@ -5,11 +5,12 @@ from datetime import datetime
 from typing import NamedTuple
 
 from msgspec import Struct
-from sqlalchemy import BigInteger, Integer, Text, any_, bindparam, func, literal, select, text
+from sqlalchemy import BigInteger, Text, any_, bindparam, func, literal, select
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 
 from service.storage.database import Session
 from service.storage.repositories.log import Checkpoint
+from service.storage.repositories.of_ledgers import OfLedgers, rows_of_ledgers
 from service.storage.rows import SCHEMA, LogCosignatureRow
 
 _WITNESSES = 0x7769746E << 32  # "witn": locks are this and the ID of the witness's key
@@ -50,10 +51,10 @@ class CosignatureRepository:
 
     async def latest(self, ledger_ids: Sequence[int], witness: str) -> list[LatestCheckpoint]:
         """Return the latest checkpoints of ledgers, of those that have one, in the order of the ledgers' ids."""
-        rows = await self._session.execute(_LATEST, {"ledger_ids": list(ledger_ids), "witness": witness})
+        rows = rows_of_ledgers(self._session, _LATEST, sorted(ledger_ids), witness=witness)
         return [
             LatestCheckpoint(ledger_id, ledger, last_at, Checkpoint(*checkpoint), cosigned)
-            for ledger_id, ledger, last_at, cosigned, *checkpoint in rows
+            async for ledger_id, ledger, last_at, cosigned, *checkpoint in rows
         ]
 
     async def add(self, ledger_id: int, *, size: int, witness: str, signature: str) -> None:
@@ -92,19 +93,21 @@ class CosignatureRepository:
         return list(await self._session.scalars(query))
 
 
-_LATEST = text(
+_LATEST = OfLedgers(
     f"""
     SELECT head.ledger_id, coalesce(ledger.name, ''), head.last_at,
            EXISTS (SELECT FROM {SCHEMA}.log_cosignatures AS line
-                   WHERE line.ledger_id = head.ledger_id AND line.size = latest.size AND line.witness = :witness),
+                   WHERE line.ledger_id = head.ledger_id {{line}}
+                     AND line.size = latest.size AND line.witness = :witness),
            {", ".join(f"latest.{name}" for name in Checkpoint._fields)}
     FROM {SCHEMA}.ledger_heads AS head
     LEFT JOIN {SCHEMA}.ledgers AS ledger ON ledger.id = head.ledger_id
     CROSS JOIN LATERAL (
         SELECT * FROM {SCHEMA}.log_checkpoints AS checkpoint
-        WHERE checkpoint.ledger_id = head.ledger_id ORDER BY checkpoint.size DESC LIMIT 1
+        WHERE checkpoint.ledger_id = head.ledger_id {{checkpoint}} ORDER BY checkpoint.size DESC LIMIT 1
     ) AS latest
     WHERE head.ledger_id = ANY(:ledger_ids)
     ORDER BY head.ledger_id
-    """  # noqa: S608 - names are this module's own
-).bindparams(bindparam("ledger_ids", type_=ARRAY(Integer)))
+    """,  # noqa: S608 - names are this module's own
+    ("checkpoint", "line"),
+)

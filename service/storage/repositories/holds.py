@@ -5,7 +5,7 @@ from functools import cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Integer, Select, all_, any_, bindparam, func, literal, or_, select
+from sqlalchemy import ARRAY, ColumnElement, Integer, Select, all_, any_, bindparam, func, literal, or_, select
 
 from service.domain.holds import Hold
 from service.storage.database import Session
@@ -52,8 +52,10 @@ class HoldRepository:
         async for rows in slices(self._session, _page(frozenset(given), order), parameters):
             yield [Hold(**row._asdict()) for row in rows]
 
-    async def expired(self, *, limit: int) -> list[tuple[int, UUID]]:
-        """Return ledger and id of up to ``limit`` open holds past their time, the oldest first."""
+    async def expired(self, *, limit: int, ledger_ids: Sequence[int] | None = None) -> list[tuple[int, UUID]]:
+        """Return ledger and id of up to ``limit`` open holds past their time, the oldest first: of all ledgers, or of
+        those of ``ledger_ids``.
+        """
         query = (
             select(_HOLDS.ledger_id, _HOLDS.id)
             .where(
@@ -62,6 +64,8 @@ class HoldRepository:
             .order_by(_HOLDS.expires_at)
             .limit(limit)
         )
+        if ledger_ids is not None:
+            query = query.where(_HOLDS.ledger_id == any_(literal(list(ledger_ids), ARRAY(Integer))))
         return [(ledger_id, hold_id) for ledger_id, hold_id in await self._session.execute(query)]
 
     async def untouched(self, ledger_id: int, hold_ids: Sequence[UUID]) -> list[UUID]:

@@ -32,6 +32,7 @@ from service.domain.ledgers import NO_LEDGER
 from service.proofs.tiles import TILE_HASHES
 from service.proofs.tree import HASH_BYTES
 from service.storage.database import Session
+from service.storage.repositories.of_ledgers import OfLedgers, rows_of_ledgers
 from service.storage.rows import SCHEMA, UUIDS, LedgerHeadRow, LedgerRow, LogCheckpointRow, LogTileRow
 
 _SEALER = 0x6C6F67  # "log": the first key of advisory locks, the second is the ledger
@@ -80,12 +81,16 @@ class LogRepository:
         lock = select(func.pg_try_advisory_xact_lock(_SEALER, LedgerHeadRow.ledger_id))
         return bool(await self._session.scalar(lock.where(LedgerHeadRow.ledger_id == ledger_id)))
 
-    async def heads(self) -> Heads:
-        """Return where the history of every ledger ends, and the installation's, in one statement."""
+    async def heads(self, ledger_ids: Sequence[int] | None = None) -> Heads:
+        """Return where the history of every ledger ends, and the installation's, in one statement; or of those of
+        ``ledger_ids``.
+        """
         is_there = or_(LedgerHeadRow.ledger_id == NO_LEDGER, LedgerRow.id.is_not(None))
         query = select(LedgerHeadRow.ledger_id, LedgerHeadRow.last_at, is_there).outerjoin(
             LedgerRow, LedgerRow.id == LedgerHeadRow.ledger_id
         )
+        if ledger_ids is not None:
+            query = query.where(LedgerHeadRow.ledger_id == any_(literal(list(ledger_ids), ARRAY(Integer))))
         rows = (await self._session.execute(query)).all()
         return Heads(
             {ledger_id: last_at for ledger_id, last_at, there in rows if there},
@@ -94,10 +99,9 @@ class LogRepository:
 
     async def unsealed(self, ledger_ids: Sequence[int]) -> list[LoggedLedger]:
         """Return which of the histories of ``ledger_ids`` may go on behind their latest checkpoints."""
-        rows = await self._session.execute(_ENDS, {"ledger_ids": list(ledger_ids)})
         return [
             LoggedLedger(ledger_id, name)
-            for ledger_id, name, last_at, last_entry_id in rows
+            async for ledger_id, name, last_at, last_entry_id in rows_of_ledgers(self._session, _ENDS, ledger_ids)
             if last_entry_id is None or last_entry_id < first_identifier(last_at)
         ]
 
@@ -221,17 +225,18 @@ _checkpoint_columns = [_CHECKPOINTS[name] for name in Checkpoint._fields]
 # Into the table and not the mapped class: a statement costs Python a third less without the ORM.
 _ADD_TILE = insert(cast("Table", LogTileRow.__table__))
 
-_ENDS = text(
+_ENDS = OfLedgers(
     f"""
     SELECT head.ledger_id, coalesce(ledger.name, ''), head.last_at, (
         SELECT checkpoint.last_entry_id FROM {SCHEMA}.log_checkpoints AS checkpoint
-        WHERE checkpoint.ledger_id = head.ledger_id ORDER BY checkpoint.size DESC LIMIT 1
+        WHERE checkpoint.ledger_id = head.ledger_id {{checkpoint}} ORDER BY checkpoint.size DESC LIMIT 1
     )
     FROM {SCHEMA}.ledger_heads AS head
     LEFT JOIN {SCHEMA}.ledgers AS ledger ON ledger.id = head.ledger_id
     WHERE head.ledger_id = ANY(:ledger_ids) AND (ledger.id IS NOT NULL OR head.ledger_id = 0)
-    """  # noqa: S608 - names are this module's own
-).bindparams(bindparam("ledger_ids", type_=ARRAY(Integer)))
+    """,  # noqa: S608 - names are this module's own
+    ("checkpoint",),
+)
 
 _SURPLUS_TILE = text(
     f"""

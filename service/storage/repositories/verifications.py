@@ -1,9 +1,10 @@
 """Named queries on what the verification of ledgers found."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import func, literal, select, union_all
+from sqlalchemy import ARRAY, Integer, and_, any_, func, literal, select, union_all
 from sqlalchemy.dialects.postgresql import insert
 
 from service.domain.history import INSTALLATION, LoggedLedger
@@ -48,15 +49,21 @@ class VerificationRepository:
         statement = insert(VerificationRow).values(ledger_id=ledger_id, **values)
         await self._session.execute(statement.on_conflict_do_update(index_elements=[_KEPT.ledger_id], set_=values))
 
-    async def freshness(self) -> Freshness:
-        """Return what is known of all ledgers, and of the installation among them."""
+    async def freshness(self, ledger_ids: Sequence[int] | None = None) -> Freshness:
+        """Return what is known of all ledgers, and of the installation among them; or of those of ``ledger_ids``."""
         every = union_all(select(_LEDGERS.id), select(literal(INSTALLATION.id))).subquery()
         query = select(
             func.clock_timestamp(),
             func.array_agg(every.c.id).filter(_KEPT.damaged),
             func.min(_KEPT.completed_at),
             func.count().filter(_KEPT.completed_at.is_(None)),
-        ).select_from(every.outerjoin(VerificationRow.__table__, _KEPT.ledger_id == every.c.id))
+        )
+        is_kept = _KEPT.ledger_id == every.c.id
+        if ledger_ids is not None:
+            among = any_(literal(list(ledger_ids), ARRAY(Integer)))
+            is_kept = and_(is_kept, _KEPT.ledger_id == among)
+            query = query.where(every.c.id == among)
+        query = query.select_from(every.outerjoin(VerificationRow.__table__, is_kept))
         as_of, damaged, oldest_at, unverified = (await self._session.execute(query)).one()
         return Freshness(as_of, frozenset(damaged or ()), oldest_at, unverified)
 
