@@ -3,6 +3,7 @@
 import asyncio
 
 from alembic import context
+from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, text
 
 from service.settings import Settings
@@ -61,6 +62,11 @@ def run_online(connection: Connection) -> None:
     connection.commit()
 
 
+def limit_lock_waits_again(ctx: MigrationContext, *_: object, **__: object) -> None:
+    """Undo what a migration that waits by itself has set for the session: it may not be the last one."""
+    ctx.execute(LIMIT_LOCK_WAITS)
+
+
 def configure(**options: object) -> None:
     """Configure Alembic the same way for every mode."""
     context.configure(
@@ -71,6 +77,7 @@ def configure(**options: object) -> None:
         include_name=lambda name, kind, _: kind != "schema" or name == SCHEMA,
         compare_type=True,
         compare_server_default=True,
+        on_version_apply=limit_lock_waits_again,
         **options,  # type: ignore[arg-type]
     )
 

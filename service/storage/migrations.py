@@ -1,5 +1,6 @@
 """Migrations of the database's schema, and the check that a schema is as new as this version of the service needs."""
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +18,7 @@ from service.storage.preflight import answers_with_error, connect_command, expla
 from service.storage.schema import FIND_VERSION_TABLE, NO_REVISION, READ_REVISION, SCHEMA_REVISION, new_enough
 
 _LOCK_WAIT_SECONDS_MAX = 120
+_LOCK_LOOK_SECONDS = 0.2
 _LOCK_KEY = 0x66756E6473  # "funds"
 
 _TRIES_SECONDS_MAX = 60
@@ -79,7 +81,8 @@ async def _migrate(url: str, change: Callable[[Connection, str], None]) -> tuple
 
     async def attempt() -> tuple[str, str]:
         async with engine.connect() as connection:
-            return await connection.run_sync(_migrate_alone, url, change)
+            await _lock(connection, url)
+            return await connection.run_sync(_migrate_alone, change)
 
     again = AsyncRetrying(
         retry=retry_if_exception_type(TableInUseError),
@@ -102,19 +105,27 @@ async def _migrate(url: str, change: Callable[[Connection, str], None]) -> tuple
         await engine.dispose()
 
 
-def _migrate_alone(connection: Connection, url: str, change: Callable[[Connection, str], None]) -> tuple[str, str]:
-    """Run ``change`` while this session holds the lock of all migrations, which ends with the connection."""
+async def _lock(connection: AsyncConnection, url: str) -> None:
+    """Wait until this session has the lock of all migrations, which ends with the connection.
+
+    It is asked for again and again: whoever waited in a statement would be waited for by a migration that makes an
+    index CONCURRENTLY, for ever.
+    """
     try:
-        connection.execute(text(f"SET lock_timeout = '{_LOCK_WAIT_SECONDS_MAX}s'"))
-        connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _LOCK_KEY})
-    except DBAPIError as error:
-        if classify(error) is not Failure.CONTENTION:
-            raise
+        async with asyncio.timeout(_LOCK_WAIT_SECONDS_MAX):
+            while not await connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": _LOCK_KEY}):
+                await connection.commit()
+                await asyncio.sleep(_LOCK_LOOK_SECONDS)
+    except TimeoutError as error:
         raise DatabaseUnusableError(
             f"Another process has been migrating the database at {location(url)} for {_LOCK_WAIT_SECONDS_MAX} seconds:"
             " wait for it to end, then try again."
         ) from error
-    connection.commit()  # the lock belongs to the session, not to the transaction
+    await connection.commit()  # the lock belongs to the session, not to the transaction
+
+
+def _migrate_alone(connection: Connection, change: Callable[[Connection, str], None]) -> tuple[str, str]:
+    """Run ``change``, and return the revisions before and after, on a session that has the lock of all migrations."""
     before = _current_revision(connection)
     connection.commit()
     try:
