@@ -103,6 +103,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     oidc_scopes_claim: Claim = "scope"
     oidc_ledgers_claim: Claim = "ledgers"
     oidc_ledgers_default: Literal["none", "all"] = "none"
+    oidc_debit_accounts_claim: Claim | None = None
+    oidc_debit_codes_claim: Claim | None = None
     oidc_leeway_seconds: Annotated[float, Meta(ge=0, le=300)] = 30.0
     oidc_lifetime_seconds_max: Seconds = 7_200.0
     console: bool = True

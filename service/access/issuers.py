@@ -9,22 +9,25 @@ import re
 import time
 from collections.abc import Callable, Collection
 from typing import Any, NamedTuple, NoReturn
+from uuid import UUID
 
 from joserfc import jws
 from joserfc.errors import JoseError, UnsupportedAlgorithmError
 from msgspec import Struct
 
 from service.access.key_sets import KeySet
-from service.access.principal import SCOPES, Principal
+from service.access.principal import LIMITED_SCOPES, SCOPES, Principal
 from service.access.usage import ClientLimits
+from service.domain.codes import is_code
+from service.domain.rights import DebitLimit, is_account_id
 from service.domain.texts import client_fault
 from service.errors import UnauthenticatedError
 from service.settings import Settings
 
 TOKEN_LENGTH_MAX = 8 * 1024
 """Of an issuer's token, which carries what it says; ours are names of what is said in the database."""
-EVERY_LEDGER = "*"
-"""Among the names of ledgers in a token: all of them."""
+EVERY = "*"
+"""Among the names of ledgers in a token: all of them; likewise among the accounts that it may debit."""
 
 _HEADER_LENGTH_MAX = 4 * 1024
 _SIGNATURE_LENGTH_MAX = 1024
@@ -57,6 +60,8 @@ class Rules(Struct, frozen=True, kw_only=True):
     scopes_claim: str
     ledgers_claim: str
     every_ledger: bool
+    debit_accounts_claim: str | None
+    debit_codes_claim: str | None
 
     @classmethod
     def of(cls, settings: Settings) -> "Rules":
@@ -73,6 +78,8 @@ class Rules(Struct, frozen=True, kw_only=True):
             scopes_claim=settings.oidc_scopes_claim,
             ledgers_claim=settings.oidc_ledgers_claim,
             every_ledger=settings.oidc_ledgers_default == "all",
+            debit_accounts_claim=settings.oidc_debit_accounts_claim,
+            debit_codes_claim=settings.oidc_debit_codes_claim,
         )
 
 
@@ -159,9 +166,32 @@ class Issuer:
             ledgers = _texts(claims[rules.ledgers_claim], "has ledgers that are no names", split=True)
         elif not rules.every_ledger:
             ledgers = frozenset()
-        if ledgers is not None and EVERY_LEDGER in ledgers:
+        if ledgers is not None and EVERY in ledgers:
             ledgers = None
-        return Principal(client, scopes.intersection(SCOPES), ledgers, self._limits.of(client))
+        scopes = scopes.intersection(SCOPES)
+        limit = self._debit_limit(claims)
+        if limit is not None and not LIMITED_SCOPES.issuperset(scopes):
+            _refuse("may debit certain accounts only, and has a scope that could change which")
+        return Principal(client, scopes, ledgers, self._limits.of(client), limit)
+
+    def _debit_limit(self, claims: Members) -> DebitLimit | None:
+        """Return what the token may debit; None is any account, as it is where the settings name no claim for it."""
+        names = (self._rules.debit_accounts_claim, self._rules.debit_codes_claim)
+        if names == (None, None):
+            return None
+        account_ids, codes = (
+            _texts(claims.get(name, []), "says what it may debit in what are no texts", split=True)
+            if name
+            else frozenset()
+            for name in names
+        )
+        if EVERY in account_ids or EVERY in codes:
+            return None
+        if not all(map(is_account_id, account_ids)):
+            _refuse("may debit an account that is none, as the API shows them")
+        if not all(map(is_code, codes)):
+            _refuse("may debit a code of accounts that is none")
+        return DebitLimit(frozenset(map(UUID, account_ids)), tuple(sorted(codes)))
 
 
 class _Registry(jws.JWSRegistry):

@@ -11,6 +11,8 @@ AUDIT = "audit"
 """The scope that includes ``read``, and shows what was not applied of every client's requests."""
 ADMIN = "admin"
 """The scope that includes all others."""
+LIMITED_SCOPES = frozenset({"transfers:write", READ, AUDIT})
+"""What a caller can have that may debit certain accounts only: who changes accounts and their codes changes that."""
 ADMIN_CLIENT = "admin"
 """The client of the token in the settings."""
 

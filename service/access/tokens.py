@@ -9,7 +9,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from service.access.certificates import hash_certificate
-from service.access.principal import AUDIT, READ
+from service.access.principal import LIMITED_SCOPES
 from service.domain.history import EntryData, EntryType, HistoryEntry, TokenCreated, TokenRevoked
 from service.domain.ledgers import NO_LEDGER
 from service.domain.order import STEP
@@ -20,9 +20,6 @@ from service.storage.repositories import Repositories
 from service.storage.repositories.tokens import Token
 
 TOKEN_PREFIX = "fts_"  # noqa: S105 - marks our tokens for secret scanners
-
-LIMITED_SCOPES = frozenset({"transfers:write", READ, AUDIT})
-"""What a token can have that may debit certain accounts only: who changes accounts and their codes changes that."""
 
 
 class MadeToken(NamedTuple):
@@ -74,6 +71,7 @@ async def issue(
             ledgers=ledgers,
             expires_in=expires_in,
             debit_limit=debit_limit,
+            is_certificate=certificate is not None,
         )
         await _record_created(session, made, place)
     return MadeToken(token, made.expires_at)
@@ -134,6 +132,7 @@ async def _record_created(session: Session, token: Token, place: datetime) -> No
         expires_at=token.expires_at,
         debit_accounts=token.debit_accounts,
         debit_codes=token.debit_codes,
+        is_certificate=token.is_certificate,
         token_digest=token.token_digest.hex(),
     )
     await _record(session, "token.created", data, token.id, place, subject_id=token.id)

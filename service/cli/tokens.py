@@ -12,15 +12,15 @@ import msgspec
 from msgspec import Struct
 
 from service.access.authenticator import TOKEN_CACHE_SECONDS
-from service.access.principal import SCOPES
-from service.access.tokens import LIMITED_SCOPES, MadeToken, is_known, issue
+from service.access.principal import LIMITED_SCOPES, SCOPES
+from service.access.tokens import MadeToken, is_known, issue
 from service.access.tokens import revoke as revoke_token
 from service.cli.connection import run_as_operator
 from service.cli.names import client_name, ledger_names
 from service.cli.urls import say
-from service.domain.codes import LENGTH_MAX, PATTERN
+from service.domain.codes import is_code
 from service.domain.history import source_of
-from service.domain.rights import DebitLimit
+from service.domain.rights import DebitLimit, is_account_id
 from service.settings import Settings
 from service.storage.clock import database_time
 from service.storage.database import Database
@@ -61,22 +61,16 @@ def _token_id(_context: click.Context, _parameter: click.Parameter, value: str) 
 
 def _account_ids(_context: click.Context, _parameter: click.Parameter, value: tuple[str, ...]) -> frozenset[UUID]:
     """Read the IDs of accounts, spelled as the API shows them."""
-    found = set()
     for one in value:
-        try:
-            account_id = UUID(one)
-        except ValueError:
-            account_id = None
-        if account_id is None or str(account_id) != one:
+        if not is_account_id(one):
             raise click.BadParameter(f"{shown(one)!r} is no account's ID, as the API shows them")
-        found.add(account_id)
-    return frozenset(found)
+    return frozenset(map(UUID, value))
 
 
 def _codes(_context: click.Context, _parameter: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
     """Read codes of a chart of accounts."""
     for one in value:
-        if len(one) > LENGTH_MAX or not re.match(PATTERN, one):
+        if not is_code(one):
             raise click.BadParameter(f"{shown(one)!r} is no code of accounts, such as 1000:cash")
     return tuple(sorted(set(value)))
 
@@ -209,7 +203,9 @@ def create(
 
 @tokens.command(name="list")
 def list_() -> None:
-    """List the tokens: id, client, scopes, ledgers, what they may debit where that is limited, state, last use."""
+    """List the tokens: id, client, scopes, ledgers, whether it is a certificate, what it may debit where that is
+    limited, state, last use.
+    """
 
     async def work(database: Database) -> tuple[Sequence[Token], dict[UUID, datetime], datetime]:
         async with database.sessions() as session:
@@ -221,6 +217,8 @@ def list_() -> None:
         ledgers = ",".join(token.ledgers) if token.ledgers is not None else "every ledger"
         last = f"last used {_written(used[token.id])}" if token.id in used else "never used"
         parts = [str(token.id), token.client, ",".join(token.scopes), ledgers]
+        if token.is_certificate:
+            parts.append("certificate")
         if token.debit_accounts is not None or token.debit_codes is not None:
             allowed = [*map(str, token.debit_accounts or ()), *(token.debit_codes or ())]
             parts.append(f"debits {','.join(allowed)}")

@@ -88,8 +88,8 @@ class KeyFenced(Struct, frozen=True):
 class TokenCreated(Struct, frozen=True, kw_only=True):
     """What a token proves, not the token: ``token_digest`` is the SHA-256, in hexadecimal, of the hash that is kept of
     it. ``ledgers`` are names, None is every one; ``expires_at`` None is never. ``debit_accounts`` and ``debit_codes``
-    limit what it may debit, both None is any account. ``by`` is the login under which it was made: operators are no
-    clients.
+    limit what it may debit, both None is any account. It may be a certificate, which a proxy passes on. ``by`` is the
+    login under which it was made: operators are no clients.
     """
 
     by: str
@@ -99,6 +99,7 @@ class TokenCreated(Struct, frozen=True, kw_only=True):
     expires_at: datetime | None
     debit_accounts: list[UUID] | None
     debit_codes: list[str] | None
+    is_certificate: bool
     token_digest: str
 
 

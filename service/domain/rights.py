@@ -7,6 +7,14 @@ from msgspec import Struct
 from service.domain.codes import stands_for
 
 
+def is_account_id(text: str) -> bool:
+    """Whether ``text`` can be the id of an account, spelled as the API shows it: no account has two spellings."""
+    try:
+        return str(UUID(text)) == text
+    except ValueError:
+        return False
+
+
 class DebitLimit(Struct, frozen=True):
     """Which accounts may be debited: those of ``account_ids``, and those that ``codes`` of the chart of accounts stand
     for when the command is decided on.

@@ -8,7 +8,7 @@ from service.errors import SchemaBehindError
 
 SCHEMA = "funds"
 
-SCHEMA_REVISION = "0018"
+SCHEMA_REVISION = "0019"
 """The newest migration, and the oldest schema that this version of the service works on."""
 
 VERSION_TABLE = "alembic_version"

@@ -149,6 +149,9 @@ class TokenCreatedData(Struct, frozen=True, kw_only=True):
         list[str] | None | UnsetType, Meta(description="The codes whose accounts, and those behind, it may debit.")
     ] = UNSET
     expires_at: Time | None
+    is_certificate: Annotated[
+        bool | UnsetType, Meta(description="Whether it is a certificate, which a proxy passes on.")
+    ] = UNSET
     ledgers: Annotated[list[str] | None, Meta(description="Their names; null is every ledger.")]
     scopes: list[str]
     token_digest: Annotated[

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
+from uuid import UUID
 
 import pytest
 from cryptography.hazmat.primitives import serialization
@@ -16,6 +17,7 @@ from service.access.issuers import TOKEN_LENGTH_MAX, Issuer, Proved, Rules
 from service.access.key_sets import KeySet
 from service.access.principal import SCOPES
 from service.access.usage import ClientLimits
+from service.domain.rights import DebitLimit
 from service.errors import KeysMissingError, UnauthenticatedError
 from service.settings import OIDC_ALGORITHMS, Settings
 from tests.support.issuer import AUDIENCE, ISSUER, SigningKey, claims, encoded, key_set, rsa_key, signed, token
@@ -313,6 +315,83 @@ async def test_the_longest_token() -> None:
 async def test_the_ledgers_of_a_token(claimed: dict[str, Any], default: str, ledgers: object) -> None:
     proved = await verified(token(KEY, **claimed), oidc_ledgers_default=default)
     assert proved.principal.ledgers == ledgers
+
+
+ACCOUNT = "019b76da-a801-7000-8000-0000000000a0"
+OTHER = "019b76da-a801-7000-8000-0000000000b0"
+LIMITED: dict[str, Any] = {"oidc_debit_accounts_claim": "debits", "oidc_debit_codes_claim": "https://bank/codes"}
+NOTHING = DebitLimit()
+
+
+def _limit(*account_ids: str, codes: tuple[str, ...] = ()) -> DebitLimit:
+    return DebitLimit(frozenset(map(UUID, account_ids)), codes)
+
+
+@pytest.mark.parametrize(
+    ("claimed", "limit"),
+    [
+        ({}, NOTHING),
+        ({"debits": [], "https://bank/codes": ""}, NOTHING),
+        ({"debits": ACCOUNT}, _limit(ACCOUNT)),
+        ({"debits": f"{OTHER} {ACCOUNT}"}, _limit(ACCOUNT, OTHER)),
+        ({"debits": [ACCOUNT, OTHER, ACCOUNT]}, _limit(ACCOUNT, OTHER)),
+        ({"https://bank/codes": "2000 1000:cash"}, _limit(codes=("1000:cash", "2000"))),
+        ({"https://bank/codes": ["1000"], "debits": [OTHER]}, _limit(OTHER, codes=("1000",))),
+        ({"debits": "*"}, None),
+        ({"debits": [ACCOUNT, "*"]}, None),
+        ({"https://bank/codes": ["*"]}, None),
+    ],
+    ids=lambda value: str(value)[:60],
+)
+async def test_what_a_token_may_debit(claimed: dict[str, Any], limit: DebitLimit | None) -> None:
+    principal = (await verified(token(KEY, scope="transfers:write audit", **claimed), **LIMITED)).principal
+    assert principal.debit_limit == limit
+
+
+async def test_no_claim_limits_what_is_debited_unless_the_settings_name_it() -> None:
+    claimed: dict[str, Any] = {"debits": [ACCOUNT], "https://bank/codes": "1000"}
+    assert (await verified(token(KEY, scope="admin", **claimed))).principal.debit_limit is None
+    for name, limit in (
+        ("oidc_debit_accounts_claim", _limit(ACCOUNT)),
+        ("oidc_debit_codes_claim", _limit(codes=("1000",))),
+    ):
+        assert (await verified(token(KEY, **claimed), **{name: LIMITED[name]})).principal.debit_limit == limit
+
+
+@pytest.mark.parametrize(
+    ("claimed", "why"),
+    [
+        ({"debits": 1}, "says what it may debit in what are no texts"),
+        ({"debits": None}, "says what it may debit in what are no texts"),
+        ({"debits": {"id": ACCOUNT}}, "says what it may debit in what are no texts"),
+        ({"debits": [[ACCOUNT]]}, "says what it may debit in what are no texts"),
+        ({"https://bank/codes": 1000}, "says what it may debit in what are no texts"),
+        ({"https://bank/codes": ["1000", 2000]}, "says what it may debit in what are no texts"),
+        ({"debits": ACCOUNT.upper()}, "may debit an account that is none, as the API shows them"),
+        ({"debits": ACCOUNT.replace("-", "")}, "may debit an account that is none, as the API shows them"),
+        ({"debits": f"{ACCOUNT},{OTHER}"}, "may debit an account that is none, as the API shows them"),
+        ({"debits": [f"{ACCOUNT} {OTHER}"]}, "may debit an account that is none, as the API shows them"),
+        ({"debits": ["1000:cash"]}, "may debit an account that is none, as the API shows them"),
+        ({"debits": [""]}, "may debit an account that is none, as the API shows them"),
+        ({"https://bank/codes": ":"}, "may debit a code of accounts that is none"),
+        ({"https://bank/codes": "1000:*"}, "may debit a code of accounts that is none"),
+        ({"https://bank/codes": ["1000 2000"]}, "may debit a code of accounts that is none"),
+        ({"https://bank/codes": ["1000\n"]}, "may debit a code of accounts that is none"),
+        ({"https://bank/codes": ["1" * 256]}, "may debit a code of accounts that is none"),
+        *(
+            ({"scope": scope} | claimed, "may debit certain accounts only, and has a scope that could change which")
+            for scope in ("admin", "transfers:write accounts:write")
+            for claimed in ({}, {"debits": ACCOUNT}, {"https://bank/codes": "1000"})
+        ),
+    ],
+    ids=lambda value: str(value)[:60],
+)
+async def test_what_a_token_cannot_say_of_debits(claimed: dict[str, Any], why: str) -> None:
+    said: dict[str, Any] = {
+        name: [None] if value is None else value for name, value in claimed.items()
+    }  # None leaves a claim out
+    await refused(token(KEY, **said), why, **LIMITED)
+    assert await verified(token(KEY, **said))
 
 
 async def test_scopes_that_are_not_known_are_ignored() -> None:

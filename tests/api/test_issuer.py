@@ -38,10 +38,10 @@ class Issuing(NamedTuple):
 
 
 @asynccontextmanager
-async def issuing(database: TestDatabase, body: bytes) -> AsyncIterator[Issuing]:
+async def issuing(database: TestDatabase, body: bytes, **settings: str) -> AsyncIterator[Issuing]:
     async with KeySetServer(body).listening() as server:
         told = {"oidc_issuer": ISSUER, "oidc_audiences": AUDIENCE, "oidc_keys_endpoint": server.url}
-        async with serving(database, **told, oidc_leeway_seconds=0) as application:
+        async with serving(database, **told, **settings, oidc_leeway_seconds=0) as application:
             yield Issuing(application, server)
 
 
@@ -96,6 +96,30 @@ async def test_a_token_sees_the_ledgers_that_it_names(issuer: Issuing, ledger: L
             assert (await client.get(path)).status_code == status
     async with issuer.client(token(KEY, scope="admin")) as client:
         problem(await client.get("/v1/events"), 403, "forbidden")  # of no ledger is not of all
+
+
+async def test_a_token_debits_the_accounts_that_it_names(test_database: TestDatabase) -> None:
+    claims = {"oidc_debit_accounts_claim": "debits", "oidc_debit_codes_claim": "codes"}
+    async with (
+        issuing(test_database, key_set([KEY]), **claims) as issuer,
+        issuer.client(issuer.application.settings.admin_token or "") as admin,
+    ):
+        ledger = await LedgerClient.open(admin, unique("ledger"))
+        cash, other = await ledger.account(code="1000:cash"), await ledger.account()
+        for said, may in (
+            ({}, False),
+            ({"debits": other["id"]}, False),
+            ({"codes": "100"}, False),
+            ({"debits": cash["id"]}, True),
+            ({"codes": ["1000"]}, True),
+            ({"codes": "*"}, True),
+        ):
+            async with issuer.client(token(KEY, scope="transfers:write", ledgers="*", **said)) as client:
+                moved = await ledger.seen_by(client).post(cash, other)
+                if may:
+                    assert moved.status_code == 201, moved.text
+                else:
+                    problem(moved, 403, "debit_not_allowed")
 
 
 async def test_a_client_of_the_issuer_is_no_client_of_ours(issuer: Issuing, ledger: LedgerClient) -> None:

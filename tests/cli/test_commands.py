@@ -156,7 +156,7 @@ def test_a_certificate_in_the_place_of_a_token(operator: dict[str, str], tmp_pat
     assert made.stdout == "It is this certificate.\n", made.stderr
     assert made.stderr.startswith("It expires ")
     (line,) = run_funds("tokens", "list", settings=operator).stdout.splitlines()
-    assert "  billing  read  every ledger  active until " in line
+    assert "  billing  read  every ledger  certificate  active until " in line
     again = run_funds(*BILLING, "--certificate", str(file), settings=operator)
     assert (again.returncode, "was given before" in again.stderr) == (1, True)
     for wrong, reason in ((several, "several certificates"), (tmp_path, "no file"), (Path("/dev/null"), "no file")):

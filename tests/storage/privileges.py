@@ -7,7 +7,7 @@ ALL = frozenset({"*"})
 SERVICE, OPERATOR, AUDITOR, READER = "funds_service", "funds_operator", "funds_auditor", "funds_reader"
 
 _OF_TOKENS = {"id", "client", "token_digest", "scopes", "ledgers", "expires_at", "revoked_at"}
-_OF_TOKENS |= {"debit_accounts", "debit_codes"}
+_OF_TOKENS |= {"debit_accounts", "debit_codes", "is_certificate"}
 _COUNTERS = {"debits_posted", "credits_posted", "debits_held", "credits_held", "version", "updated_at"}
 
 # table -> role -> privilege -> columns

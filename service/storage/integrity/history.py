@@ -66,6 +66,7 @@ _MADE = f"""
     AND coalesce(to_jsonb(token.ledgers), 'null') = (entry.data -> 'ledgers')::jsonb
     AND coalesce(to_jsonb(token.debit_accounts), 'null') = coalesce((entry.data -> 'debit_accounts')::jsonb, 'null')
     AND coalesce(to_jsonb(token.debit_codes), 'null') = coalesce((entry.data -> 'debit_codes')::jsonb, 'null')
+    AND token.is_certificate = coalesce((entry.data ->> 'is_certificate')::boolean, false)
     AND to_char(token.expires_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US')
         IS NOT DISTINCT FROM rpad(rtrim(entry.data ->> 'expires_at', 'Z'), 26, '.000000')
 """

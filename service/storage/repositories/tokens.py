@@ -17,7 +17,8 @@ from service.storage.rows import TokenRow
 
 class Token(Struct, frozen=True, kw_only=True):
     """A token as it is listed: its hash is all that is known of it, and ``token_digest`` is the SHA-256 of that.
-    ``ledgers`` are names; None is every ledger. ``debit_accounts`` and ``debit_codes`` limit what it may debit.
+    ``ledgers`` are names; None is every ledger. ``debit_accounts`` and ``debit_codes`` limit what it may debit. It may
+    be a certificate, which a proxy passes on.
 
     ``expires_at`` of None is never, ``revoked_at`` of None is not revoked.
     """
@@ -33,6 +34,7 @@ class Token(Struct, frozen=True, kw_only=True):
     revoked_at: datetime | None
     debit_accounts: list[UUID] | None
     debit_codes: list[str] | None
+    is_certificate: bool
 
 
 _COLUMNS = [TokenRow.__table__.c[name] for name in Token.__struct_fields__]
@@ -75,10 +77,11 @@ class TokenRepository:
         ledgers: Sequence[str] | None = None,
         expires_in: timedelta | None = None,
         debit_limit: DebitLimit | None = None,
+        is_certificate: bool = False,
     ) -> Token:
         """Add the token of this hash for ``client``, and return it. ``ledgers`` are names; None is every one. It
         expires when ``expires_in`` has passed on the database's clock; None is never. ``debit_limit`` says which
-        accounts it may debit; None is any.
+        accounts it may debit; None is any. The hash may be that of a certificate.
 
         Raises ValueError for what is no name of a client (``client_fault``).
         """
@@ -95,6 +98,7 @@ class TokenRepository:
                 expires_at=None if expires_in is None else func.clock_timestamp() + expires_in,
                 debit_accounts=None if debit_limit is None else sorted(debit_limit.account_ids),
                 debit_codes=None if debit_limit is None else sorted(debit_limit.codes),
+                is_certificate=is_certificate,
             )
             .returning(*_COLUMNS)
         )

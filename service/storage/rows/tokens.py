@@ -3,7 +3,15 @@
 from datetime import date, datetime
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, Computed, ForeignKeyConstraint, PrimaryKeyConstraint, UniqueConstraint, func
+from sqlalchemy import (
+    CheckConstraint,
+    Computed,
+    ForeignKeyConstraint,
+    PrimaryKeyConstraint,
+    UniqueConstraint,
+    false,
+    func,
+)
 from sqlalchemy.orm import Mapped, mapped_column
 
 from service.storage import constraints
@@ -14,7 +22,8 @@ from service.storage.schema import SCHEMA
 class TokenRow(Base):
     """A caller's bearer token, known only by its SHA-256. ``ledgers`` lists ledger names; None means every ledger.
     ``debit_accounts`` and ``debit_codes`` limit what it may debit; None of both means any account. A limited one cannot
-    have scopes by which it would change accounts, and with their codes its limit.
+    have scopes by which it would change accounts, and with their codes its limit. Of one that ``is_certificate``, the
+    hash is of a certificate that a proxy passes on.
 
     Tokens stand above the ledgers, so their key is their own.
     """
@@ -40,6 +49,7 @@ class TokenRow(Base):
     revoked_at: Mapped[datetime | None]
     debit_accounts: Mapped[list[UUID] | None] = mapped_column(UUIDS)
     debit_codes: Mapped[list[str] | None]
+    is_certificate: Mapped[bool] = mapped_column(server_default=false())
 
 
 class TokenUseRow(Base):
