@@ -30,6 +30,8 @@ _UNAVAILABLE = frozenset(
         "42501",  # a privilege of the service's role was revoked: an operator must grant it again
     }
 )
+# What Citus calls an error that a node did not tell itself, because its connection broke: also that of a COMMIT.
+_INTERNAL, _PASSED_ON_BY = "XX000", "ReportResultError"
 
 _DATA_CLASS = "22"
 # Classes of SQLSTATEs whose messages speak of connections, objects and states only. Any other message may repeat what a
@@ -78,6 +80,7 @@ def _is_unavailable(error: BaseException) -> bool:
         isinstance(error, _UNAVAILABLE_TYPES)
         or _is_pool_exhausted(error)
         or sqlstate in _UNAVAILABLE
+        or (sqlstate == _INTERNAL and getattr(error, "server_source_function", None) == _PASSED_ON_BY)
         or (sqlstate or "").startswith(_UNAVAILABLE_CLASSES)
     )
 

@@ -234,6 +234,13 @@ def test_what_is_no_error_of_the_database() -> None:
     assert violated_constraint(ValueError("not of the database")) is None
 
 
+def test_a_connection_to_a_node_that_broke_may_pass() -> None:
+    """As Citus tells it, of a COMMIT too: PostgreSQL's own internal errors are faults."""
+    told = {"S": "ERROR", "C": "XX000", "M": "SSL SYSCALL error: EOF detected"}
+    assert classify(asyncpg.PostgresError.new(told | {"R": "ReportResultError"})) is UNAVAILABLE
+    assert classify(asyncpg.PostgresError.new(told | {"R": "elog_finish"})) is None
+
+
 def test_a_failure_that_was_already_told_is_final() -> None:
     """It is final even if its cause is a failure that may pass."""
     told = StorageError(UNAVAILABLE)
