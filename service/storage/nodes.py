@@ -42,12 +42,15 @@ class Part(Struct, frozen=True):
 
 EVERY_LEDGER = Part()
 
+# OFFSET parts the query: the function is asked once for each ledger, and not for each with each placement.
 _NODES = text(
     """
     SELECT node.nodename || ':' || node.nodeport, array_agg(ledger_id)
-    FROM unnest(:ledger_ids) AS ledger_id
-    JOIN pg_dist_placement AS placement
-      ON placement.shardid = get_shard_id_for_distribution_column('funds.ledger_heads', ledger_id)
+    FROM (
+        SELECT ledger_id, get_shard_id_for_distribution_column('funds.ledger_heads', ledger_id) AS shardid
+        FROM unnest(:ledger_ids) AS ledger_id OFFSET 0
+    ) AS located
+    JOIN pg_dist_placement AS placement USING (shardid)
     JOIN pg_dist_node AS node ON node.groupid = placement.groupid AND node.noderole = 'primary'
     GROUP BY 1 ORDER BY 1
     """
