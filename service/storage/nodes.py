@@ -22,9 +22,9 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-NODE_SECONDS_MAX = 1.0
+NODE_SECONDS_MAX = 2.0
 """How long a node has to say what there is to do for its ledgers, while one is away."""
-REST_SECONDS = 5.0
+REST_SECONDS = 10.0
 """How long a node is left alone that was away; then it is also looked again which ledgers each node has."""
 
 

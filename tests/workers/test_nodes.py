@@ -18,7 +18,7 @@ from service.settings import Settings
 from service.storage import nodes as module
 from service.storage.database import Database
 from service.storage.nodes import EVERY_LEDGER, AllLedgers, Part
-from service.storage.repositories import Repositories
+from service.storage.repositories import Repositories, of_ledgers
 from service.storage.transactions import Mode, Reader, Transactions
 from service.telemetry import metrics
 from service.workers.verifier import IntegrityWatch
@@ -137,6 +137,19 @@ async def test_an_ordinary_database_has_no_parts(test_database: TestDatabase) ->
         with queries(pool) as asked, pytest.raises(StorageError):
             await ledgers.attend(work)
     assert (parts, asked) == ([EVERY_LEDGER], [])
+
+
+async def test_many_ledgers_are_named_some_at_a_time(divided: Divided, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(of_ledgers, "_LEDGERS_AT_ONCE", 2)
+    every = [NO_LEDGER, MAIN, divided.here, divided.there]
+    pool = Database.connect_few(divided.database.service_url, Settings(), 1)
+    with queries(pool) as asked:
+        unsealed = await Transactions(pool, Settings().read_limits).run(
+            lambda session: Repositories(session).log.unsealed(every)
+        )
+    assert [one.id for one in unsealed] == every
+    assert [parameters[0] for _, parameters in asked] == [every[:2], every[2:]]
+    await pool.close()
 
 
 async def test_those_who_wait_for_another_nodes_ledger_are_woken(

@@ -11,6 +11,7 @@ from sqlalchemy import ARRAY, Integer, TextClause, bindparam, text
 
 from service.storage.database import Session
 from service.storage.group_commit.pipeline import is_distributed
+from service.storage.retries import allow_another_step
 
 _LEDGERS_AT_ONCE = 100
 """How many ledgers a statement names where tables are distributed: each of them is tried for each."""
@@ -29,7 +30,7 @@ class OfLedgers:
 async def rows_of_ledgers(
     session: Session, statement: OfLedgers, ledger_ids: Sequence[int], **parameters: Any
 ) -> AsyncIterator[Any]:
-    """Yield the rows of ``statement`` on ``ledger_ids``."""
+    """Yield the rows of ``statement`` on ``ledger_ids``, within an attempt that may take many steps."""
     if await is_distributed(session):
         query, at_once = statement.distributed, _LEDGERS_AT_ONCE
     else:
@@ -38,6 +39,8 @@ async def rows_of_ledgers(
         named = {"ledger_ids": list(ledger_ids[begin : begin + at_once])}
         for row in await session.execute(query, named | parameters):
             yield row
+        if begin + at_once < len(ledger_ids):
+            allow_another_step()
 
 
 def _statement(sql: str, conditions: dict[str, str]) -> TextClause:
