@@ -51,6 +51,13 @@ async def test_the_document_is_kept_of_no_later_version(application: Application
     assert _version(next(iter(_released()))) <= _version(served)
 
 
+async def test_what_is_kept_of_a_released_version_is_what_it_serves(application: Application) -> None:
+    """Before, it may lack what was added last."""
+    served = application.contract.document
+    lacks = sorted(served["paths"].keys() - _newest()["paths"].keys())
+    assert lacks == [] or f"## {served['info']['version']}, not released yet" in CHANGELOG.read_text(), lacks
+
+
 def _document() -> Any:
     """A document with every form that ours has."""
     text = {"type": "string", "maxLength": 10, "minLength": 1, "pattern": "^a"}
