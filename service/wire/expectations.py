@@ -104,6 +104,8 @@ def _words(info: inspect.Type) -> str:
 _SIMPLE: dict[type[inspect.Type], str] = {
     inspect.NoneType: "null",
     inspect.BoolType: "true or false",
+    inspect.DictType: "an object",
+    inspect.AnyType: "any JSON value",
     inspect.UUIDType: 'an identifier as this service gives them, such as "0193a6b2-7c1d-7e4f-8a9b-0c1d2e3f4a5b"',
 }
 

@@ -3,11 +3,13 @@ no hang, and no more memory is taken than the input is worth.
 """
 
 import tracemalloc
+from typing import cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from service.cli.records import RefusedLine
 from tests.fuzz.callers import caller_targets
 from tests.fuzz.drawing import Target, changed, fuzzed
 from tests.fuzz.files import file_targets
@@ -62,6 +64,13 @@ def test_changed_bytes_are_taken_or_refused(target: Target) -> None:
         _read(target, data)
 
     read()
+
+
+def test_a_member_that_is_no_object_of_others_is_told_in_words() -> None:
+    """Found by changed bytes: metadata of Formance, whose values are not ours to check."""
+    formance = next(target for target in TARGETS if target.name == "Formance")
+    [refused] = cast("list[RefusedLine]", formance.read(b'{"id":7,"timestamp":"t","postings":[],"metadata":"x"}'))
+    assert refused.reason == "metadata: this must be an object; it was a text"
 
 
 @every_target
