@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import random
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from tests.faults.schedules.playing import Player
 from tests.faults.schedules.recovery import Recoveries, Recovery, percentile
 from tests.faults.schedules.stage import Stage, stage
 from tests.histories.simulated import simulate
+from tests.support.servers import ROOT
 
 SEEDS = (4, 12)
 STEPS = 3
@@ -56,7 +58,10 @@ async def test_a_recorded_history_would_be_found_wrong(scene: Stage, tmp_path: P
     lost = standing.transfers[-1]
     write(file, calls, replace(standing, transfers=standing.transfers[:-1]))
     command = [sys.executable, "-m", "funds_testing.histories", str(file)]
-    done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, check=False)
+    path = {"PYTHONPATH": str(ROOT / "service" / "testing")}
+    done = await asyncio.to_thread(
+        subprocess.run, command, capture_output=True, text=True, check=False, env=os.environ | path
+    )
     assert done.returncode == 1
     assert f"lost: what was applied under {lost.key}" in done.stdout
 
