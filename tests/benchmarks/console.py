@@ -1,7 +1,7 @@
 """How long pages of the console take: ``python -m tests.benchmarks console``.
 
 A ledger is filled with a million transfers through the service, its log sealed; then one browser asks for each page in
-turn, as somebody looks at it. docs/console.md promises that half of them are there within FLOOR_MS.
+turn, as somebody looks at it. Half of them should be there within FLOOR_MS (docs/console.md).
 """
 
 import json
