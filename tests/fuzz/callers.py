@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import time
 from collections.abc import Callable, Iterator
 from ipaddress import ip_network
 from pathlib import Path
@@ -17,11 +18,14 @@ from tests.fuzz.drawing import Target
 from tests.support.issuer import AUDIENCE, ISSUER, SigningKey, claims, encoded, key_set, token
 
 _KEYS = [SigningKey("elliptic"), SigningKey("rsa", "RS256"), SigningKey("edwards", "EdDSA"), SigningKey("521", "ES512")]
+_LIFETIME_SECONDS = 86_400
+"""The samples are made when tests are collected, and read as long as these run."""
 _SETTINGS = Settings(
     oidc_issuer=ISSUER,
     oidc_audiences=AUDIENCE,
     oidc_keys_file=Path("-"),
     oidc_algorithms=",".join(sorted(OIDC_ALGORITHMS)),
+    oidc_lifetime_seconds_max=_LIFETIME_SECONDS,
 )
 _MEMBERS = (*(b'"kid":', b'"alg":', b'"none"', b'"HS256"', b'"crit":["b64"],', b'"exp":', b'"kty":"oct"', b'"crv":'),)
 _PEER, _TRUSTED = ("127.0.0.1", 1), [ip_network("127.0.0.0/8")]
@@ -48,7 +52,8 @@ def caller_targets() -> Iterator[Target]:
         return asyncio.run(issuer.verify(data.decode("latin-1")))
 
     told = (UnauthenticatedError, KeysMissingError)
-    tokens = [token(key).encode() for key in _KEYS]
+    ending = int(time.time()) + _LIFETIME_SECONDS
+    tokens = [token(key, exp=ending).encode() for key in _KEYS]
     yield Target("token", verify, told, tokens, [b".", b"..", b"=", b"-", b"_"])
     for part in ("header", "claims"):
         yield Target(f"{part} of a token", _signs(verify, part), told, [_part(one, part) for one in tokens], _MEMBERS)
