@@ -59,6 +59,7 @@ ANOTHER = {
     "json": """regexp_replace({0}::text, '^{{', '{{"x":"y",')::json""",
     "bytea": r"overlay(coalesce({0}, '\x00') PLACING '\xfe' FROM 1)",
     "ARRAY": "{0}[2:]",
+    "boolean": "NOT {0}",
 }
 """Another value of a column, by its type."""
 
