@@ -42,7 +42,7 @@ def postgres_server() -> Iterator[TestPostgres]:
         yield TestPostgres(given, secrets.token_hex(16))
         return
     if os.environ.get("FUNDS_TEST_POSTGRES") == "system":
-        with debian_postgres(tls=False, connections_max=CONNECTIONS_MAX) as server:
+        with debian_postgres(tls=False, settings={"max_connections": str(CONNECTIONS_MAX)}) as server:
             yield TestPostgres(server.url("postgres", "127.0.0.1"), secrets.token_hex(16))
         return
     # Not among pytest's directories: for root, the server runs as another user, to whom the next pytest closes them.

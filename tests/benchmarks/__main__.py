@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tests.benchmarks import comparing, console, framework, growth
 from tests.benchmarks import results as results_module
-from tests.benchmarks.databases import new_server
+from tests.benchmarks.databases import new_server, new_system_server
 from tests.benchmarks.floors import floors
 from tests.benchmarks.plots import write_plots
 from tests.benchmarks.report import page, publish
@@ -25,8 +25,8 @@ _MODES = ("quick", "full", "publish", "audits", "framework", "growth", "console"
 BUILD = ROOT / "build" / "benchmarks"
 
 
-def run(mode: str, plan: Plan, legs: Callable[[Suite], None] = Suite.run) -> Results:
-    """Run ``legs``, write JSON, print the tables."""
+def run(mode: str, plan: Plan, legs: Callable[[Suite], None] = Suite.run, *, on_system: bool = False) -> Results:
+    """Run ``legs``, write JSON, print the tables. ``on_system``: on the PostgreSQL of the system's packages."""
     BUILD.mkdir(parents=True, exist_ok=True)
     for log in BUILD.glob("*.log"):
         log.unlink()
@@ -35,11 +35,11 @@ def run(mode: str, plan: Plan, legs: Callable[[Suite], None] = Suite.run) -> Res
     def say(text: str) -> None:
         print(f"{time.monotonic() - began:6.0f} s  {text}", flush=True)  # noqa: T201
 
-    with new_server(BUILD / "data") as server:
+    with new_system_server() if on_system else new_server(BUILD / "data") as server:
         results = Results(mode=mode, postgres=server.settings())
         legs(Suite(server, plan, results, BUILD, say))
     results.minutes = (time.monotonic() - began) / 60
-    path = BUILD / f"{mode}.json"
+    path = BUILD / (f"{mode}-system.json" if on_system else f"{mode}.json")
     results.write(path, floors=[floor.as_dict() for floor in floors(results)])
     print(f"\n{page(results, floors(results))}\n\nWritten to {path.relative_to(ROOT)}")  # noqa: T201
     return results
@@ -69,6 +69,9 @@ def main() -> None:
         type=int,
         default=40,
         help="of a comparison: with and without, each; of the console: of each page (40)",
+    )
+    parser.add_argument(
+        "--system", action="store_true", help="quick, full: on the PostgreSQL of the system's packages (Debian's is 15)"
     )
     arguments = parser.parse_args()
     if arguments.mode == "framework":
@@ -119,7 +122,8 @@ def main() -> None:
         run("audits", plans["quick"], lambda suite: suite.run_audits(arguments.transfers or 1_000_000))
         return
     if arguments.mode in plans:
-        write_plots(run(arguments.mode, plans[arguments.mode]), BUILD)
+        results = run(arguments.mode, plans[arguments.mode], on_system=arguments.system)
+        write_plots(results, BUILD)
         return
     path = BUILD / f"{arguments.of}.json"
     results = results_module.read(path)

@@ -5,7 +5,6 @@ import resource
 import subprocess
 import tempfile
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
 
 from msgspec import Struct
 
@@ -16,6 +15,19 @@ from tests.benchmarks.traffic import ACCOUNT_ID, ACCOUNTS, CURRENCY, FIRST_ACCOU
 CLIENTS = (4, 16, 64)
 
 _FUNCTION = Path(__file__).with_name("by_hand.sql")
+# PostgreSQL makes identifiers that rise with time from version 18 on; before, who writes SQL by hand writes this, too.
+_IDENTIFIERS = """
+    DO $do$
+    BEGIN
+        IF current_setting('server_version_num')::int < 180000 THEN
+            CREATE FUNCTION uuidv7() RETURNS uuid LANGUAGE sql VOLATILE AS $$
+                SELECT encode(set_bit(set_bit(overlay(uuid_send(gen_random_uuid()) PLACING
+                    substring(int8send((extract(epoch FROM clock_timestamp()) * 1000)::bigint) FROM 3) FROM 1 FOR 6),
+                    52, 1), 53, 1), 'hex')::uuid
+            $$;
+        END IF;
+    END $do$;
+"""
 _LAST = ACCOUNTS - 1
 _CHOICES: dict[Workload, str] = {
     "uniform": f"\\set debit random(0, {_LAST})\n\\set credit random(0, {_LAST})",
@@ -51,7 +63,7 @@ class HandSample(Struct, frozen=True):
 
 def install(database: BenchmarkDatabase) -> None:
     """Give ``database`` the function."""
-    database.execute(_FUNCTION.read_text())
+    database.execute(_IDENTIFIERS + _FUNCTION.read_text())
 
 
 def transfers(workload: Workload) -> str:
@@ -61,8 +73,6 @@ def transfers(workload: Workload) -> str:
 
 def pgbench(database: BenchmarkDatabase, script: str, *, clients: int, seconds: int) -> HandSample:
     """Run ``script`` again and again for ``seconds``, its statements prepared."""
-    url = urlsplit(database.url)
-    place = parse_qs(url.query)
     with tempfile.NamedTemporaryFile("w", suffix=".sql") as file:
         file.write(script)
         file.flush()
@@ -70,8 +80,7 @@ def pgbench(database: BenchmarkDatabase, script: str, *, clients: int, seconds: 
         run = subprocess.run(
             [
                 program_directory() / "pgbench", "--no-vacuum", "--protocol", "prepared", "--client", str(clients),
-                "--jobs", "1", "--time", str(seconds), "--file", file.name, "--host", place["host"][0],
-                "--port", place["port"][0], "--username", str(url.username), url.path.removeprefix("/"),
+                "--jobs", "1", "--time", str(seconds), "--file", file.name, database.url,
             ],
             capture_output=True,
             text=True,

@@ -6,13 +6,17 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol
 
 import asyncpg
 from msgspec import Struct
 
+from service.data_files import ROLES_SQL
 from service.embedded.postgres import SERVICE, SUPERUSER, EmbeddedPostgres
 from service.storage.migrations import upgrade
+from tests.benchmarks.system_server import LOGINS, system_postgres
 from tests.benchmarks.traffic import ACCOUNT_ID, ACCOUNTS, CURRENCY, FIRST_ACCOUNT, LEDGERS, ledger_name
+from tests.support.debian import PASSWORD
 from tests.support.invariants import assert_ledger_is_sound
 
 # Production-like, sized for a small machine. What is not named here is PostgreSQL's default.
@@ -105,10 +109,29 @@ class LedgerError(Exception):
     """A leg lost or made money, or a transfer that was acknowledged is not there."""
 
 
+class Postgres(Protocol):
+    """What a benchmark knows of its server."""
+
+    @property
+    def pid(self) -> int | None:
+        """The process id of the postmaster."""
+
+    @property
+    def owner_url(self) -> str:
+        """URL of database ``funds`` for the role that migrates."""
+
+    @property
+    def superuser_url(self) -> str:
+        """URL of database ``funds`` for the superuser."""
+
+    def url(self, role: str, database: str) -> str:
+        """Return the URL that connects ``role`` to ``database``."""
+
+
 class Server(Struct, frozen=True):
     """A running PostgreSQL with a template of funded accounts."""
 
-    postgres: EmbeddedPostgres
+    postgres: Postgres
 
     @property
     def pid(self) -> int:
@@ -200,10 +223,23 @@ def new_server(directory: Path) -> Iterator[Server]:
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True, mode=0o711 if os.geteuid() == 0 else 0o700)  # root's PostgreSQL is another user's
     with postgres:
-        asyncio.run(upgrade(postgres.owner_url))
-        asyncio.run(_execute(postgres.superuser_url, _FILL, "VACUUM ANALYZE", _USED_LOG, "CHECKPOINT"))
-        yield Server(postgres)
+        yield _filled(postgres)
     shutil.rmtree(directory, ignore_errors=True)
+
+
+@contextmanager
+def new_system_server() -> Iterator[Server]:
+    """Start a PostgreSQL of the system's packages with new data; both are gone at the end."""
+    with system_postgres(POSTGRES_SETTINGS) as postgres:
+        passwords = (f"ALTER ROLE {role} PASSWORD '{PASSWORD}'" for role in LOGINS)
+        asyncio.run(_execute(postgres.superuser_url, ROLES_SQL.read_text(), *passwords))
+        yield _filled(postgres)
+
+
+def _filled(postgres: Postgres) -> Server:
+    asyncio.run(upgrade(postgres.owner_url))
+    asyncio.run(_execute(postgres.superuser_url, _FILL, "VACUUM ANALYZE", _USED_LOG, "CHECKPOINT"))
+    return Server(postgres)
 
 
 async def _execute(url: str, *statements: str) -> None:

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -67,13 +67,14 @@ class DebianPostgres:
     def __init__(self, place: Path, port: int) -> None:
         self.port = port
         self.place = place
+        self.data = place / "data"
 
     def url(self, role: str, host: str, database: str = "funds", options: str = "") -> str:
         return f"postgresql://{role}:{PASSWORD}@{host}:{self.port}/{database}{options}"
 
 
 @contextmanager
-def debian_postgres(*, tls: bool, connections_max: int = 60) -> Iterator[DebianPostgres]:
+def debian_postgres(*, tls: bool, settings: Mapping[str, str] | None = None) -> Iterator[DebianPostgres]:
     """A server with an empty database ``funds``; its superuser ``postgres`` has PASSWORD."""
     binaries = programs()
     with directory() as place:
@@ -93,12 +94,12 @@ def debian_postgres(*, tls: bool, connections_max: int = 60) -> Iterator[DebianP
             place / "password",
         )
         make_certificate(data)
-        settings = {
+        chosen = {
             "listen_addresses": "*", "port": port, "unix_socket_directories": place, "fsync": "off",
-            "ssl": "on" if tls else "off", "max_connections": connections_max,
+            "ssl": "on" if tls else "off", "max_connections": 60, **(settings or {}),
         }  # fmt: skip
         with (data / "postgresql.conf").open("a") as file:
-            file.writelines(f"{name} = '{value}'\n" for name, value in settings.items())
+            file.writelines(f"{name} = '{value}'\n" for name, value in chosen.items())
         with (data / "pg_hba.conf").open("a") as file:
             file.write("host all all all scram-sha-256\n")
         run(binaries / "pg_ctl", "start", "-D", data, "-w", "-s", "-l", place / "log")
