@@ -136,4 +136,6 @@ def refused_line(line: int, number: str | None, error: EntryError | MalformedErr
     if isinstance(error, EntryError):
         return RefusedLine(line, number, MALFORMED, str(error))
     member = error.pointer.removeprefix("/")
+    if not member.isprintable():  # it is what somebody wrote, and is shown on terminals
+        member = ascii(member)
     return RefusedLine(line, number, MALFORMED, f"{member}: {error.reason}" if member else error.reason)

@@ -33,7 +33,11 @@ def decode(decoder: msgspec.json.Decoder[T], body: bytes, *, pointer: str = "") 
         raise faults.of_json(body, error, pointer=pointer) from None
     if is_shortest(body, texts_min(cast("Hashable", decoder.type))):
         return value
-    if not says_once(body):
+    try:
+        once = says_once(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:  # in what the type has no place for
+        raise faults.of_json(body, error, pointer=pointer) from None
+    if not once:
         raise said_twice(body, pointer=pointer)
     return checked(decoder.type, value, pointer)
 

@@ -163,3 +163,9 @@ def test_amounts_in_major_units() -> None:
     assert refused(POSTINGS + b"1,a,10.505,USD\n1,b,-10.505,USD\n", layout=MAJOR) == [
         (2, "'10.505' has more decimal places than USD, which has 2")
     ]
+
+
+def test_members_that_cannot_be_shown_are_told_all_the_same() -> None:
+    [(_, reason)] = refused(b'{"number": "1", "\\u0000\\u001b[2J": "x", "postings": []}\n', "jsonl")
+    assert reason.isprintable()
+    assert reason.startswith(r"'\x00\x1b[2J': there is no such member here")

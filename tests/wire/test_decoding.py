@@ -136,3 +136,13 @@ def test_decoding_says_where_it_stopped_and_why(body: dict[str, Any], pointer: s
         decode(msgspec.json.Decoder(AccountRequest), json.dumps(body).encode(), pointer="/accounts/3")
     assert caught.value.pointer == f"/accounts/3{pointer}"
     assert caught.value.reason.startswith(reason)
+
+
+def test_what_the_type_has_no_place_for_must_be_text_too() -> None:
+    """It is skipped unread, and read when members are counted."""
+
+    class Known(msgspec.Struct):
+        known: str | None = None
+
+    with pytest.raises(MalformedError, match="not valid JSON"):
+        decode(msgspec.json.Decoder(Known), b'{"known": "a", "\x88other": "b"}')
