@@ -224,19 +224,18 @@ def after_a_commit(*, sent: bool = True) -> Iterator[None]:
     """Tell of what fails in here that the outcome is unknown, where some of the request was committed before it
     (``sent``): raises the failure with that said of it.
     """
+    if not sent:
+        yield
+        return
     try:
         yield
     except StorageError as error:
-        raise StorageError(error.failure, in_doubt=sent or error.in_doubt) from error
+        raise StorageError(error.failure, in_doubt=True) from error
     except BatchFailedError as error:
-        raise BatchFailedError(in_doubt=sent or error.in_doubt) from error
+        raise BatchFailedError(in_doubt=True) from error
     except LedgerDamagedError as error:
-        if not sent:
-            raise
         raise ProblemError(reasons.LedgerDamaged(), _SOME_WAS_APPLIED, outcome="unknown") from error
     except OverloadedError as error:
-        if not sent:
-            raise
         raise ProblemError(reasons.Overloaded(), _SOME_WAS_APPLIED, outcome="unknown") from error
 
 
