@@ -2,10 +2,10 @@
 
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 from tests.support.servers import FUNDS, ROOT, clean_environment
+from tests.testing.projects import run_pytest
 from tests.testing.test_start import PATH
 
 README = (ROOT / "service" / "testing" / "README.md").read_text()
@@ -16,14 +16,7 @@ SHELL = re.findall(r"^```sh\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
 def test_the_examples_run(tmp_path: Path) -> None:
     for number, example in enumerate(PYTHON):
         (tmp_path / f"test_example_{number}.py").write_text(example)
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "funds_testing.plugin", "-p", "no:cacheprovider"],
-        cwd=tmp_path,
-        env=clean_environment(PATH),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_pytest(tmp_path, "-q")
     tests = len(re.findall(r"^def test_", "\n".join(PYTHON), re.MULTILINE))
     assert f"{tests} passed" in done.stdout, done.stdout + done.stderr
 

@@ -1,15 +1,12 @@
 """The plugin, in projects of others: what a test's own result and the check of its ledger come to together."""
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 from uuid import UUID
 
 from funds_client import BlockingFundsClient, FundsClient
 from funds_testing import Account, TestLedger
-from tests.support.servers import clean_environment
-from tests.testing.test_start import PATH
+from tests.testing.projects import run_pytest
 
 PROJECT = """
 import unittest
@@ -40,14 +37,7 @@ class TestCase(unittest.TestCase):
 
 def test_a_ledger_that_is_not_whole_fails_its_test(tmp_path: Path) -> None:
     (tmp_path / "test_project.py").write_text(PROJECT)
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "funds_testing.plugin", "-p", "no:cacheprovider", "-rf"],
-        cwd=tmp_path,
-        env=clean_environment(PATH),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_pytest(tmp_path, "-rf")
     told = done.stdout
     assert "2 failed, 4 passed, 1 xfailed" in told, told + done.stderr
     assert re.search(
